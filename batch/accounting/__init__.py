@@ -1,0 +1,1 @@
+"""What a task used: measuring it, recording it, reporting it."""

@@ -1,0 +1,34 @@
+"""Errors of the batch integration, below ``udocker.errors.UdockerError``.
+
+::
+
+    BatchError
+      InvalidJob         a job file or command line that makes no job
+      SubmitFailed       the batch system refused the job
+      JobUnknown         no such job, here or at the batch system
+      SchedulerMissing   the batch system's commands are not on this machine
+"""
+
+from __future__ import annotations
+
+from udocker.api import UdockerError
+
+
+class BatchError(UdockerError):
+    """A failure of the batch integration."""
+
+
+class InvalidJob(BatchError):
+    """A job file or command line that makes no job."""
+
+
+class SubmitFailed(BatchError):
+    """The batch system refused the job, in its own words."""
+
+
+class JobUnknown(BatchError):
+    """No such job."""
+
+
+class SchedulerMissing(BatchError):
+    """The batch system's commands are not on this machine."""

@@ -1,0 +1,109 @@
+"""One job, whatever the batch system: the value that every front end makes and every back end takes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Optional
+
+from .errors import InvalidJob
+
+PREPARE_CHOICES = ("first", "submit", "job")
+MAX_TASKS = 1_000_000
+_RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9})(?::(\d{1,9}))?)?", re.ASCII)
+
+
+@dataclass(frozen=True)
+class ArraySpec:
+    """The indices of an array, ascending, and how many may run at once (0: no limit)."""
+
+    text: str
+    indices: tuple[int, ...]
+    limit: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> ArraySpec:
+        """Read sbatch's syntax, ``0-15:4%2`` or ``1,3,5`` (sbatch(1), --array); raises InvalidJob."""
+        ranges, percent, limit = text.partition("%")
+        if percent and not (re.fullmatch(r"\d{1,9}", limit, re.ASCII) and int(limit) > 0):
+            raise _bad_array(text, f"limit {limit!r} is not a number above 0")
+        indices: set[int] = set()
+        for part in ranges.split(","):
+            indices.update(_indices(text, part))
+            if len(indices) > MAX_TASKS:
+                raise _bad_array(text, f"more than {MAX_TASKS} tasks")
+        return cls(text, tuple(sorted(indices)), int(limit) if percent else 0)
+
+    @property
+    def step(self) -> int:
+        """The distance of the first two indices, 1 for a single one, as SLURM_ARRAY_TASK_STEP."""
+        return self.indices[1] - self.indices[0] if len(self.indices) > 1 else 1
+
+
+@dataclass(frozen=True)
+class JobSpec:
+    """A command in an image, once or as an array.
+
+    ``image`` is a reference; after submission it is pinned to a digest.  ``mounts`` and ``env`` are
+    docker's ``SOURCE[:TARGET][:ro]`` and (name, value).  ``workdir`` is a directory in the container,
+    ``directory`` the job's own on the host, where its output files go.  ``cpus`` and ``memory`` (bytes)
+    are for one task, ``time_limit`` is in seconds; 0 leaves each to the batch system.  ``options`` are
+    handed to the batch system's submit command as they are.
+    """
+
+    image: str
+    command: tuple[str, ...] = ()
+    name: str = ""
+    array: Optional[ArraySpec] = None
+    mounts: tuple[str, ...] = ()
+    env: tuple[tuple[str, str], ...] = ()
+    workdir: str = ""
+    user: str = ""
+    entrypoint: Optional[tuple[str, ...]] = None
+    directory: str = ""
+    stdout: str = ""
+    stderr: str = ""
+    cpus: int = 0
+    memory: int = 0
+    time_limit: int = 0
+    prepare: str = "first"
+    usage: bool = True
+    options: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.image:
+            raise InvalidJob("job: image: missing", "name the image to run, as in --image debian:12")
+        if self.prepare not in PREPARE_CHOICES:
+            known = ", ".join(PREPARE_CHOICES)
+            raise InvalidJob(f"job: prepare: {self.prepare!r}: unknown", f"one of {known}")
+        for field, values in self._texts():
+            if any("\0" in value for value in values):
+                raise InvalidJob(f"job: {field}: holds a NUL byte, which no program can receive")
+
+    def _texts(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        yield "command", self.command
+        yield "mounts", self.mounts
+        yield "env", tuple(part for pair in self.env for part in pair)
+        yield "options", self.options
+        yield "entrypoint", self.entrypoint or ()
+        for field in ("image", "name", "workdir", "user", "directory", "stdout", "stderr"):
+            yield field, (getattr(self, field),)
+
+
+def _indices(text: str, part: str) -> range:
+    match = _RANGE.fullmatch(part)
+    if match is None:
+        raise _bad_array(text, f"{part!r} is not an index or a range")
+    first = int(match[1])
+    last = int(match[2]) if match[2] is not None else first
+    step = int(match[3]) if match[3] is not None else 1
+    if last < first or step < 1:
+        raise _bad_array(text, f"{part!r} is empty")
+    if (last - first) // step >= MAX_TASKS:
+        raise _bad_array(text, f"more than {MAX_TASKS} tasks")
+    return range(first, last + 1, step)
+
+
+def _bad_array(text: str, cause: str) -> InvalidJob:
+    return InvalidJob(f"array: {text!r}: {cause}", "as in 0-39, 1,3,5 or 0-999:10%50")

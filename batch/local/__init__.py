@@ -1,0 +1,1 @@
+"""The embedded scheduler: arrays on this machine, without any batch system."""

@@ -1,0 +1,1 @@
+"""The udocker command line, one file per command."""

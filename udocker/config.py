@@ -1,0 +1,81 @@
+"""Settings: read once from the environment, then passed down as one value."""
+
+from __future__ import annotations
+
+import os
+import platform as host_platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+from udocker.errors import ConfigError
+from udocker.model.manifest import ARCHITECTURES, Platform
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that can be set; times are in seconds.
+
+    ``lock_beat`` is how often the holder of a lock shows that it lives, ``lock_stale`` how long another
+    node sees no beat before it takes the lock over: longer than a client may cache attributes.
+    ``lock_wait`` bounds the wait for somebody else's pull and unpacking.
+    """
+
+    udocker_dir: Path
+    platform: Platform
+    insecure: bool = False
+    insecure_registries: frozenset[str] = frozenset()
+    docker_config: Optional[Path] = None
+    registry_timeout: float = 30.0
+    registry_retries: int = 5
+    lock_beat: float = 5.0
+    lock_stale: float = 90.0
+    lock_wait: float = 3600.0
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> Config:
+        """Read UDOCKER_* and what docker reads; raises ConfigError naming the variable."""
+        home = environ.get("HOME") or os.path.expanduser("~")
+        directory = Path(environ.get("UDOCKER_DIR") or os.path.join(home, ".udocker"))
+        registries = environ.get("UDOCKER_INSECURE_REGISTRIES", "")
+        return cls(
+            udocker_dir=Path(os.path.abspath(directory)),
+            platform=host(),
+            insecure=_flag(environ, "UDOCKER_INSECURE"),
+            insecure_registries=frozenset(name.strip() for name in registries.split(",") if name.strip()),
+            docker_config=Path(environ.get("DOCKER_CONFIG") or os.path.join(home, ".docker")) / "config.json",
+            registry_timeout=_positive(environ, "UDOCKER_REGISTRY_TIMEOUT", cls.registry_timeout),
+            registry_retries=int(_positive(environ, "UDOCKER_REGISTRY_RETRIES", cls.registry_retries)),
+            lock_beat=_positive(environ, "UDOCKER_LOCK_BEAT", cls.lock_beat),
+            lock_stale=_positive(environ, "UDOCKER_LOCK_STALE", cls.lock_stale),
+            lock_wait=_positive(environ, "UDOCKER_LOCK_WAIT", cls.lock_wait),
+        )
+
+
+def host() -> Platform:
+    """This machine's platform in the names that images use."""
+    machine = host_platform.machine()
+    return Platform("linux", ARCHITECTURES.get(machine, machine))
+
+
+def _positive(environ: Mapping[str, str], name: str, default: float) -> float:
+    text = environ.get(name, "")
+    if not text:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise ConfigError(f"configuration: {name}={text!r}: not a number of zero or more")
+    return value
+
+
+def _flag(environ: Mapping[str, str], name: str) -> bool:
+    text = environ.get(name, "").lower()
+    if text in ("", "0", "no", "false"):
+        return False
+    if text in ("1", "yes", "true"):
+        return True
+    raise ConfigError(f"configuration: {name}={text!r}: not a yes or no", "use 1 or 0")

@@ -1,0 +1,1 @@
+"""Execution engines and their choice."""

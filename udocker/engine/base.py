@@ -1,0 +1,74 @@
+"""What every execution engine offers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from udocker.model.container import Container
+from udocker.model.mode import ExecutionMode
+from udocker.model.mount import Mount
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The user and group that the program sees, and the user's home directory there."""
+
+    uid: int
+    gid: int
+    home: str = "/"
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Process:
+    """A run in full, nothing left to the image or to defaults: what an engine starts.
+
+    ``argv[0]`` is looked up in ``env``'s PATH inside the container when it has no slash; ``workdir``
+    is a path in the container.
+    """
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    workdir: str
+    identity: Identity
+    mounts: tuple[Mount, ...]
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A program of the host to execute: it becomes the container's program."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    cwd: str
+
+
+@dataclass(frozen=True)
+class Support:
+    """Whether an engine works on this host; ``reason`` and ``hint`` say why it does not."""
+
+    available: bool
+    reason: str = ""
+    hint: str = ""
+
+
+class Engine(Protocol):
+    """An execution engine.  ``plan`` is pure; ``prepare`` and ``restore`` change the container."""
+
+    def check(self) -> Support:
+        """Probe this host."""
+        ...
+
+    def prepare(self, container: Container, mode: ExecutionMode) -> None:
+        """Change the container's files as ``mode`` needs; doing it twice is harmless."""
+        ...
+
+    def restore(self, container: Container, mode: ExecutionMode) -> None:
+        """Undo ``prepare``."""
+        ...
+
+    def plan(self, container: Container, process: Process, mode: ExecutionMode) -> Launch:
+        """The launch that runs ``process`` in ``container``."""
+        ...

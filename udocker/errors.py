@@ -1,0 +1,126 @@
+"""Every error that this package raises on purpose.
+
+::
+
+    UdockerError                 message, hint; exit status 125
+      UsageError                 the command line or a value in it
+      ConfigError                a setting in the environment or a file
+      NotFoundError              an image or container that is not in the store
+      RegistryError              a registry refused, failed or answered nonsense
+      StoreError                 the store on disk
+        StoreLocked              somebody else holds it longer than we wait
+        StoreCorrupt             content that does not match its digest or cannot be read
+        StoreNoSpace             disk full or over quota
+        StoreNotWritable         permissions, a read-only file system
+        UnpackError              a layer that cannot or must not be unpacked
+      EngineError                an execution engine
+        EngineUnavailable        this host does not allow it
+
+Messages read ``act: object: cause``; the hint, where there is one, says what to do.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import Optional
+
+# docker run's own statuses (docker-run(1), section EXIT STATUS).
+EXIT_FAILURE = 125
+EXIT_NOT_EXECUTABLE = 126
+EXIT_NOT_FOUND = 127
+
+
+class UdockerError(Exception):
+    """A failure with one line for the user and, where there is one, a hint what to do."""
+
+    exit_status = EXIT_FAILURE
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+class UsageError(UdockerError):
+    """A command line, or a value on it, that cannot be understood."""
+
+
+class ConfigError(UdockerError):
+    """A setting from the environment or a configuration file that cannot be used."""
+
+
+class NotFoundError(UdockerError):
+    """An image or container that the store does not have."""
+
+
+class RegistryError(UdockerError):
+    """A registry that refused, failed, could not be reached or sent something wrong.
+
+    ``status`` is the HTTP status (0 when there was no answer), ``codes`` the error codes of the
+    answer's body (OCI distribution specification, section Error Codes), ``temporary`` says whether
+    the same request may succeed later.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        hint: str = "",
+        *,
+        method: str = "",
+        url: str = "",
+        status: int = 0,
+        codes: tuple[str, ...] = (),
+        temporary: bool = False,
+    ) -> None:
+        super().__init__(message, hint)
+        self.method = method
+        self.url = url
+        self.status = status
+        self.codes = codes
+        self.temporary = temporary
+
+
+class StoreError(UdockerError):
+    """The store on disk cannot do what was asked."""
+
+
+class StoreLocked(StoreError):
+    """Another process holds what is needed, for longer than this one waits."""
+
+
+class StoreCorrupt(StoreError):
+    """Content in the store that does not match its digest or cannot be read."""
+
+
+class StoreNoSpace(StoreError):
+    """The disk is full or the user's quota is used up."""
+
+
+class StoreNotWritable(StoreError):
+    """The store's directory cannot be written."""
+
+
+class UnpackError(StoreError):
+    """A layer that is not a valid archive or asks for something that is not allowed."""
+
+
+class EngineError(UdockerError):
+    """An execution engine failed to prepare or start a container."""
+
+
+class EngineUnavailable(EngineError):
+    """This host does not allow the engine."""
+
+
+def from_os_error(act: str, error: OSError, path: Optional[str] = None) -> StoreError:
+    """The store error for an OSError met while doing ``act`` on ``path``."""
+    where = path if path is not None else str(error.filename or "")
+    message = f"{act}: {where}: {error.strerror or error}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoreNoSpace(message, "free some space or set UDOCKER_DIR to a file system with room")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return StoreNotWritable(message, "set UDOCKER_DIR to a directory that you can write")
+    return StoreError(message)

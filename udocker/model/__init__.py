@@ -1,0 +1,1 @@
+"""Values of the runtime: references, digests, manifests, mounts, containers."""

@@ -1,0 +1,39 @@
+"""Bind mounts, in the syntax of ``docker run --volume``."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from udocker.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Mount:
+    """The host's ``source`` shown at the container's ``target``; both are absolute paths."""
+
+    source: str
+    target: str
+    read_only: bool = False
+
+    @classmethod
+    def parse(cls, text: str, cwd: str) -> Mount:
+        """Read ``SOURCE[:TARGET][:ro|rw]``; a relative SOURCE is taken from ``cwd``.
+
+        Without TARGET the source appears under its own path, as udocker does.  Raises UsageError.
+        """
+        parts = text.split(":")
+        options = parts.pop().split(",") if len(parts) > 1 and not parts[-1].startswith("/") else []
+        unknown = [option for option in options if option not in ("ro", "rw", "z", "Z")]
+        if unknown:
+            raise UsageError(f"volume: {text!r}: unknown option {unknown[0]!r}", "use ro or rw")
+        if len(parts) > 2 or not parts[0]:
+            raise UsageError(f"volume: {text!r}: not of the form SOURCE[:TARGET][:ro]")
+        source = os.path.normpath(os.path.join(cwd, parts[0]))
+        target = parts[1] if len(parts) == 2 else source
+        if "\0" in text:
+            raise UsageError("volume: a path holds a NUL byte")
+        return cls(source, os.path.normpath(target), "ro" in options)
+
+    def __str__(self) -> str:
+        return f"{self.source}:{self.target}" + (":ro" if self.read_only else "")

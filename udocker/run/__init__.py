@@ -1,0 +1,1 @@
+"""From a container and a run specification to a started process."""

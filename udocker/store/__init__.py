@@ -1,0 +1,1 @@
+"""The UDOCKER_DIR on disk: layers, images, containers, locks, unpacking."""

@@ -1,0 +1,1 @@
+"""Facts about this host and its processes and files."""
