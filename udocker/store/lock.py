@@ -1,0 +1,240 @@
+"""A lock that holds across the nodes of a cluster, on any shared file system.
+
+Neither flock nor fcntl is coherent everywhere, and modification times lie behind attribute caches; what
+does hold is that link(2) of one name succeeds for one caller.  So a lock is a directory of numbered
+generations: who links the next number holds the lock.  Nothing that is in use is ever unlinked or
+renamed, which is where locks of a single file go wrong: of two nodes that both find a stale lock, the second
+would remove the first one's new lock.
+
+::
+
+    <key>/g7             the holder: who it is (JSON)
+    <key>/g7.beat        a count that the holder raises; others read its content, never its time
+    <key>/g7.released    made by the holder at its end: its outcome (JSON)
+
+A holder whose process is known to be dead (same node), or whose count has stood still for
+``stale`` seconds by the waiter's own clock (other nodes), is succeeded by the next generation.  A holder that was
+only suspended may wake up beside its successor; therefore the lock saves work and nothing else: what is made
+under it is published by an atomic rename of a name of its own, which is safe without any lock.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Optional
+
+from udocker.errors import StoreLocked, from_os_error
+from udocker.store.paths import StorePaths
+from udocker.system.files import unique_name, write_atomically
+from udocker.system.process import ProcessIdentity
+
+_GENERATION = re.compile(r"g(\d+)")
+_POLL_FIRST, _POLL_LAST = 0.02, 1.0
+
+
+@dataclass(frozen=True)
+class LockTiming:
+    """Seconds: between beats, without a beat until a holder counts as dead, of waiting at most."""
+
+    beat: float
+    stale: float
+    wait: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a generation ended: ``error`` is its failure's message and hint, empty for success."""
+
+    generation: int
+    error: str = ""
+    hint: str = ""
+
+
+class Holding:
+    """The lock while it is held.  A thread raises the count until ``release``."""
+
+    def __init__(self, directory: Path, generation: int, mode: int, beat: float) -> None:
+        self.generation = generation
+        self._path = directory / f"g{generation}"
+        self._mode = mode
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._beats, args=(beat,), daemon=True)
+        self._thread.start()
+
+    def _beats(self, interval: float) -> None:
+        count = 0
+        while not self._stop.is_set():
+            count += 1
+            try:
+                _write_count(self._path.with_suffix(".beat"), count, self._mode)
+            except OSError:
+                # A full disk or a lost mount: others see no beat and take over, which is right then.
+                pass
+            self._stop.wait(interval)
+
+    def release(self, error: str = "", hint: str = "") -> None:
+        """End the generation and tell those who wait how."""
+        self._stop.set()
+        self._thread.join()
+        content = json.dumps({"error": error, "hint": hint}).encode()
+        write_atomically(self._path.with_suffix(".released"), content, self._mode)
+
+
+class SharedLock:
+    """The lock of one ``key`` (a file name) in a store."""
+
+    def __init__(self, paths: StorePaths, key: str, timing: LockTiming) -> None:
+        self._directory = paths.locks / key
+        self._paths = paths
+        self._timing = timing
+
+    @contextmanager
+    def held(self) -> Iterator[Holding]:
+        """Wait for the lock, hold it for the block; an exception of the block is its outcome.
+
+        Raises StoreLocked after ``timing.wait`` seconds.
+        """
+        holding = self.acquire()
+        assert holding is not None  # only a ``ready`` ends the wait without the lock
+        try:
+            yield holding
+        except Exception as error:
+            holding.release(str(getattr(error, "message", error)), str(getattr(error, "hint", "")))
+            raise
+        else:
+            holding.release()
+
+    def acquire(self, ready: Optional[Callable[[], bool]] = None) -> Optional[Holding]:
+        """Take the lock, or return None as soon as ``ready()`` says that there is no need any more.
+
+        Raises StoreLocked after ``timing.wait`` seconds, and StoreError where the directory cannot
+        be written.
+        """
+        try:
+            self._paths.make(self._directory)
+            return self._wait(ready)
+        except OSError as error:
+            raise from_os_error("lock", error, str(self._directory)) from error
+
+    def outcome(self, after: int) -> Optional[Outcome]:
+        """How the newest generation ended, if it is later than ``after`` and has ended."""
+        generation = self.newest()
+        if generation <= after:
+            return None
+        return self._released(generation)
+
+    def newest(self) -> int:
+        """The highest generation, 0 before the first."""
+        try:
+            names = os.listdir(self._directory)
+        except FileNotFoundError:
+            return 0
+        matches = (_GENERATION.fullmatch(name) for name in names)
+        return max((int(match[1]) for match in matches if match), default=0)
+
+    def _wait(self, ready: Optional[Callable[[], bool]]) -> Optional[Holding]:
+        deadline = time.monotonic() + self._timing.wait
+        watch = _Watch(self._directory, self._timing.stale)
+        pause = _POLL_FIRST
+        while True:
+            if ready is not None and ready():
+                return None
+            generation = self.newest()
+            free = generation == 0 or self._released(generation) is not None
+            if (free or watch.is_dead(generation)) and self._claim(generation + 1):
+                return Holding(self._directory, generation + 1, self._paths.file_mode, self._timing.beat)
+            if time.monotonic() > deadline:
+                raise StoreLocked(
+                    f"lock: {self._directory}: still held by {watch.describe(generation)}",
+                    "wait for it, or end it; a dead holder is succeeded by itself",
+                )
+            time.sleep(pause)
+            pause = min(pause * 1.5, _POLL_LAST)
+
+    def _claim(self, generation: int) -> bool:
+        """Link the generation's name; the one caller for whom that succeeds holds the lock."""
+        name = self._directory / f"g{generation}"
+        own = self._directory / unique_name(".claim-")
+        content = json.dumps(ProcessIdentity.current().to_json()).encode()
+        write_atomically(own, content, self._paths.file_mode)
+        try:
+            os.link(own, name)
+        except FileExistsError:
+            return False
+        finally:
+            own.unlink()
+        if self.newest() > generation:
+            # Our list of the directory was old and the number had been cleared away: not ours.
+            return False
+        self._clear(generation)
+        return True
+
+    def _clear(self, generation: int) -> None:
+        """Drop what generations before the last one left, and claims of the dead."""
+        for name in os.listdir(self._directory):
+            match = re.match(r"g(\d+)", name)
+            if match and int(match[1]) < generation - 1:
+                (self._directory / name).unlink(missing_ok=True)
+
+    def _released(self, generation: int) -> Optional[Outcome]:
+        try:
+            document = json.loads((self._directory / f"g{generation}.released").read_bytes())
+        except FileNotFoundError:
+            return None
+        return Outcome(generation, str(document.get("error", "")), str(document.get("hint", "")))
+
+
+class _Watch:
+    """One waiter's view of a holder: what it last read, and since when by its own clock."""
+
+    def __init__(self, directory: Path, stale: float) -> None:
+        self._directory = directory
+        self._stale = stale
+        self._seen: tuple[int, bytes] = (-1, b"")
+        self._since = 0.0
+
+    def is_dead(self, generation: int) -> bool:
+        holder = self._holder(generation)
+        known = holder.is_dead() if holder is not None else None
+        if known is not None:
+            return known
+        seen = (generation, self._read(f"g{generation}.beat"))
+        now = time.monotonic()
+        if seen != self._seen:
+            self._seen, self._since = seen, now
+        return now - self._since > self._stale
+
+    def describe(self, generation: int) -> str:
+        holder = self._holder(generation)
+        return f"process {holder.pid} on {holder.host}" if holder else f"generation {generation}"
+
+    def _holder(self, generation: int) -> Optional[ProcessIdentity]:
+        try:
+            return ProcessIdentity.from_json(json.loads(self._read(f"g{generation}") or b"null"))
+        except ValueError:
+            return None
+
+    def _read(self, name: str) -> bytes:
+        # Opening anew each time is what makes an NFS client ask the server (nfs(5), close-to-open).
+        try:
+            return (self._directory / name).read_bytes()
+        except FileNotFoundError:
+            return b""
+
+
+def _write_count(path: Path, count: int, mode: int) -> None:
+    """Overwrite in place: one block of a fixed size, so that a full disk does not stop it."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT, mode)
+    try:
+        os.pwrite(fd, b"%020d\n" % count, 0)
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,84 @@
+"""Where everything lies below UDOCKER_DIR: the directory format of udocker 1.3, and ours beside it.
+
+::
+
+    layers/<digest>                  blobs: layers and image configurations
+    repos/<name>/<tag or digest>/    TAG, v2, manifest, links to the blobs
+    containers/<id>/                 ROOT, container.json, imagerepo.name
+    containers/<name>                link to a container's directory
+    bin/ lib/ doc/                   made so that udocker 1.3 takes the directory for its own
+    tmp/                             what is being made; nothing else ever looks in here
+    locks/                           who makes it
+    batch/                           jobs and their records
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from udocker.errors import from_os_error
+
+
+@dataclass(frozen=True)
+class StorePaths:
+    """The directories of one store."""
+
+    root: Path
+
+    @property
+    def layers(self) -> Path:
+        """Blobs by digest."""
+        return self.root / "layers"
+
+    @property
+    def repos(self) -> Path:
+        """Images by name and tag."""
+        return self.root / "repos"
+
+    @property
+    def containers(self) -> Path:
+        """Containers by id, and links to them by name."""
+        return self.root / "containers"
+
+    @property
+    def tmp(self) -> Path:
+        """What is being made."""
+        return self.root / "tmp"
+
+    @property
+    def locks(self) -> Path:
+        """Locks by key."""
+        return self.root / "locks"
+
+    def create(self) -> None:
+        """Make the directories that are missing; raises StoreError.
+
+        A new UDOCKER_DIR is private.  Everything below an existing one gets its permissions, so that
+        ``chmod 2770`` on it makes a store that a group shares.
+        """
+        try:
+            if not self.root.is_dir():
+                self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for name in ("layers", "repos", "containers", "bin", "lib", "doc", "tmp", "locks"):
+                self.make(self.root / name)
+        except OSError as error:
+            raise from_os_error("store", error, str(self.root)) from error
+
+    def make(self, directory: Path) -> None:
+        """Make a directory below the root with the root's permissions, and its parents."""
+        if directory.is_dir():
+            return
+        if directory != self.root:
+            self.make(directory.parent)
+        try:
+            directory.mkdir()
+        except FileExistsError:
+            return
+        os.chmod(directory, self.root.stat().st_mode & 0o2777)
+
+    @property
+    def file_mode(self) -> int:
+        """Permissions of a metadata file: the root's, without execution."""
+        return self.root.stat().st_mode & 0o666

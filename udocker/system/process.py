@@ -1,0 +1,73 @@
+"""Which process is this, and does it still live: answers that hold across nodes of a cluster."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+
+@dataclass(frozen=True)
+class ProcessIdentity:
+    """One process, told apart from every other one on any node at any time.
+
+    ``boot`` is the kernel's random boot id, ``namespace`` the pid namespace's inode and ``start`` the
+    process's start in clock ticks since boot (proc(5), /proc/[pid]/stat, field 22), so that a pid
+    that was used again is not mistaken for its former owner.
+    """
+
+    host: str
+    boot: str
+    namespace: str
+    pid: int
+    start: int
+
+    @classmethod
+    def current(cls) -> ProcessIdentity:
+        """The calling process."""
+        pid = os.getpid()
+        return cls(socket.gethostname(), *_node(), pid, _start_time(pid) or 0)
+
+    @classmethod
+    def from_json(cls, value: Any) -> ProcessIdentity:
+        """Read ``to_json``'s form; raises ValueError."""
+        try:
+            text = [str(value[name]) for name in ("host", "boot", "namespace")]
+            return cls(text[0], text[1], text[2], int(value["pid"]), int(value["start"]))
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not a process identity: {error}") from None
+
+    def to_json(self) -> Mapping[str, Any]:
+        """A JSON object's content."""
+        return asdict(self)
+
+    def is_dead(self) -> Optional[bool]:
+        """True or False where this can be known from here, None for a process of another node."""
+        if (self.host, self.boot, self.namespace) != (socket.gethostname(), *_node()):
+            return None
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            pass  # somebody else's process, and it lives
+        start = _start_time(self.pid)
+        # /proc may hide other users' processes (proc(5), hidepid): then the kill above decides.
+        return start is not None and start != self.start
+
+
+def _node() -> tuple[str, str]:
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return boot, os.readlink("/proc/self/ns/pid")
+
+
+def _start_time(pid: int) -> Optional[int]:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None
+    # The command's name is in parentheses and may hold anything, so count from the last one.
+    return int(stat[stat.rindex(b")") + 2 :].split()[19])
