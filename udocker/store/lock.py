@@ -13,9 +13,9 @@ would remove the first one's new lock.
     <key>/g7.released    made by the holder at its end: its outcome (JSON)
 
 A holder whose process is known to be dead (same node), or whose count has stood still for
-``stale`` seconds by the waiter's own clock (other nodes), is succeeded by the next generation.  A holder that was
-only suspended may wake up beside its successor; therefore the lock saves work and nothing else: what is made
-under it is published by an atomic rename of a name of its own, which is safe without any lock.
+``stale`` seconds by the waiter's own clock (other nodes), is succeeded by the next generation.  A holder
+that was only suspended may wake up beside its successor; therefore the lock saves work and nothing else:
+what is made under it is published by an atomic rename, which is safe without any lock.
 """
 
 from __future__ import annotations

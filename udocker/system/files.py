@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import secrets
-import shutil
 import socket
 import stat
 from pathlib import Path
-from typing import Any, Callable
 
 
 def unique_name(prefix: str = "") -> str:
@@ -22,6 +21,17 @@ def sync_directory(path: Path) -> None:
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def sync_file_system(path: Path) -> None:
+    """Bring everything written to the file system of ``path`` to the disk (syncfs(2))."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        if ctypes.CDLL(None, use_errno=True).syncfs(fd) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(path))
     finally:
         os.close(fd)
 
@@ -45,23 +55,45 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o644) -> None:
 
 
 def remove_tree(path: Path) -> None:
-    """Delete a tree whatever its permissions, following no symbolic link; a missing one is fine."""
+    """Delete a file or a tree whatever its permissions, following no link; a missing one is fine."""
+    try:
+        fd = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return
+    try:
+        remove_entry(fd, path.name)
+    finally:
+        os.close(fd)
 
-    def allow_and_retry(function: Callable[..., Any], name: str, info: Any) -> None:
-        error = info[1]
-        if isinstance(error, FileNotFoundError):
-            return  # somebody else deletes the same tree
-        if not isinstance(error, PermissionError):
-            raise error
-        # A directory without write or search permission keeps its entries from being removed.
-        os.chmod(os.path.dirname(name), stat.S_IRWXU)
-        if os.path.isdir(name) and not os.path.islink(name):
-            os.chmod(name, stat.S_IRWXU)
-            shutil.rmtree(name, onerror=allow_and_retry)
-        else:
-            os.unlink(name)
 
-    if path.is_symlink() or path.is_file():
-        path.unlink()
-    else:
-        shutil.rmtree(path, onerror=allow_and_retry)
+def remove_entry(parent: int, name: str) -> None:
+    """Delete the entry ``name`` of an open directory as ``remove_tree`` does."""
+    try:
+        if not stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
+            os.unlink(name, dir_fd=parent)
+            return
+        fd = _open_usable(parent, name)
+    except FileNotFoundError:
+        return  # somebody else deletes the same tree
+    try:
+        for entry in os.listdir(fd):
+            remove_entry(fd, entry)
+    finally:
+        os.close(fd)
+    try:
+        os.rmdir(name, dir_fd=parent)
+    except FileNotFoundError:
+        return
+
+
+def _open_usable(parent: int, name: str) -> int:
+    """Open a directory; without all three permissions its owner could not empty it."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+    try:
+        fd = os.open(name, flags, dir_fd=parent)
+    except PermissionError:
+        os.chmod(name, stat.S_IRWXU, dir_fd=parent)
+        fd = os.open(name, flags, dir_fd=parent)
+    if os.fstat(fd).st_mode & stat.S_IRWXU != stat.S_IRWXU:
+        os.fchmod(fd, stat.S_IRWXU)
+    return fd

@@ -1,0 +1,124 @@
+"""Layers as plain tar streams, whatever compressed them, decompressed ahead in a thread."""
+
+from __future__ import annotations
+
+import gzip
+import importlib
+import queue
+import threading
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, Callable, Union
+
+import zstandard
+
+from udocker.errors import UnpackError
+
+try:
+    _igzip: Any = importlib.import_module("isal.igzip")
+    _gzip_error: Any = importlib.import_module("isal.isal_zlib").error
+except ImportError:  # no build of it for this machine: the standard library's is slower, not different
+    _igzip, _gzip_error = None, zlib.error
+
+_CHUNK = 1 << 20
+_AHEAD = 8
+
+# What broken compressed data makes the libraries raise.
+_BROKEN = (EOFError, gzip.BadGzipFile, zlib.error, _gzip_error, zstandard.ZstdError)
+
+
+def _open_gzip(stream: BinaryIO) -> Any:
+    return (_igzip.IGzipFile if _igzip is not None else gzip.GzipFile)(fileobj=stream, mode="rb")
+
+
+def _open_zstd(stream: BinaryIO) -> Any:
+    return zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True)
+
+
+# First bytes of a compressed stream, and what opens it.  The media type is not asked: it is often wrong.
+_FORMATS: tuple[tuple[bytes, Callable[[BinaryIO], Any]], ...] = (
+    (b"\x1f\x8b", _open_gzip),
+    (b"\x28\xb5\x2f\xfd", _open_zstd),
+)
+
+
+@contextmanager
+def open_layer(path: Path) -> Iterator[ReadAhead]:
+    """Open a layer's blob as a tar stream.
+
+    Reading raises UnpackError where the compressed data is broken.
+    """
+    with path.open("rb") as stream:
+        magic = stream.read(4)
+        stream.seek(0)
+        opener = next((opener for prefix, opener in _FORMATS if magic.startswith(prefix)), None)
+        reader = ReadAhead(opener(stream) if opener else stream)
+        try:
+            yield reader
+        finally:
+            reader.close()
+
+
+class ReadAhead:
+    """A readable stream whose data comes from a thread, some MiB ahead of the reader.
+
+    Decompression releases the interpreter's lock, so it runs beside the unpacking.
+    """
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+        self._queue: queue.Queue[Union[bytes, Exception]] = queue.Queue(_AHEAD)
+        self._closed = threading.Event()
+        self._rest = b""
+        self._at = 0
+        self._thread = threading.Thread(target=self._fill, daemon=True)
+        self._thread.start()
+
+    def read(self, size: int) -> bytes:
+        """Up to ``size`` bytes, fewer at the end only."""
+        if len(self._rest) - self._at >= size:
+            self._at += size
+            return self._rest[self._at - size : self._at]
+        parts = [self._rest[self._at :]]
+        missing = size - len(parts[0])
+        self._rest, self._at = b"", 0
+        while missing > 0:
+            chunk = self._next()
+            if not chunk:
+                break
+            parts.append(chunk[:missing])
+            if len(chunk) > missing:
+                self._rest, self._at = chunk, missing
+            missing -= len(parts[-1])
+        return b"".join(parts)
+
+    def close(self) -> None:
+        """Stop the thread."""
+        self._closed.set()
+        while self._thread.is_alive():
+            try:
+                self._queue.get(timeout=0.05)
+            except queue.Empty:
+                continue
+
+    def _next(self) -> bytes:
+        item = self._queue.get()
+        if isinstance(item, bytes) and item:
+            return item
+        self._queue.put(item)  # the end and an error stay
+        if isinstance(item, _BROKEN):
+            raise UnpackError(f"unpack: compressed data: {item}") from item
+        if isinstance(item, Exception):
+            raise item
+        return b""
+
+    def _fill(self) -> None:
+        item: Union[bytes, Exception] = b"first"
+        while not self._closed.is_set() and isinstance(item, bytes) and item:
+            try:
+                item = self._source.read(_CHUNK)
+            except Exception as error:  # noqa: BLE001 - handed to the reader's thread, which raises it
+                item = error
+            self._queue.put(item)

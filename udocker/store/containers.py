@@ -1,0 +1,162 @@
+"""Containers by id and name, in the directory format of udocker 1.3.
+
+A container is unpacked under ``tmp`` and renamed into place when it is whole: one that can be seen is
+complete.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Callable, Optional
+
+from udocker.errors import NotFoundError, StoreCorrupt, StoreError, UsageError, from_os_error
+from udocker.model.container import Container
+from udocker.model.manifest import ImageConfig
+from udocker.store.paths import StorePaths
+from udocker.system.files import remove_tree, sync_directory, sync_file_system, unique_name, write_atomically
+
+_ID = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+){4}")
+# What udocker refuses in a name, and what would make one a path, an option or two lines.
+_BAD_NAME = re.compile(r"[/. \[\]\x00-\x1f\x7f]|^-")
+_MAX_NAME = 255
+_CONFIG, _IMAGE, _ROOT, _PROTECT = "container.json", "imagerepo.name", "ROOT", "PROTECT"
+# Directories that every engine binds over: made now, so that no run has to change the tree.
+_MOUNT_POINTS = ("dev", "proc", "sys", "tmp", "etc")
+
+
+class ContainerStore:
+    """The directory ``containers``."""
+
+    def __init__(self, paths: StorePaths) -> None:
+        self._paths = paths
+
+    def create(
+        self,
+        image: str,
+        config: Mapping[str, Any],
+        unpack: Callable[[Path], None],
+        container_id: str = "",
+        extra: Optional[Mapping[str, Any]] = None,
+        durable: bool = False,
+    ) -> Container:
+        """Make a container; ``unpack`` fills its root directory.
+
+        Where a container of the same ``container_id`` is there first, that one is returned.  ``extra`` is
+        kept in ``udocker.json``.  With ``durable`` the files have reached the disk before anybody sees the
+        container, so that the crash of this node leaves no truncated file for the others.  Raises
+        StoreError, UnpackError.
+        """
+        container_id = container_id or str(uuid.uuid4())
+        target = self._paths.containers / container_id
+        temporary = self._paths.tmp / unique_name(f"create-{container_id}-")
+        try:
+            self._fill(temporary, image, config, unpack, extra or {})
+            if durable:
+                sync_file_system(temporary)
+            os.rename(temporary, target)
+            sync_directory(self._paths.containers)
+        except OSError as error:
+            if not target.is_dir():
+                raise from_os_error("create", error, str(target)) from error
+        finally:
+            if temporary.exists():
+                remove_tree(temporary)
+        return self.find(container_id)
+
+    def _fill(
+        self,
+        directory: Path,
+        image: str,
+        config: Mapping[str, Any],
+        unpack: Callable[[Path], None],
+        extra: Mapping[str, Any],
+    ) -> None:
+        root = directory / _ROOT
+        self._paths.make(directory)
+        root.mkdir(mode=0o755)
+        unpack(root)
+        for name in _MOUNT_POINTS:
+            if not os.path.lexists(root / name):
+                (root / name).mkdir(mode=0o755)
+        mode = self._paths.file_mode
+        write_atomically(directory / _CONFIG, json.dumps(config).encode(), mode)
+        write_atomically(directory / "udocker.json", json.dumps(dict(extra)).encode(), mode)
+        write_atomically(directory / _IMAGE, image.encode(), mode)
+
+    def find(self, id_or_name: str) -> Container:
+        """The container of an id or a name; raises NotFoundError, StoreCorrupt."""
+        directory = self._paths.containers / id_or_name
+        if not id_or_name or "/" in id_or_name or id_or_name in (".", "..") or "\0" in id_or_name:
+            raise NotFoundError(f"container: {id_or_name!r}: not here", "see udocker ps")
+        if directory.is_symlink():
+            directory = self._paths.containers / os.path.basename(os.readlink(directory))
+        if not (directory / _ROOT).is_dir():
+            raise NotFoundError(f"container: {id_or_name}: not here", "see udocker ps")
+        try:
+            config = ImageConfig.parse((directory / _CONFIG).read_bytes())
+            image = (directory / _IMAGE).read_text(encoding="utf-8", errors="surrogateescape").strip()
+        except OSError as error:
+            raise StoreCorrupt(
+                f"container: {id_or_name}: {error.filename}: {error.strerror}", "remove and create it again"
+            ) from error
+        return Container(directory.name, directory, image, config, self.names(directory.name))
+
+    def has(self, container_id: str) -> bool:
+        """Whether a container of this id is there, whole; takes no lock and reads one entry."""
+        return (self._paths.containers / container_id / _ROOT).is_dir()
+
+    def ids(self) -> list[str]:
+        """The ids of all containers, sorted."""
+        try:
+            entries = list(os.scandir(self._paths.containers))
+        except FileNotFoundError:
+            return []
+        return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+
+    def names(self, container_id: str) -> tuple[str, ...]:
+        """A container's names, sorted."""
+        links = (entry for entry in os.scandir(self._paths.containers) if entry.is_symlink())
+        names = (link.name for link in links if os.path.basename(os.readlink(link.path)) == container_id)
+        return tuple(sorted(names))
+
+    def name(self, container_id: str, name: str) -> None:
+        """Give a container a name; raises UsageError, StoreError when it is taken."""
+        check_name(name)
+        try:
+            os.symlink(container_id, self._paths.containers / name)
+        except FileExistsError:
+            raise StoreError(f"name: {name}: already taken", "choose another, or remove that one") from None
+        except OSError as error:
+            raise from_os_error("name", error, str(self._paths.containers)) from error
+
+    def is_taken(self, name: str) -> bool:
+        """Whether a container has this name or id."""
+        return os.path.lexists(self._paths.containers / name)
+
+    def is_protected(self, container: Container) -> bool:
+        """Whether ``udocker protect`` marked the container."""
+        return (container.directory / _PROTECT).exists()
+
+    def remove(self, container: Container) -> None:
+        """Remove a container and its names: out of sight first, in one step, then the files."""
+        trash = self._paths.tmp / unique_name(f"remove-{container.id}-")
+        try:
+            for name in container.names:
+                (self._paths.containers / name).unlink(missing_ok=True)
+            os.rename(container.directory, trash)
+            remove_tree(trash)
+        except FileNotFoundError:
+            raise NotFoundError(f"container: {container.id}: not here", "see udocker ps") from None
+        except OSError as error:
+            raise from_os_error("rm", error, str(container.directory)) from error
+
+
+def check_name(name: str) -> None:
+    """Raise UsageError for a container name that udocker would not take either."""
+    if not name or _BAD_NAME.search(name) or len(os.fsencode(name)) > _MAX_NAME or _ID.fullmatch(name):
+        raise UsageError(f"name: {name!r}: not a container name", "letters, digits, - and _ are fine")

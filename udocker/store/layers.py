@@ -1,0 +1,81 @@
+"""Blobs by digest: layers and image configurations."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Callable
+
+from udocker.errors import StoreCorrupt, from_os_error
+from udocker.model.digest import Digest
+from udocker.model.manifest import Descriptor
+from udocker.store.paths import StorePaths
+from udocker.system.files import sync_directory, unique_name
+
+# Writes a blob into the file of this path, and returns only when it matches its descriptor.
+Fetch = Callable[[Descriptor, Path], None]
+
+
+class LayerStore:
+    """The directory ``layers``: a file that is there is whole and was verified."""
+
+    def __init__(self, paths: StorePaths) -> None:
+        self._paths = paths
+
+    def path(self, digest: Digest) -> Path:
+        """Where the blob lies, or would."""
+        return self._paths.layers / str(digest)
+
+    def has(self, digest: Digest) -> bool:
+        """Whether the blob is there."""
+        return self.path(digest).is_file()
+
+    def add(self, descriptor: Descriptor, fetch: Fetch) -> bool:
+        """Make sure that a blob is there; returns whether it had to be fetched.
+
+        Two processes may fetch the same blob at once: each writes its own file, and the renames put the same
+        verified content there.  Raises StoreError, and what ``fetch`` raises.
+        """
+        target = self.path(descriptor.digest)
+        if target.is_file():
+            return False
+        temporary = self._paths.tmp / unique_name(f"blob-{descriptor.digest.short}-")
+        try:
+            fetch(descriptor, temporary)
+            os.chmod(temporary, self._paths.file_mode)
+            _sync(temporary)
+            os.rename(temporary, target)
+            sync_directory(self._paths.layers)
+        except OSError as error:
+            raise from_os_error("store", error, str(target)) from error
+        finally:
+            temporary.unlink(missing_ok=True)
+        return True
+
+    def add_bytes(self, digest: Digest, data: bytes) -> None:
+        """Store a small blob that is in memory; raises StoreCorrupt where it does not match its digest."""
+        if not digest.matches(data):
+            raise StoreCorrupt(f"store: {digest}: the content has another digest")
+        self.add(Descriptor("", digest, len(data)), lambda _, path: _write(path, data))
+
+    def read(self, digest: Digest) -> bytes:
+        """A small blob, verified again; raises StoreCorrupt."""
+        try:
+            data = self.path(digest).read_bytes()
+        except OSError as error:
+            raise StoreCorrupt(f"store: {digest}: {error.strerror}", "pull the image again") from error
+        if not digest.matches(data):
+            raise StoreCorrupt(f"store: {digest}: the file's content has changed", "pull the image again")
+        return data
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
