@@ -124,11 +124,20 @@ class ContainerStore:
         names = (link.name for link in links if os.path.basename(os.readlink(link.path)) == container_id)
         return tuple(sorted(names))
 
-    def name(self, container_id: str, name: str) -> None:
-        """Give a container a name; raises UsageError, StoreError when it is taken."""
+    def name(self, container_id: str, name: str, replace: bool = False) -> None:
+        """Give a container a name, taking it from another one where ``replace`` is set.
+
+        Raises UsageError, and StoreError when the name is taken.
+        """
         check_name(name)
+        link = self._paths.containers / name
         try:
-            os.symlink(container_id, self._paths.containers / name)
+            if replace:
+                temporary = self._paths.tmp / unique_name("name-")
+                os.symlink(container_id, temporary)
+                os.rename(temporary, link)
+            else:
+                os.symlink(container_id, link)
         except FileExistsError:
             raise StoreError(f"name: {name}: already taken", "choose another, or remove that one") from None
         except OSError as error:

@@ -53,7 +53,7 @@ class ImageStore:
 
         Raises StoreCorrupt where a blob is missing, StoreError.
         """
-        directory = self._directory(reference)
+        directory = self.directory(reference)
         digests = [descriptor.digest for descriptor in (manifest.config, *manifest.layers)]
         try:
             self._paths.make(directory)
@@ -76,7 +76,7 @@ class ImageStore:
 
     def load(self, reference: ImageReference) -> Image:
         """The image of a reference; raises NotFoundError, StoreCorrupt."""
-        directory = self._directory(reference)
+        directory = self.directory(reference)
         if not (directory / _TAG).is_file():
             raise NotFoundError(f"image: {reference}: not here", f"udocker pull {reference}")
         image = self._read(directory)
@@ -86,7 +86,7 @@ class ImageStore:
 
     def has(self, reference: ImageReference) -> bool:
         """Whether the image is there."""
-        return (self._directory(reference) / _TAG).is_file()
+        return (self.directory(reference) / _TAG).is_file()
 
     def entries(self) -> list[tuple[str, str, Path]]:
         """Every image as (name, tag, directory), sorted."""
@@ -109,13 +109,20 @@ class ImageStore:
                 raise StoreCorrupt(f"image: {image}: layer {layer.digest} is missing", "pull the image again")
         return [self._layers.path(layer.digest) for layer in image.manifest.layers]
 
+    def platform(self, directory: Path) -> str:
+        """An image's platform as text, ``unknown`` where its configuration cannot be read."""
+        try:
+            return str(self.config(self._read(directory)).platform)
+        except StoreCorrupt:
+            return "unknown"
+
     def is_protected(self, directory: Path) -> bool:
         """Whether ``udocker protect`` marked the image."""
         return (directory / _PROTECT).exists()
 
     def remove(self, reference: ImageReference) -> None:
         """Remove an image, and the blobs that no other image has; raises NotFoundError, StoreError."""
-        directory = self._directory(reference)
+        directory = self.directory(reference)
         try:
             (directory / _TAG).unlink()
         except FileNotFoundError:
@@ -131,7 +138,8 @@ class ImageStore:
         except OSError as error:
             raise from_os_error("rmi", error, str(directory)) from error
 
-    def _directory(self, reference: ImageReference) -> Path:
+    def directory(self, reference: ImageReference) -> Path:
+        """Where the image lies, or would."""
         return self._paths.repos / reference.name / reference.selector
 
     def _write(self, path: Path, data: bytes) -> None:

@@ -54,6 +54,19 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o644) -> None:
         raise
 
 
+def tree_size(path: Path) -> int:
+    """Bytes that a tree takes on disk, hard-linked files once; what cannot be read is left out."""
+    seen: set[tuple[int, int]] = set()
+    total = 0
+    for directory, _, names in os.walk(path):
+        for name in (".", *names):
+            info = os.lstat(os.path.join(directory, name))
+            if (info.st_dev, info.st_ino) not in seen:
+                seen.add((info.st_dev, info.st_ino))
+                total += info.st_blocks * 512
+    return total
+
+
 def remove_tree(path: Path) -> None:
     """Delete a file or a tree whatever its permissions, following no link; a missing one is fine."""
     try:

@@ -1,0 +1,38 @@
+"""``udocker images``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from udocker.cli.output import printable
+from udocker.config import Config
+from udocker.store.store import Store
+
+DESCRIPTION = "List the images that were pulled."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    parser.add_argument("-l", "--long", action="store_true", help="with directory and layers")
+    parser.add_argument("-p", "--platform", action="store_true", help="with the platform")
+
+
+def run(config: Config, options: argparse.Namespace) -> int:
+    """Print one line an image, in udocker's columns."""
+    images = Store.at(config).images
+    print("REPOSITORY")
+    for name, tag, directory in images.entries():
+        mark = "P" if images.is_protected(directory) else "."
+        # A digest is joined by @, so that the line can be given back to udocker run.
+        label = printable(f"{name}@{tag}" if ":" in tag else f"{name}:{tag}")
+        if options.platform:
+            print(f"{images.platform(directory):<18.18} {mark} {label}")
+        else:
+            print(f"{label}    {mark}")
+        if options.long:
+            print(f" {directory}")
+            for entry in sorted(os.scandir(directory), key=lambda entry: entry.name):
+                if entry.is_symlink() and os.path.exists(entry.path):
+                    print(f"    /{entry.name} ({-(-entry.stat().st_size // (1 << 20))} MB)")
+    return 0

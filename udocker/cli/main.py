@@ -1,0 +1,120 @@
+"""The command ``udocker``: finds the command's module, runs it, reports its failure in one line."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from types import ModuleType
+from typing import Optional
+
+from udocker import __version__
+from udocker.cli.output import report
+from udocker.cli.parser import Parser
+from udocker.config import Config
+from udocker.errors import EXIT_FAILURE, UdockerError, UsageError, from_os_error
+
+# Each command's module and its line in the help.  A module has DESCRIPTION, add_arguments(parser) and
+# run(config, arguments) -> exit status; it is imported only when its command is called.
+COMMANDS = {
+    "pull": ("pull", "fetch an image from a registry"),
+    "create": ("create", "make a container from an image"),
+    "run": ("run", "run a command in a container or an image"),
+    "images": ("images", "list images"),
+    "ps": ("ps", "list containers"),
+    "inspect": ("inspect", "show a container's or an image's metadata"),
+    "rm": ("rm", "remove containers"),
+    "rmi": ("rmi", "remove images"),
+    "version": ("version", "print the version"),
+}
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Run one command line; returns its exit status (docker's: 125, 126, 127, else the program's)."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `udocker images | head` ends quietly
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(arguments)
+    except UdockerError as error:
+        report("udocker", error)
+        return error.exit_status
+    except OSError as error:
+        report("udocker", from_os_error("udocker", error))
+        return EXIT_FAILURE
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+def _dispatch(arguments: list[str]) -> int:
+    parser = _parser()
+    known, rest = _split(arguments)
+    options = parser.parse_args(known)
+    if options.version:
+        rest = ["version"]
+    if not rest or rest == ["help"]:
+        parser.print_help()
+        return 0
+    name = rest[0]
+    if name == "help":
+        rest, name = [rest[1], "--help"], rest[1]
+    if name not in COMMANDS:
+        raise UsageError(f"udocker: {name!r}: unknown command", "see udocker --help")
+    logging.basicConfig(
+        level=logging.DEBUG if options.debug else logging.WARNING, format="udocker: %(message)s"
+    )
+    config = Config.from_environment(os.environ)
+    if options.insecure:
+        config = replace(config, insecure=True)
+    return _run(name, rest[1:], config, quiet=options.quiet)
+
+
+def _run(name: str, arguments: list[str], config: Config, quiet: bool) -> int:
+    module = _module(name)
+    parser = Parser(prog=f"udocker {name}", description=module.DESCRIPTION)
+    module.add_arguments(parser)
+    options = parser.parse_args(arguments)
+    options.quiet = quiet or getattr(options, "quiet", False)
+    status: int = module.run(config, options)
+    return status
+
+
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"udocker.cli.{COMMANDS[name][0]}")
+
+
+def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Global options, which stand before the command, and the rest."""
+    for position, argument in enumerate(arguments):
+        if not argument.startswith("-"):
+            return arguments[:position], arguments[position:]
+    return arguments, []
+
+
+def _parser() -> Parser:
+    width = max(map(len, COMMANDS))
+    lines = "\n".join(f"  {name:<{width}}  {text}" for name, (_, text) in COMMANDS.items())
+    parser = Parser(
+        prog="udocker",
+        usage="udocker [OPTIONS] COMMAND ...",
+        description="Run container images as an ordinary user: no daemon, no root.",
+        epilog=f"commands:\n{lines}\n\nudocker COMMAND --help tells a command's options.",
+    )
+    parser.add_argument("-q", "--quiet", action="store_true", help="print less")
+    parser.add_argument("-D", "--debug", action="store_true", help="log what is done")
+    parser.add_argument(
+        "--insecure", action="store_true", help="allow plain HTTP and certificates that cannot be verified"
+    )
+    # udocker 1.3 asks root for this option; here root is served as anybody else.
+    parser.add_argument("--allow-root", action="store_true", help="accepted for compatibility")
+    parser.add_argument(
+        "-V", "--version", action="store_true", help=f"print the version ({__version__}) and leave"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,50 @@
+"""``udocker ps``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from udocker.cli.output import printable
+from udocker.config import Config
+from udocker.engine.select import DEFAULT_MODE
+from udocker.errors import NotFoundError, StoreCorrupt
+from udocker.store.store import Store
+from udocker.system.files import tree_size
+
+DESCRIPTION = "List the containers: id, P for protected, W or R for writable or not, names, image."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    parser.add_argument("-m", "--mode", action="store_true", help="with the execution mode")
+    parser.add_argument("-s", "--size", action="store_true", help="with the size in MB")
+    parser.add_argument("-p", "--platform", action="store_true", help="with the platform")
+
+
+def run(config: Config, options: argparse.Namespace) -> int:
+    """Print one line a container, in udocker's columns."""
+    extra = [("MOD ", options.mode), ("SIZE ", options.size), ("PLATFORM           ", options.platform)]
+    middle = "".join(title for title, wanted in extra if wanted)
+    print(f"{'CONTAINER ID':<36} P M {middle}{'NAMES':<18} {'IMAGE':<20}")
+    containers = Store.at(config).containers
+    for container_id in containers.ids():
+        try:
+            container = containers.find(container_id)
+        except (NotFoundError, StoreCorrupt):
+            # An older udocker leaves such directories behind; they are listed, not hidden.
+            print(f"{container_id:<36.36} . N")
+            continue
+        columns = [
+            (f"{DEFAULT_MODE.value:<2.2} ", options.mode),
+            (f"{tree_size(container.root) >> 20 if options.size else 0:>5} ", options.size),
+            (f"{container.config.platform!s:<18.18} ", options.platform),
+        ]
+        middle = "".join(text for text, wanted in columns if wanted)
+        protected = "P" if containers.is_protected(container) else "."
+        writable = "W" if os.access(container.root, os.W_OK) else "R"
+        names = printable(" ".join(container.names))
+        print(
+            f"{container.id:<36.36} {protected} {writable} {middle}{names:<18} {printable(container.image):<20}"
+        )
+    return 0

@@ -1,0 +1,34 @@
+"""``udocker rm``."""
+
+from __future__ import annotations
+
+import argparse
+
+from udocker.cli.each import each
+from udocker.config import Config
+from udocker.errors import StoreError
+from udocker.store.store import Store
+
+DESCRIPTION = "Remove containers with everything in them; their images stay."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    parser.add_argument("containers", metavar="CONTAINER", nargs="+")
+    parser.add_argument(
+        "-f", "--force", action="store_true", help="a container that is not there is no failure"
+    )
+
+
+def run(config: Config, options: argparse.Namespace) -> int:
+    """Remove each."""
+    store = Store.at(config)
+    return each(options.containers, lambda name: _remove(store, name), options.force)
+
+
+def _remove(store: Store, name: str) -> None:
+    container = store.containers.find(name)
+    if store.containers.is_protected(container):
+        raise StoreError(f"rm: {name}: protected", f"udocker unprotect {name}")
+    store.containers.remove(container)
+    print(container.id)

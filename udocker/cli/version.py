@@ -1,0 +1,25 @@
+"""``udocker version``."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+
+from udocker import __version__
+from udocker.config import Config
+
+DESCRIPTION = "Print the version of this program and of what it runs on."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command has no options."""
+
+
+def run(config: Config, options: argparse.Namespace) -> int:
+    """Print one fact a line."""
+    print(f"version: {__version__}")
+    print(f"python: {platform.python_version()}")
+    print(f"kernel: {platform.release()}")
+    print(f"platform: {config.platform}")
+    print(f"directory: {config.udocker_dir}")
+    return 0

@@ -1,0 +1,128 @@
+"""From a reference to an image in the store, and from an image to a container."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Any, Optional, Protocol
+
+from udocker.config import Config
+from udocker.errors import NotFoundError, StoreCorrupt
+from udocker.model.container import Container
+from udocker.model.digest import Digest
+from udocker.model.manifest import Descriptor, Platform
+from udocker.model.reference import ImageReference
+from udocker.registry.client import RegistryClient
+from udocker.store.images import Image
+from udocker.store.store import Store
+from udocker.store.unpack import unpack_layers
+
+# The name space of container ids that follow from an image's digest; any constant would do.
+_PREPARED = uuid.UUID("5b0f6d3c-2f43-4b38-9c4e-7f6c19a0f1de")
+
+
+class Progress(Protocol):
+    """Told about a pull as it goes on; sizes are bytes."""
+
+    def start(self, layer: Descriptor, present: bool) -> None:
+        """A layer's turn has come; ``present`` where it is in the store already."""
+        ...
+
+    def advance(self, layer: Descriptor, count: int) -> None:
+        """``count`` more bytes have come, or fewer than nothing where a transfer starts again."""
+        ...
+
+    def done(self, layer: Descriptor) -> None:
+        """The layer is in the store, verified."""
+        ...
+
+
+class Silent:
+    """Progress that nobody watches."""
+
+    def start(self, layer: Descriptor, present: bool) -> None:
+        """Ignore."""
+
+    def advance(self, layer: Descriptor, count: int) -> None:
+        """Ignore."""
+
+    def done(self, layer: Descriptor) -> None:
+        """Ignore."""
+
+
+def resolve(config: Config, reference: ImageReference) -> ImageReference:
+    """The same image by digest, asked from its registry; raises RegistryError."""
+    if reference.digest is not None:
+        return reference.pinned(reference.digest)
+    return reference.pinned(RegistryClient(config, reference).resolve().digest)
+
+
+def pull(
+    config: Config,
+    reference: ImageReference,
+    platform: Optional[Platform] = None,
+    progress: Optional[Progress] = None,
+) -> Image:
+    """Fetch what is missing of an image and publish it in the store.
+
+    Raises RegistryError, StoreError.
+    """
+    store = Store.at(config).create()
+    report = progress or Silent()
+    with RegistryClient(config, reference) as client:
+        remote = client.fetch_image(platform or config.platform, strict=platform is not None)
+
+        def fetch(descriptor: Descriptor, path: Any) -> None:
+            client.blob(descriptor, path, lambda count: report.advance(descriptor, count))
+
+        store.layers.add_bytes(remote.manifest.config.digest, remote.config)
+        for layer in remote.manifest.layers:
+            report.start(layer, store.layers.has(layer.digest))
+            store.layers.add(layer, fetch)
+            report.done(layer)
+    return store.images.publish(reference, remote.manifest, remote.index)
+
+
+def create(
+    config: Config,
+    reference: ImageReference,
+    name: str = "",
+    container_id: str = "",
+    durable: bool = False,
+) -> Container:
+    """Unpack an image of the store into a new container.
+
+    Raises NotFoundError where the image was not pulled, StoreError, UnpackError.
+    """
+    store = Store.at(config).create()
+    image = store.images.load(reference)
+    layers = store.images.layer_files(image)
+    document: Mapping[str, Any] = store.images.config(image).document
+    container = store.containers.create(
+        str(reference) if reference.digest else f"{image.name}:{image.tag}",
+        document,
+        lambda root: unpack_layers(layers, root),
+        container_id,
+        {"digest": str(image.digest), "manifest": str(image.manifest.digest)},
+        durable,
+    )
+    if name:
+        store.containers.name(container.id, name)
+        container = store.containers.find(container.id)
+    return container
+
+
+def prepared_id(digest: Digest, platform: Platform) -> str:
+    """The id of the container that all tasks of an image share: it follows from digest and platform."""
+    return str(uuid.uuid5(_PREPARED, f"{digest} {platform}"))
+
+
+def ensure_image(config: Config, reference: ImageReference, progress: Optional[Progress] = None) -> Image:
+    """The image from the store, pulled where it is missing or damaged."""
+    store = Store.at(config)
+    try:
+        image = store.images.load(reference)
+        store.images.layer_files(image)
+        return image
+    except (NotFoundError, StoreCorrupt):
+        return pull(config, reference, progress=progress)

@@ -1,0 +1,40 @@
+"""One UDOCKER_DIR as a whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from udocker.config import Config
+from udocker.store.containers import ContainerStore
+from udocker.store.images import ImageStore
+from udocker.store.layers import LayerStore
+from udocker.store.lock import LockTiming, SharedLock
+from udocker.store.paths import StorePaths
+
+
+@dataclass(frozen=True)
+class Store:
+    """The parts of a store; nothing is made on disk before ``create``."""
+
+    paths: StorePaths
+    layers: LayerStore
+    images: ImageStore
+    containers: ContainerStore
+    timing: LockTiming
+
+    @classmethod
+    def at(cls, config: Config) -> Store:
+        """The store of this configuration."""
+        paths = StorePaths(config.udocker_dir)
+        layers = LayerStore(paths)
+        timing = LockTiming(config.lock_beat, config.lock_stale, config.lock_wait)
+        return cls(paths, layers, ImageStore(paths, layers), ContainerStore(paths), timing)
+
+    def create(self) -> Store:
+        """Make the store's directories where they are missing; raises StoreError."""
+        self.paths.create()
+        return self
+
+    def lock(self, key: str) -> SharedLock:
+        """The lock of a key, across nodes."""
+        return SharedLock(self.paths, key, self.timing)
