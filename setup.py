@@ -20,10 +20,16 @@ NATIVE = HERE / "udocker" / "native"
 
 # Each native program and its sources, relative to udocker/native.
 PROGRAMS = {
-    "udocker-userns": ["userns/userns.c"],
+    "udocker-userns": [
+        "userns/userns.c",
+        "userns/namespace.c",
+        "userns/target.c",
+        "userns/tree.c",
+        "userns/report.c",
+    ],
 }
 
-CFLAGS = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-s"]
+CFLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-s"]
 
 INSTALL_REQUIRES = [
     # HTTP for registries: connection pools, proxies, private CAs and redirects, well kept.

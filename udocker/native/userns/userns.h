@@ -1,0 +1,64 @@
+/* The launcher of engine R; userns.c tells what it does and in which order.
+ *
+ * Functions return 0 (or a file descriptor) or -errno.  Those marked "reports" have written the user's
+ * line already when they fail.
+ */
+#ifndef USERNS_H
+#define USERNS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+/* docker's own exit statuses: docker-run(1), section EXIT STATUS. */
+enum { EXIT_LAUNCHER = 125, EXIT_NOT_EXECUTABLE = 126, EXIT_NOT_FOUND = 127 };
+
+/* Calls that older kernels lack; --without switches them off, so that tests reach what is done instead. */
+struct kernel {
+    bool openat2;       /* since 5.6 */
+    bool mount_setattr; /* since 5.12 */
+    bool pivot_root;    /* refused where / is the initial ramfs: pivot_root(2), section NOTES */
+};
+
+struct bind {
+    const char *source; /* on the host */
+    const char *target; /* in the container */
+    bool read_only;
+};
+
+/* The container's tree while it still lies in the host's: root is an O_PATH descriptor. */
+struct tree {
+    const char *path;
+    int root;
+    struct kernel kernel;
+};
+
+enum target_kind { TARGET_DIRECTORY, TARGET_FILE };
+
+/* A descriptor that is closed where its variable ends. */
+#define OWNED_FD __attribute__((cleanup(fd_close))) int
+
+static inline void fd_close(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+}
+
+/* report.c */
+void report_line(const char *object, const char *cause, const char *hint);
+void report_error(const char *object, int error, const char *hint);
+
+/* namespace.c */
+int namespace_enter(uid_t uid, gid_t gid);  /* reports */
+int namespace_drop_capabilities(void);      /* reports */
+
+/* target.c */
+int target_open(const struct tree *tree, const char *path, enum target_kind kind);
+
+/* tree.c */
+int tree_open(struct tree *tree);                                /* reports */
+int tree_bind(const struct tree *tree, const struct bind *bind); /* reports */
+int tree_enter(const struct tree *tree, const char *workdir);    /* reports */
+
+#endif
