@@ -1,0 +1,273 @@
+"""Run a program and measure what it and all its descendants use.
+
+CPU time is exact, not sampled: this process adopts every orphan below it (prctl(2),
+PR_SET_CHILD_SUBREAPER), so that each descendant is waited for either by its own parent, and is then part
+of that parent's totals, or here.  The sum over what is reaped here is the CPU time of them all, however
+short-lived or detached.
+
+One hole is the kernel's: a process that ignores SIGCHLD (or sets SA_NOCLDWAIT) does not wait for its
+children, and the kernel drops their totals with them (wait(2), NOTES).  What samples last saw of a child
+that vanished below a parent ignoring SIGCHLD is added, so that the result is a lower bound then; I/O of
+such children and CPU time below SA_NOCLDWAIT, which /proc does not show, are not.
+
+Memory is sampled.  Samples are paid from a budget of 0.8 % of a core, so that a node with a long process
+table gets fewer; measured costs are in docs/decisions/0003-exact-cpu-by-sub-reaping.md.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Optional
+
+import psutil
+
+from ..process import (
+    FORWARDED,
+    Transferred,
+    adopt_orphans,
+    end_family,
+    exit_status,
+    held_signals,
+    reap,
+    start,
+)
+
+# Seconds that what the program left behind has for its own clean-up before it is killed.
+GRACE = 2.0
+
+# The share of a core that samples may use, and the CPU seconds that they have for the dense first ones.
+BUDGET = 0.008
+ALLOWANCE = 0.02
+
+_SI_KERNEL = 0x80  # sigaction(2): sent by the kernel, as from a terminal to the whole foreground group
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a program and all its descendants used; the fields mean what they mean in Usage.
+
+    ``signal`` is the one that ended the program, if one did; ``exit_status`` is 128 + signal then.
+    """
+
+    exit_status: int
+    signal: Optional[int]
+    started: float
+    ended: float
+    wall_seconds: float
+    user_seconds: float
+    system_seconds: float
+    peak_memory: int
+    read_bytes: Optional[int]
+    written_bytes: Optional[int]
+    storage_read_bytes: Optional[int]
+    storage_written_bytes: Optional[int]
+
+
+def measure(
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    cwd: Optional[str],
+    *,
+    forward_signals: bool = True,
+    interval: float = 1.0,
+    on_start: Optional[Callable[[int], None]] = None,
+    on_end: Optional[Callable[[Measurement], None]] = None,
+) -> Measurement:
+    """Run a program to its end, end what is left of its descendants, and tell what they all used.
+
+    Call it from the main thread of a process that has no other thread and no other children: they would
+    be reaped and counted.  ``on_start`` gets the program's pid, ``on_end`` the result; during both, and
+    from the call on, signals are held, so that none is lost and none ends this process before its record
+    is written.  The program stays in this process's group and session.  With ``forward_signals`` the
+    signals of FORWARDED that only this process gets are passed on; those of a terminal reach the program
+    anyway.  ``interval`` is the longest time between memory samples.  Raises OSError when the program
+    cannot be started, as execve(2) and chdir(2) do.
+    """
+    adopt_orphans()
+    holding = {*FORWARDED, signal.SIGTSTP} if forward_signals else set()
+    with held_signals(holding) as mask:
+        tally = _Tally(psutil.Process().memory_info().rss)
+        clock = time.monotonic()
+        started = time.time()
+        program = start(argv, env, cwd, mask)
+        sampler = _Sampler(interval)
+        try:
+            sampler.start()
+            if on_start is not None:
+                on_start(program)
+            status = _wait(program, tally, holding)
+            wall, ended = time.monotonic() - clock, time.time()
+        finally:
+            end_family(tally.collect, GRACE)
+            sampler.stop(tally.pids)
+        result = _measurement(status, started, ended, wall, tally, sampler)
+        if on_end is not None:
+            on_end(result)
+        while holding and signal.sigtimedwait(holding, 0) is not None:
+            pass  # meant for the program, which has ended
+    return result
+
+
+@dataclass
+class _Tally:
+    """The sums over every process reaped here; ``own_memory`` is this process's when it forked."""
+
+    own_memory: int
+    user: float = 0.0
+    system: float = 0.0
+    largest: int = 0
+    moved: Optional[Transferred] = Transferred(0, 0, 0, 0)
+    statuses: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def pids(self) -> frozenset[int]:
+        return frozenset(self.statuses)
+
+    def collect(self) -> None:
+        for ended in reap():
+            self.statuses[ended.pid] = ended.status
+            self.user += ended.usage.ru_utime
+            self.system += ended.usage.ru_stime
+            # A process starts with the memory of the one that forked it, and exec leaves that in its
+            # ru_maxrss: up to our own size it says nothing about the program.
+            if ended.usage.ru_maxrss * 1024 > self.own_memory:
+                self.largest = max(self.largest, ended.usage.ru_maxrss * 1024)
+            self.moved = _add(self.moved, ended.transferred)
+
+
+def _add(one: Optional[Transferred], other: Optional[Transferred]) -> Optional[Transferred]:
+    if one is None or other is None:
+        return None
+    return Transferred(
+        one.read + other.read,
+        one.written + other.written,
+        one.storage_read + other.storage_read,
+        one.storage_written + other.storage_written,
+    )
+
+
+def _wait(program: int, tally: _Tally, holding: set[signal.Signals]) -> int:
+    """Reap and forward until the program ends; returns its wait status."""
+    while program not in tally.statuses:
+        received = signal.sigwaitinfo({signal.SIGCHLD, *holding})
+        tally.collect()
+        if received.si_signo == signal.SIGCHLD or program in tally.statuses:
+            continue
+        # A terminal's signals go to its whole foreground group, the program among it: a second one
+        # would make mpiexec, for one, give up at once.
+        if received.si_code != _SI_KERNEL:
+            os.kill(program, received.si_signo)
+        if received.si_signo == signal.SIGTSTP:
+            _stop_here()
+    return tally.statuses[program]
+
+
+def _stop_here() -> None:
+    """Stop as SIGTSTP's default action does, so that a shell sees its job stopped; returns after SIGCONT."""
+    os.kill(os.getpid(), signal.SIGTSTP)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTSTP})
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTSTP})
+
+
+def _measurement(
+    status: int, started: float, ended: float, wall: float, tally: _Tally, sampler: _Sampler
+) -> Measurement:
+    moved = tally.moved
+    return Measurement(
+        exit_status=exit_status(status),
+        signal=os.WTERMSIG(status) if os.WIFSIGNALED(status) else None,
+        started=started,
+        ended=ended,
+        wall_seconds=wall,
+        user_seconds=tally.user + sampler.lost_user,
+        system_seconds=tally.system + sampler.lost_system,
+        peak_memory=max(sampler.peak, tally.largest),
+        read_bytes=moved.read if moved else None,
+        written_bytes=moved.written if moved else None,
+        storage_read_bytes=moved.storage_read if moved else None,
+        storage_written_bytes=moved.storage_written if moved else None,
+    )
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A process in a sample; ``unwaited`` says that its parent ignores SIGCHLD."""
+
+    user: float
+    system: float
+    unwaited: bool
+
+
+class _Sampler(threading.Thread):
+    """Samples the memory of all descendants until stopped.  It starts with every signal held."""
+
+    def __init__(self, interval: float) -> None:
+        super().__init__(name="sampler", daemon=True)
+        self.peak = 0
+        self.lost_user = 0.0
+        self.lost_system = 0.0
+        self._interval = interval
+        self._stopped = threading.Event()
+        self._seen: dict[psutil.Process, _Seen] = {}
+        self._gone: list[tuple[int, _Seen]] = []
+
+    def stop(self, reaped: frozenset[int]) -> None:
+        """End sampling; ``reaped`` are the processes whose times are already counted."""
+        self._stopped.set()
+        if self.ident is not None:  # None: it could not be started
+            self.join()
+        self._gone.extend((process.pid, seen) for process, seen in self._seen.items())
+        for pid, seen in self._gone:
+            if seen.unwaited and pid not in reaped:
+                self.lost_user += seen.user
+                self.lost_system += seen.system
+
+    def run(self) -> None:
+        begun = time.monotonic()
+        step = min(0.005, self._interval)
+        while not self._stopped.wait(step):
+            self._sample()
+            elapsed = time.monotonic() - begun
+            # 5 ms at first, 50 ms until the first second is over, then ever longer.
+            planned = min(self._interval, max(0.005, min(elapsed / 2, 0.05), elapsed / 20))
+            owed = (time.thread_time() - ALLOWANCE) / BUDGET - elapsed
+            step = max(planned, owed)
+
+    def _sample(self) -> None:
+        seen: dict[psutil.Process, _Seen] = {}
+        deaf: dict[int, bool] = {os.getpid(): False}
+        memory = 0
+        for process in psutil.Process().children(recursive=True):
+            try:
+                with process.oneshot():
+                    parent, times = process.ppid(), process.cpu_times()
+                    resident = process.memory_info().rss
+                if parent not in deaf:
+                    deaf[parent] = _ignores_children(parent)
+            except psutil.Error:
+                continue  # it ended since the table was read, or is another user's and cannot be read
+            memory += resident
+            user, system = times.user + times.children_user, times.system + times.children_system
+            seen[process] = _Seen(user, system, deaf[parent])
+        self.peak = max(self.peak, memory)
+        self._gone.extend((old.pid, last) for old, last in self._seen.items() if _lost(old, last, seen))
+        self._seen = seen
+
+
+def _lost(process: psutil.Process, last: _Seen, now: Mapping[psutil.Process, _Seen]) -> bool:
+    return last.unwaited and process not in now
+
+
+def _ignores_children(pid: int) -> bool:
+    """Whether ``pid`` has SIGCHLD in its set of ignored signals (SigIgn of proc(5)'s status)."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as status:
+            masks = [line.split()[1] for line in status if line.startswith("SigIgn:")]
+    except OSError:
+        return False  # it has ended; its children are adopted and will be reaped
+    return bool(masks) and bool(int(masks[0], 16) >> (signal.SIGCHLD - 1) & 1)

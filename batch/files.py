@@ -1,0 +1,60 @@
+"""Small files that several processes and nodes write and read at once."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import socket
+from pathlib import Path
+from typing import Optional
+
+from udocker.api import StoreError
+
+_TEMPORARY = re.compile(r"\.(?P<name>.+)\.tmp-(?P<host>[A-Za-z0-9_-]+)-(?P<pid>\d{1,10})-[0-9a-f]{8}")
+
+
+def store_error(act: str, error: OSError, path: Optional[Path] = None) -> StoreError:
+    """The error for the user of an OSError met while doing ``act`` on ``path``."""
+    where = path if path is not None else error.filename
+    hint = "free some space there, or set UDOCKER_DIR to a directory that you can write"
+    return StoreError(f"{act}: {where}: {error.strerror or error}", hint)
+
+
+def write_atomically(path: Path, text: str, *, replace: bool = True) -> None:
+    """Make ``path`` hold ``text``, whole or not at all, also after a crash; raises OSError.
+
+    With ``replace`` False an existing file is left alone and FileExistsError raised: of several writers
+    exactly one succeeds (link(2)).  ``text`` must be ASCII, as JSON is.
+    """
+    temporary = path.with_name(f".{path.name}.tmp-{_host()}-{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        with temporary.open("x", encoding="ascii") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        if replace:
+            temporary.replace(path)
+        else:
+            os.link(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether ``path`` is a file that ``write_atomically`` had not finished."""
+    return _TEMPORARY.fullmatch(path.name) is not None
+
+
+def clean_temporary(path: Path) -> None:
+    """Remove a temporary file whose writer, on this host, is dead; leave any other.
+
+    On another host there is no telling: its age proves nothing, because clients cache times.
+    """
+    match = _TEMPORARY.fullmatch(path.name)
+    if match and match["host"] == _host() and not Path("/proc", match["pid"]).exists():
+        path.unlink(missing_ok=True)
+
+
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9_-]", "_", socket.gethostname())

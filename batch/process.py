@@ -1,0 +1,284 @@
+"""Processes: who one is for good, and how to run a program so that no descendant of it is left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import resource
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any, Optional, Union
+
+import psutil
+
+PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
+
+# What batch systems and terminals send to make a program end, save its state or go on.
+FORWARDED = frozenset(
+    {
+        signal.SIGHUP,
+        signal.SIGINT,
+        signal.SIGQUIT,
+        signal.SIGTERM,
+        signal.SIGUSR1,
+        signal.SIGUSR2,
+        signal.SIGCONT,
+    }
+)
+
+KILL_PATIENCE = 10.0  # seconds for the kernel to end what was killed; longer means an uninterruptible wait
+
+Files = Union[None, int, IO[bytes]]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A process, told from any later one with the same number.
+
+    ``boot`` is the kernel's random id of this boot, ``start`` the process's start in clock ticks since
+    then (field 22 of proc(5)'s stat).
+    """
+
+    host: str
+    boot: str
+    pid: int
+    start: int
+
+    @classmethod
+    def of(cls, pid: int) -> Identity:
+        """The process ``pid`` of this host; raises ProcessLookupError."""
+        found = _state_and_start(pid)
+        if found is None:
+            raise ProcessLookupError(f"no process {pid}")
+        return cls(socket.gethostname(), boot_id(), pid, found[1])
+
+    @classmethod
+    def from_mapping(cls, document: Any) -> Identity:
+        """Read ``to_mapping``'s form; raises ValueError."""
+        try:
+            return cls(
+                str(document["host"]), str(document["boot"]), int(document["pid"]), int(document["start"])
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not a process identity: {error}") from None
+
+    def to_mapping(self) -> dict[str, Any]:
+        """A JSON object."""
+        return asdict(self)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this host can tell about the process."""
+        return self.host == socket.gethostname()
+
+    def is_alive(self) -> bool:
+        """Whether the process still runs (a zombie does not); only meaningful where ``is_here``."""
+        if self.boot != boot_id():
+            return False
+        found = _state_and_start(self.pid)
+        return found is not None and found[1] == self.start and found[0] not in "ZX"
+
+    def signal(self, number: int) -> None:
+        """Send a signal, unless the process has ended."""
+        if self.is_here and self.is_alive():
+            with contextlib.suppress(ProcessLookupError):  # it ended just now, which is as good
+                os.kill(self.pid, number)
+
+
+@dataclass(frozen=True)
+class Transferred:
+    """The four totals of /proc/PID/io in bytes (proc(5)): by calls, and to and from storage."""
+
+    read: int
+    written: int
+    storage_read: int
+    storage_written: int
+
+
+@dataclass(frozen=True)
+class Reaped:
+    """A process that has ended; ``usage`` and ``transferred`` include the children that it waited for.
+
+    ``transferred`` is None where the kernel keeps no I/O accounting or refuses it.
+    """
+
+    pid: int
+    status: int
+    usage: resource.struct_rusage
+    transferred: Optional[Transferred]
+
+
+def boot_id() -> str:
+    """The random id that the kernel made at boot."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every descendant whose own parent ends (prctl(2), PR_SET_CHILD_SUBREAPER)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"prctl(PR_SET_CHILD_SUBREAPER): {os.strerror(number)}")
+
+
+@contextlib.contextmanager
+def held_signals(signals: Collection[signal.Signals]) -> Iterator[frozenset[int]]:
+    """Keep ``signals`` and SIGCHLD pending for sigwait; yields the mask from before, for programs to start.
+
+    SIGCHLD gets its default action meanwhile: a process that ignores it has its children reaped by the
+    kernel, and their times are lost (wait(2), NOTES).
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {*signals, signal.SIGCHLD})
+    handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        yield frozenset(before)
+    finally:
+        if handler is not None:  # None: not installed from Python, and not to be had
+            signal.signal(signal.SIGCHLD, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def start(
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    cwd: Optional[str],
+    mask: Collection[int],
+    *,
+    stdin: Files = None,
+    stdout: Files = None,
+    stderr: Files = None,
+) -> int:
+    """Start a program with the signal mask ``mask``; returns its pid, to be reaped by ``reap``.
+
+    Raises OSError as execve(2) and chdir(2) do.  File descriptors that are marked to survive an exec do:
+    MPI's process managers hand theirs down by number.
+    """
+
+    def unhold() -> None:
+        for number in FORWARDED:
+            if callable(signal.getsignal(number)):
+                signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    process = subprocess.Popen(
+        argv,
+        env=env,
+        cwd=cwd,
+        preexec_fn=unhold,
+        close_fds=False,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+    )
+    process.returncode = 0  # keeps Popen from waiting for a process that is reaped elsewhere
+    return process.pid
+
+
+def reap() -> Iterator[Reaped]:
+    """Every child that has ended by now.  Whatever this process started itself is among them."""
+    while True:
+        try:
+            # WNOWAIT leaves the zombie, whose /proc/PID/io vanishes with it.
+            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+        except ChildProcessError:
+            return
+        if found is None:
+            return
+        moved = _transferred(found.si_pid)
+        pid, status, usage = os.wait4(found.si_pid, 0)
+        yield Reaped(pid, status, usage, moved)
+
+
+def has_children() -> bool:
+    """Whether any child is left, running or not; for an adopter of orphans, any descendant."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def end_family(collect: Callable[[], None], grace: float) -> bool:
+    """End every descendant: SIGTERM, after ``grace`` seconds SIGKILL; False if some outlive even that.
+
+    ``collect`` is called to reap.  Call with SIGCHLD held.
+    """
+    told: set[int] = set()
+    for number, seconds in ((signal.SIGTERM, grace), (signal.SIGKILL, KILL_PATIENCE)):
+        deadline = time.monotonic() + seconds
+        collect()
+        while has_children() and time.monotonic() < deadline:
+            _tell_family(number, told)
+            signal.sigtimedwait({signal.SIGCHLD}, 0.05)
+            collect()
+    return not has_children()
+
+
+def end_session(leader: int) -> None:
+    """Kill what is left of the session of a process that has ended.
+
+    The kernel gives no new process the number of a session that still has members, so whoever is in it
+    belonged to the leader.
+    """
+    deadline = time.monotonic() + KILL_PATIENCE
+    while time.monotonic() < deadline:
+        members = [pid for pid in psutil.pids() if _session(pid) == leader]
+        if not members or leader in members:
+            return
+        for pid in members:
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # ended, or not ours to end
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)
+
+
+def exit_status(status: int) -> int:
+    """A wait status as shells tell it: the program's own, or 128 + signal."""
+    if os.WIFSIGNALED(status):
+        return 128 + os.WTERMSIG(status)
+    return os.WEXITSTATUS(status)
+
+
+def _tell_family(number: signal.Signals, told: set[int]) -> None:
+    for process in psutil.Process().children(recursive=True):
+        if number is signal.SIGTERM and process.pid in told:
+            continue
+        told.add(process.pid)
+        # Ended meanwhile, or of another user (a setuid program), which only root could end.
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            process.send_signal(number)
+            process.send_signal(signal.SIGCONT)  # a stopped process acts on SIGTERM only when it goes on
+
+
+def _state_and_start(pid: int) -> Optional[tuple[str, int]]:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The name, in parentheses, may hold any byte, parentheses too.
+    fields = text.rpartition(b")")[2].split()
+    return fields[0].decode("ascii"), int(fields[19])
+
+
+def _session(pid: int) -> int:
+    state = _state_and_start(pid)
+    if state is None or state[0] in "ZX":
+        return -1
+    try:
+        return os.getsid(pid)
+    except (ProcessLookupError, PermissionError):
+        return -1
+
+
+def _transferred(pid: int) -> Optional[Transferred]:
+    try:
+        text = Path(f"/proc/{pid}/io").read_text(encoding="ascii")
+    except OSError:
+        return None  # no CONFIG_TASK_IO_ACCOUNTING, or a program that changed its user
+    values = {name: int(value) for name, value in (line.split(":") for line in text.splitlines())}
+    return Transferred(values["rchar"], values["wchar"], values["read_bytes"], values["write_bytes"])
