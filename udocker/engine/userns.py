@@ -1,0 +1,76 @@
+"""Engine R: user namespaces, through the native launcher udocker-userns."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+from udocker.engine.base import Launch, Process, Support
+from udocker.engine.binaries import locate
+from udocker.errors import EngineUnavailable
+from udocker.model.container import Container
+from udocker.model.mode import ExecutionMode
+
+PROGRAM = "udocker-userns"
+_PROBE_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class UsernsEngine:
+    """Runs at native speed, without changing the container.
+
+    ``program`` replaces the launcher of this package, and ``without`` names system calls that it must do
+    without, as on older kernels: both are for tests.
+    """
+
+    program: Optional[Path] = None
+    without: tuple[str, ...] = ()
+
+    def check(self) -> Support:
+        """Try the namespaces in a process of their own."""
+        try:
+            probe = subprocess.run(
+                [str(self._launcher()), "--probe"],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                timeout=_PROBE_SECONDS,
+                check=False,
+            )
+        except EngineUnavailable as error:
+            return Support(False, error.message, error.hint)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return Support(False, f"engine: {PROGRAM}: {error}")
+        if probe.returncode == 0:
+            return Support(True)
+        reason = os.fsdecode(probe.stderr).strip() or f"ended with status {probe.returncode}"
+        return Support(
+            False, reason[len("udocker: run: ") :] if reason.startswith("udocker: run: ") else reason
+        )
+
+    def prepare(self, container: Container, mode: ExecutionMode) -> None:
+        """Nothing: the container's files are used as they are."""
+
+    def restore(self, container: Container, mode: ExecutionMode) -> None:
+        """Nothing was changed."""
+
+    def plan(self, container: Container, process: Process, mode: ExecutionMode) -> Launch:
+        """The launcher's command line; its environment is the program's, which it passes on as it is."""
+        argv = (str(self._launcher()), *self._options(container, process), "--", *process.argv)
+        return Launch(argv, process.env, "/")
+
+    def _launcher(self) -> Path:
+        return self.program or locate(PROGRAM)
+
+    def _options(self, container: Container, process: Process) -> Iterator[str]:
+        yield from ("--root", os.path.abspath(container.root))
+        yield from ("--uid", str(process.identity.uid), "--gid", str(process.identity.gid))
+        yield from ("--workdir", process.workdir)
+        for call in self.without:
+            yield from ("--without", call)
+        for mount in process.mounts:
+            yield from ("--bind-ro" if mount.read_only else "--bind", mount.source, mount.target)
