@@ -16,6 +16,7 @@ table gets fewer; measured costs are in docs/decisions/0003-exact-cpu-by-sub-rea
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -242,7 +243,7 @@ class _Sampler(threading.Thread):
         seen: dict[psutil.Process, _Seen] = {}
         deaf: dict[int, bool] = {os.getpid(): False}
         memory = 0
-        for process in psutil.Process().children(recursive=True):
+        for process in _descendants():
             try:
                 with process.oneshot():
                     parent, times = process.ppid(), process.cpu_times()
@@ -255,12 +256,45 @@ class _Sampler(threading.Thread):
             user, system = times.user + times.children_user, times.system + times.children_system
             seen[process] = _Seen(user, system, deaf[parent])
         self.peak = max(self.peak, memory)
-        self._gone.extend((old.pid, last) for old, last in self._seen.items() if _lost(old, last, seen))
+        for process, last in self._seen.items():
+            if last.unwaited and process not in seen:
+                self._miss(process, last, seen)
         self._seen = seen
 
+    def _miss(self, process: psutil.Process, last: _Seen, seen: dict[psutil.Process, _Seen]) -> None:
+        if process.is_running():
+            seen[process] = last  # only this sample did not find it
+        else:
+            self._gone.append((process.pid, last))
 
-def _lost(process: psutil.Process, last: _Seen, now: Mapping[psutil.Process, _Seen]) -> bool:
-    return last.unwaited and process not in now
+
+def _descendants() -> list[psutil.Process]:
+    """Every process below this one, from the kernel's lists of children where it has them.
+
+    The lists (proc(5), CONFIG_PROC_CHILDREN) may skip a process while others exit, which a sample can
+    bear, and cost by the size of the family; psutil reads the whole process table.
+    """
+    if not os.path.exists("/proc/thread-self/children"):
+        return psutil.Process().children(recursive=True)
+    pids = [os.getpid()]
+    for pid in pids:
+        pids.extend(_children(pid))
+    found = []
+    for pid in pids[1:]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found.append(psutil.Process(pid))
+    return found
+
+
+def _children(pid: int) -> list[int]:
+    children: list[int] = []
+    try:
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/children", "rb") as listed:
+                children.extend(map(int, listed.read().split()))
+    except (FileNotFoundError, ProcessLookupError):
+        pass  # it ended meanwhile: its children have another parent, where the next sample finds them
+    return children
 
 
 def _ignores_children(pid: int) -> bool:
