@@ -1,0 +1,465 @@
+"""What every engine does alike, as an ordinary user."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import resource
+import select
+import signal
+import struct
+import subprocess
+import termios
+from pathlib import Path
+
+import pytest
+
+from tests.contract.roots import Stage, caller
+from udocker.errors import UsageError
+from udocker.model.mount import Mount
+from udocker.system.host import HostFacts
+
+
+def sh(stage: Stage, script: str, **spec: object) -> str:
+    return stage.output("sh", "-c", script, **spec)
+
+
+# ---- files ----
+
+
+def test_program_sees_the_containers_files(stage: Stage) -> None:
+    stage.file("ROOT/opt/greeting", "hello\n")
+    assert stage.output("cat", "/opt/greeting") == "hello\n"
+
+
+def test_files_of_the_host_outside_the_root_are_not_visible(stage: Stage) -> None:
+    secret = stage.file("secret")
+    result = stage.run("cat", str(secret))
+    assert result.status == 1
+    assert b"No such file" in result.err
+
+
+def test_dot_dot_does_not_lead_above_the_root(stage: Stage) -> None:
+    stage.file("ROOT/only-here", "")
+    assert "only-here" in sh(stage, "cd /; cd ../../..; ls")
+
+
+def test_files_written_inside_belong_to_the_caller_outside(stage: Stage) -> None:
+    sh(stage, "echo data > /tmp/new")
+    made = stage.root / "tmp/new"
+    assert made.read_text() == "data\n"
+    assert (made.stat().st_uid, made.stat().st_gid) == caller()
+
+
+def test_proc_dev_and_sys_of_the_host_appear_in_a_root_that_lacks_them(stage: Stage) -> None:
+    assert sh(stage, "cat /proc/self/comm; echo x > /dev/null; ls -d /sys/kernel") == "cat\n/sys/kernel\n"
+
+
+def test_absolute_symlinks_stay_in_the_container(stage: Stage) -> None:
+    (stage.root / "link").symlink_to("/etc/passwd")
+    assert "alice" in stage.output("cat", "/link")
+
+
+def test_name_resolution_files_are_those_of_the_host(stage: Stage) -> None:
+    assert stage.output("cat", "/etc/hosts") == Path("/etc/hosts").read_text()
+
+
+def test_system_files_can_be_left_out(stage: Stage) -> None:
+    stage.file("ROOT/etc/hosts", "mine\n")
+    assert stage.output("cat", "/etc/hosts", system_mounts=False) == "mine\n"
+
+
+# ---- binds ----
+
+
+def test_directory_is_bound(stage: Stage) -> None:
+    stage.file("data/a", "A\n")
+    mounts = (Mount(str(stage.host / "data"), "/data"),)
+    assert sh(stage, "cat /data/a; echo B > /data/b", mounts=mounts) == "A\n"
+    assert (stage.host / "data/b").read_text() == "B\n"
+
+
+def test_file_is_bound_over_a_file_that_exists(stage: Stage) -> None:
+    source = stage.file("passwd", "bound\n")
+    mounts = (Mount(str(source), "/etc/passwd"),)
+    assert stage.output("cat", "/etc/passwd", mounts=mounts) == "bound\n"
+    assert "alice" in (stage.root / "etc/passwd").read_text()
+
+
+def test_file_is_bound_where_nothing_was(stage: Stage) -> None:
+    source = stage.file("file", "bound\n")
+    mounts = (Mount(str(source), "/a/new/place"),)
+    assert stage.output("cat", "/a/new/place", mounts=mounts) == "bound\n"
+
+
+def test_bind_may_have_the_same_path_on_both_sides(stage: Stage) -> None:
+    source = stage.file("file", "bound\n")
+    mounts = (Mount(str(stage.host), str(stage.host)),)
+    assert stage.output("cat", str(source), mounts=mounts) == "bound\n"
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_nested_binds_show_both_in_any_order(stage: Stage, turn: int) -> None:
+    stage.file("outer/o", "O\n")
+    stage.file("inner/i", "I\n")
+    outer, inner = Mount(str(stage.host / "outer"), "/m"), Mount(str(stage.host / "inner"), "/m/deep/in")
+    mounts = (outer, inner)[::turn]
+    assert sh(stage, "cat /m/o /m/deep/in/i", mounts=mounts) == "O\nI\n"
+
+
+def test_read_only_bind_refuses_writing(stage: Stage) -> None:
+    stage.file("data/a")
+    mounts = (Mount(str(stage.host / "data"), "/data", read_only=True),)
+    result = stage.run("touch", "/data/b", mounts=mounts)
+    assert result.status == 1
+    assert b"Read-only file system" in result.err
+    assert not (stage.host / "data/b").exists()
+
+
+def test_read_only_bind_covers_what_is_mounted_below_the_source(stage: Stage) -> None:
+    # /dev has other file systems below it on every host; they come along.
+    mounts = (Mount("/dev", "/devices", read_only=True),)
+    result = stage.run("touch", "/devices/shm/udocker-contract", mounts=mounts)
+    assert result.status == 1
+    assert b"Read-only file system" in result.err
+
+
+def test_container_root_cannot_make_a_read_only_bind_writable(stage: Stage) -> None:
+    stage.file("data/a")
+    mounts = (Mount(str(stage.host / "data"), "/data", read_only=True),)
+    script = "mount -o remount,bind,rw /data 2>/dev/null; umount /data 2>/dev/null; touch /data/b"
+    assert stage.run("sh", "-c", script, mounts=mounts, user="0").status == 1
+    assert not (stage.host / "data/b").exists()
+
+
+def test_users_bind_wins_over_the_systems(stage: Stage) -> None:
+    source = stage.file("hosts", "mine\n")
+    mounts = (Mount(str(source), "/etc/hosts"),)
+    assert stage.output("cat", "/etc/hosts", mounts=mounts) == "mine\n"
+
+
+def test_bind_below_a_system_directory_is_seen(stage: Stage) -> None:
+    stage.file("shm/mine", "")
+    mounts = (Mount(str(stage.host / "shm"), "/dev/shm"),)
+    assert stage.output("ls", "/dev/shm", mounts=mounts) == "mine\n"
+
+
+@pytest.mark.parametrize("link", ["{host}/victim", "../../../../../../..{host}/victim"])
+def test_symlinked_target_never_escapes_to_the_host(stage: Stage, link: str) -> None:
+    stage.file("victim/kept", "kept\n")
+    stage.file("data/new", "new\n")
+    (stage.root / "trap").symlink_to(link.format(host=stage.host))
+    mounts = (Mount(str(stage.host / "data"), "/trap/made"),)
+    assert stage.output("cat", "/trap/made/new", mounts=mounts) == "new\n"
+    assert os.listdir(stage.host / "victim") == ["kept"]
+
+
+def test_target_through_a_link_of_proc_never_escapes_to_the_host(stage: Stage) -> None:
+    stage.file("data/new", "new\n")
+    for number in range(3, 12):
+        (stage.root / f"trap{number}").symlink_to(f"/proc/self/fd/{number}{stage.host}/victim")
+    (stage.root / "trapcwd").symlink_to(f"/proc/self/cwd/{stage.host}/victim")
+    for trap in [*(f"trap{number}" for number in range(3, 12)), "trapcwd"]:
+        stage.run("true", mounts=(Mount(str(stage.host / "data"), f"/{trap}"),))
+        stage.run("true", workdir=f"/{trap}")
+    assert not (stage.host / "victim").exists()
+
+
+def test_relative_and_absolute_links_of_the_image_lead_where_they_say(stage: Stage) -> None:
+    stage.file("data/new", "new\n")
+    stage.file("ROOT/run/there")
+    stage.file("ROOT/var/there")
+    (stage.root / "var/run").symlink_to("/run")
+    (stage.root / "up").symlink_to("var/../var/run")
+    mounts = (Mount(str(stage.host / "data"), "/up/x"),)
+    assert stage.output("cat", "/run/x/new", mounts=mounts) == "new\n"
+
+
+def test_target_in_a_loop_of_links_is_refused(stage: Stage) -> None:
+    (stage.root / "a").symlink_to("b")
+    (stage.root / "b").symlink_to("a")
+    result = stage.run("true", mounts=(Mount(str(stage.host), "/a/x"),))
+    assert result.status == 125
+    assert result.err.startswith(b"udocker: run: /a/x: ")
+    assert result.err.count(b"\n") == 1
+
+
+ODD = [b"with space", b"new\nline", b"\xff\xfebytes", b"quote'\"$(x)`y`", b"-dash", b"back\\slash", b"\\040"]
+
+
+@pytest.mark.parametrize("name", ODD, ids=[str(number) for number in range(len(ODD))])
+@pytest.mark.parametrize("read_only", [False, True])
+def test_odd_names_are_bound_byte_by_byte(stage: Stage, name: bytes, read_only: bool) -> None:
+    source = stage.file(name + b"/file", "odd\n").parent
+    text = os.fsdecode(name)
+    mounts = (Mount(str(source), f"/{text}", read_only),)
+    script = 'cat "$1/file"; touch "$1/new" 2>/dev/null && echo writable'
+    expected = "odd\n" if read_only else "odd\nwritable\n"
+    result = stage.run("sh", "-c", script, "sh", f"/{text}", mounts=mounts)
+    assert (os.fsdecode(result.out), result.err) == (expected, b"")
+
+
+def test_fifo_and_device_can_be_bound(stage: Stage) -> None:
+    os.mkfifo(stage.host / "fifo", 0o666)
+    mounts = (Mount(str(stage.host / "fifo"), "/f"), Mount("/dev/null", "/n"))
+    assert sh(stage, "[ -p /f ] && [ -c /n ] && echo yes", mounts=mounts) == "yes\n"
+
+
+def test_missing_source_is_refused_with_its_name(stage: Stage) -> None:
+    missing = stage.host / "missing"
+    result = stage.run("true", mounts=(Mount(str(missing), "/x"),))
+    assert result.status == 125
+    assert result.err.startswith(f"udocker: run: {missing}: No such file or directory".encode())
+    assert not missing.exists()
+
+
+def test_directory_cannot_be_bound_to_a_file(stage: Stage) -> None:
+    result = stage.run("true", mounts=(Mount(str(stage.host), "/etc/passwd"),))
+    assert result.status == 125
+    assert b"is not a directory in the container" in result.err
+
+
+def test_target_that_cannot_be_created_is_told_in_one_line(stage: Stage) -> None:
+    # A directory of the host that the user cannot write: where the tests run as root, root's own.
+    mounts = (Mount("/usr", "/u"), Mount(str(stage.host), "/u/udocker-contract"))
+    result = stage.run("true", mounts=mounts)
+    assert result.status == 125
+    assert result.err.startswith(b"udocker: run: /u/udocker-contract: ")
+    assert b"not writable" in result.err
+    assert result.err.count(b"\n") == 1
+
+
+def test_root_cannot_be_replaced(stage: Stage) -> None:
+    with pytest.raises(UsageError):
+        stage.plan("true", mounts=(Mount(str(stage.host), "/"),))
+    (stage.root / "slash").symlink_to("/")
+    assert stage.run("true", mounts=(Mount(str(stage.host), "/slash"),)).status == 125
+
+
+# ---- identity ----
+
+
+def test_default_user_is_root(stage: Stage) -> None:
+    assert sh(stage, "id -u; id -g; echo $HOME") == "0\n0\n/root\n"
+
+
+def test_images_user_is_the_default(stage: Stage) -> None:
+    assert sh(stage.image(user="alice"), "id -u; id -g; echo $HOME") == "1234\n2345\n/home/alice\n"
+
+
+def test_caller_can_stay_itself(stage: Stage) -> None:
+    uid, gid = caller()
+    assert sh(stage, "id -u; id -g", user=f"{uid}:{gid}") == f"{uid}\n{gid}\n"
+
+
+@pytest.mark.parametrize(
+    ("user", "ids"),
+    [
+        ("1234", "1234 2345"),
+        ("4321", "4321 0"),
+        ("alice:users", "1234 100"),
+        ("77:88", "77 88"),
+        ("0:staff", "0 2345"),
+    ],
+)
+def test_user_is_given_by_name_or_number(stage: Stage, user: str, ids: str) -> None:
+    assert sh(stage, "echo $(id -u) $(id -g)", user=user) == f"{ids}\n"
+
+
+def test_unknown_name_is_refused(stage: Stage) -> None:
+    with pytest.raises(UsageError, match="mallory"):
+        stage.plan("true", user="mallory")
+
+
+def test_other_users_programs_get_no_capabilities(stage: Stage) -> None:
+    assert sh(stage, "grep CapEff /proc/self/status | cut -f2", user="alice") == "0000000000000000\n"
+
+
+def test_no_privileges_can_be_gained(stage: Stage) -> None:
+    assert sh(stage, "grep NoNewPrivs /proc/self/status | cut -f2") == "1\n"
+
+
+# ---- the program ----
+
+
+@pytest.mark.parametrize("status", [0, 1, 42, 125, 255])
+def test_exit_status_is_the_programs(stage: Stage, status: int) -> None:
+    assert stage.run("sh", "-c", f"exit {status}").status == status
+
+
+@pytest.mark.parametrize("program", ["no-such-program", "/no/such/program", "", "/etc/passwd/x"])
+def test_missing_program_is_127(stage: Stage, program: str) -> None:
+    result = stage.run(program)
+    assert result.status == 127
+    assert result.err.startswith(f"udocker: run: {program}: ".encode())
+    assert result.err.count(b"\n") == 1
+
+
+@pytest.mark.parametrize("program", ["/etc/passwd", "/etc", "/opt/empty"])
+def test_program_that_cannot_be_executed_is_126(stage: Stage, program: str) -> None:
+    stage.file("ROOT/opt/empty", "", 0o755)
+    result = stage.run(program)
+    assert result.status == 126
+    assert result.err.startswith(f"udocker: run: {program}: ".encode())
+
+
+def test_script_runs_by_its_interpreter(stage: Stage) -> None:
+    stage.file("ROOT/opt/script", '#!/bin/sh -e\necho "$0" "$@"\n', 0o755)
+    assert stage.output("/opt/script", "a b", "c") == "/opt/script a b c\n"
+
+
+def test_script_whose_interpreter_is_missing_says_so(stage: Stage) -> None:
+    stage.file("ROOT/opt/script", "#!/no/interpreter\n", 0o755)
+    result = stage.run("/opt/script")
+    assert result.status == 127
+    assert b"interpreter" in result.err
+
+
+def test_program_is_searched_in_the_containers_path(stage: Stage) -> None:
+    stage.file("ROOT/first/tool", "#!/bin/sh\necho first\n", 0o644)
+    stage.file("ROOT/second/tool", "#!/bin/sh\necho second\n", 0o755)
+    assert stage.output("tool", env=(("PATH", "/none:/first:/second:/bin"),)) == "second\n"
+    assert stage.run("tool", env=(("PATH", "/none:/first"),)).status == 126
+    assert stage.run("tool", env=(("PATH", ""),)).status == 127
+
+
+def test_arguments_pass_byte_by_byte(stage: Stage) -> None:
+    odd = os.fsdecode(b"\xff \n'\"\\$x\x01")
+    result = stage.run("sh", "-c", 'printf "%s|" "$@"', "sh", odd, "", "--", "-x")
+    assert result.out == b"\xff \n'\"\\$x\x01||--|-x|"
+
+
+def test_environment_is_exactly_what_is_asked_for(stage: Stage) -> None:
+    facts = HostFacts("node7", False, ("/proc", "/dev"))
+    made = stage.image(env=(("A", "image"), ("B", "image"), ("EMPTY", "")))
+    spec = {"env": (("B", os.fsdecode(b"user\xff=\n")),), "environ": {"SECRET": "x", "TERM": "vt"}}
+    result = made.run("sh", "-c", "cat /proc/self/environ", facts=facts, **spec)
+    assert sorted(result.out.split(b"\0")[:-1]) == sorted(
+        [
+            b"A=image",
+            b"B=user\xff=\n",
+            b"EMPTY=",
+            b"HOME=/root",
+            b"HOSTNAME=node7",
+            b"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            # busybox's shell adds these two
+            *([b"PWD=/", b"SHLVL=1"]),
+        ]
+    )
+
+
+def test_working_directory_is_the_root_by_default(stage: Stage) -> None:
+    assert stage.output("pwd") == "/\n"
+
+
+def test_working_directory_is_created_where_missing(stage: Stage) -> None:
+    assert stage.output("pwd", workdir="/work/deep") == "/work/deep\n"
+    assert stage.image(workdir="/from/image").output("pwd") == "/from/image\n"
+
+
+def test_working_directory_that_is_a_file_is_refused(stage: Stage) -> None:
+    result = stage.run("pwd", workdir="/etc/passwd")
+    assert result.status == 125
+    assert result.err.startswith(b"udocker: run: /etc/passwd: ")
+
+
+# ---- standard files, signals, limits ----
+
+
+def test_standard_input_and_output_pass(stage: Stage) -> None:
+    data = bytes(range(256)) * 1000
+    result = stage.run("sh", "-c", "echo error >&2; cat", stdin=data)
+    assert (result.out, result.err) == (data, b"error\n")
+
+
+def test_terminal_passes_through(stage: Stage) -> None:
+    master, slave = pty.openpty()
+    fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 99, 0, 0))
+    launch = stage.plan("sh", "-c", "[ -t 0 ] && [ -t 1 ] && tty && stty size")
+    with stage.start(launch, stdin=slave, stdout=slave, stderr=slave) as process:
+        os.close(slave)
+        assert process.wait(60) == 0
+    text = read_terminal(master)
+    os.close(master)
+    assert text.startswith(b"/dev/pts/")
+    assert text.split()[1:] == [b"33", b"99"]
+
+
+def read_terminal(master: int) -> bytes:
+    text = b""
+    while select.select([master], [], [], 0)[0]:
+        try:
+            text += os.read(master, 4096)
+        except OSError:  # EIO: the other side is closed
+            break
+    return text
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGSEGV])
+def test_program_killed_by_a_signal_is_seen_so_by_its_waiter(stage: Stage, number: int) -> None:
+    assert stage.run("sh", "-c", f"ulimit -c 0; kill -{int(number)} $$").status == -number
+
+
+def test_signal_reaches_the_program(stage: Stage) -> None:
+    launch = stage.plan("sh", "-c", "trap 'echo got; exit 7' TERM; echo ready; while :; do sleep 0.01; done")
+    with stage.start(launch, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout.read() == b"got\n"
+    assert process.returncode == 7
+
+
+def test_program_is_the_started_process_itself(stage: Stage) -> None:
+    launch = stage.plan("sh", "-c", "echo $$ $PPID")
+    with stage.start(launch, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.read().split() == [str(process.pid).encode(), str(os.getpid()).encode()]
+
+
+def test_signals_are_at_their_defaults(stage: Stage) -> None:
+    assert sh(stage, "grep -E 'SigIgn|SigBlk' /proc/self/status | cut -f2").split() == ["0" * 16, "0" * 16]
+
+
+def test_limits_pass(stage: Stage) -> None:
+    launch = stage.plan("sh", "-c", "ulimit -n; ulimit -c")
+    limits = {resource.RLIMIT_NOFILE: (77, 77), resource.RLIMIT_CORE: (0, 0)}
+
+    def lower() -> None:
+        for kind, values in limits.items():
+            resource.setrlimit(kind, values)
+
+    assert stage.finish(launch, preexec_fn=lower).out == b"77\n0\n"
+
+
+def test_no_descriptor_leaks_into_the_program(stage: Stage) -> None:
+    mounts = (Mount(str(stage.host), "/data", True),)
+    # 3 is what the shell opens to list the directory.
+    assert sh(stage, "for fd in /proc/self/fd/*; do echo ${fd##*/}; done", mounts=mounts).split() in (
+        ["0", "1", "2", "3"],
+        ["0", "1", "2"],
+    )
+
+
+def test_inherited_descriptor_stays_open(stage: Stage) -> None:
+    reading, writing = os.pipe()
+    launch = stage.plan("sh", "-c", f"echo through >&{writing}")
+    assert stage.finish(launch, pass_fds=(writing,)).status == 0
+    os.close(writing)
+    assert os.read(reading, 100) == b"through\n"
+    os.close(reading)
+
+
+def test_runs_do_not_disturb_each_other(stage: Stage) -> None:
+    launch = stage.plan("sh", "-c", "echo $$ > /tmp/$$; cat /tmp/$$")
+    processes = [stage.start(launch, stdout=subprocess.PIPE) for _ in range(20)]
+    for process in processes:
+        with process:
+            assert process.stdout is not None
+            assert process.stdout.read() == f"{process.pid}\n".encode()
+
+
+def test_leaves_no_mount_on_the_host(stage: Stage) -> None:
+    stage.output("true", mounts=(Mount(str(stage.host), "/data"),))
+    assert str(stage.root) not in Path("/proc/self/mountinfo").read_text()
