@@ -9,6 +9,7 @@ import errno
 import os
 import stat
 from pathlib import Path
+from typing import Optional
 
 # As many as the kernel follows: path_resolution(7).
 _LINKS_MAX = 40
@@ -36,10 +37,13 @@ def read_in_root(root: Path, path: str, limit: int) -> bytes:
     a regular file.
     """
     fd = open_in_root(root, path)
-    with os.fdopen(fd, "rb") as stream:
+    try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", path)
-        data = stream.read(limit + 1)
+        with os.fdopen(fd, "rb", closefd=False) as stream:
+            data = stream.read(limit + 1)
+    finally:
+        os.close(fd)
     if len(data) > limit:
         raise OSError(errno.EFBIG, f"larger than {limit} bytes", path)
     return data
@@ -68,7 +72,7 @@ def _resolve(root: Path, path: str) -> list[str]:
     return done
 
 
-def _link_target(root: Path, directory: list[str], name: str) -> str | None:
+def _link_target(root: Path, directory: list[str], name: str) -> Optional[str]:
     parent = _descend(root, directory)
     try:
         if not stat.S_ISLNK(os.lstat(name, dir_fd=parent).st_mode):
