@@ -258,8 +258,15 @@ def is_loopback(host: Optional[str]) -> bool:
         return False
 
 
+class _Session(requests.Session):
+    """A session that leaves redirects to Transport, which bounds them."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """None: even when told not to follow, requests reads all of a redirect's body, and its address."""
+
+
 def _session() -> requests.Session:
-    session = requests.Session()
+    session = _Session()
     session.headers.update({"User-Agent": _USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"})
     # Without an auth object requests takes credentials from netrc, over an Authorization header of ours.
     session.auth = _keep_headers
