@@ -79,6 +79,10 @@ class Scheduler(Protocol):
         """Submit; ``after`` is a job that must have succeeded first."""
         ...
 
+    def preparing(self, job: JobSpec) -> tuple[str, ...]:
+        """The options for a job of one task that only prepares ``job``'s image."""
+        ...
+
     def parse_submitted(self, finished: Finished) -> str:
         """The new job's id."""
         ...

@@ -19,7 +19,8 @@ class Config:
 
     ``lock_beat`` is how often the holder of a lock shows that it lives, ``lock_stale`` how long another
     node sees no beat before it takes the lock over: longer than a client may cache attributes.
-    ``lock_wait`` bounds the wait for somebody else's pull and unpacking.
+    ``lock_wait`` bounds the wait for somebody else's pull and unpacking.  ``workspace`` is a directory below
+    the store's ``tmp`` for what is being made, so that it can be cleared when its maker has died.
     """
 
     udocker_dir: Path
@@ -32,6 +33,7 @@ class Config:
     lock_beat: float = 5.0
     lock_stale: float = 90.0
     lock_wait: float = 3600.0
+    workspace: str = ""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Config:

@@ -44,7 +44,6 @@ def run(config: Config, options: argparse.Namespace) -> int:
         protected = "P" if containers.is_protected(container) else "."
         writable = "W" if os.access(container.root, os.W_OK) else "R"
         names = printable(" ".join(container.names))
-        print(
-            f"{container.id:<36.36} {protected} {writable} {middle}{names:<18} {printable(container.image):<20}"
-        )
+        image = printable(container.image)
+        print(f"{container.id:<36.36} {protected} {writable} {middle}{names:<18} {image:<20}")
     return 0

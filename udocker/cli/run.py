@@ -21,7 +21,7 @@ from udocker.run.plan import plan_run
 from udocker.store.containers import check_name
 from udocker.store.store import Store
 
-DESCRIPTION = """Run a command in a container, or in a new container of an image (pulled where it is not here).
+DESCRIPTION = """Run a command in a container, or in a new one of an image (pulled where it is not here).
 
 The exit status is the command's; 125 where udocker itself fails, 126 where the command cannot be
 executed, 127 where it is not found."""
@@ -71,7 +71,7 @@ def _spec(options: argparse.Namespace) -> RunSpec:
     return RunSpec(
         command=tuple(options.command),
         entrypoint=entrypoint,
-        env=tuple(_variable(text) for text in options.env),
+        env=tuple(pair for text in options.env for pair in _variable(text)),
         workdir=options.workdir,
         user=options.user,
         mounts=tuple(Mount.parse(text, os.getcwd()) for text in options.volume),
@@ -80,12 +80,14 @@ def _spec(options: argparse.Namespace) -> RunSpec:
     )
 
 
-def _variable(text: str) -> tuple[str, str]:
-    """``NAME=VALUE``, or ``NAME`` for the value that it has here, as docker does."""
+def _variable(text: str) -> list[tuple[str, str]]:
+    """``NAME=VALUE``, or ``NAME`` for the value that it has here, if any, as docker does."""
     name, equals, value = text.partition("=")
     if not name:
-        raise UsageError(f"run: --env {text!r}: no name")
-    return name, value if equals else os.environ.get(name, "")
+        raise UsageError(f"run: --env {text!r}: no name", "write NAME=VALUE")
+    if equals:
+        return [(name, value)]
+    return [(name, os.environ[name])] if name in os.environ else []
 
 
 def _container(config: Config, options: argparse.Namespace) -> tuple[Container, bool]:

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping
 from typing import Any, Optional, Protocol
 
 from udocker.config import Config
 from udocker.errors import NotFoundError, StoreCorrupt
 from udocker.model.container import Container
-from udocker.model.digest import Digest
 from udocker.model.manifest import Descriptor, Platform
 from udocker.model.reference import ImageReference
 from udocker.registry.client import RegistryClient
 from udocker.store.images import Image
 from udocker.store.store import Store
 from udocker.store.unpack import unpack_layers
-
-# The name space of container ids that follow from an image's digest; any constant would do.
-_PREPARED = uuid.UUID("5b0f6d3c-2f43-4b38-9c4e-7f6c19a0f1de")
 
 
 class Progress(Protocol):
@@ -70,12 +65,12 @@ def pull(
     store = Store.at(config).create()
     report = progress or Silent()
     with RegistryClient(config, reference) as client:
-        remote = client.fetch_image(platform or config.platform, strict=platform is not None)
+        remote = client.fetch_image(platform or config.platform)
 
         def fetch(descriptor: Descriptor, path: Any) -> None:
             client.blob(descriptor, path, lambda count: report.advance(descriptor, count))
 
-        store.layers.add_bytes(remote.manifest.config.digest, remote.config)
+        store.layers.add_bytes(remote.manifest.config.digest, remote.config_raw)
         for layer in remote.manifest.layers:
             report.start(layer, store.layers.has(layer.digest))
             store.layers.add(layer, fetch)
@@ -110,11 +105,6 @@ def create(
         store.containers.name(container.id, name)
         container = store.containers.find(container.id)
     return container
-
-
-def prepared_id(digest: Digest, platform: Platform) -> str:
-    """The id of the container that all tasks of an image share: it follows from digest and platform."""
-    return str(uuid.uuid5(_PREPARED, f"{digest} {platform}"))
 
 
 def ensure_image(config: Config, reference: ImageReference, progress: Optional[Progress] = None) -> Image:

@@ -29,6 +29,10 @@ _CONFIG, _IMAGE, _ROOT, _PROTECT = "container.json", "imagerepo.name", "ROOT", "
 _MOUNT_POINTS = ("dev", "proc", "sys", "tmp", "etc")
 
 
+# The name space of container ids that are derived from what they hold; any constant would do.
+_DERIVED = uuid.UUID("5b0f6d3c-2f43-4b38-9c4e-7f6c19a0f1de")
+
+
 class ContainerStore:
     """The directory ``containers``."""
 
@@ -105,6 +109,11 @@ class ContainerStore:
                 f"container: {id_or_name}: {error.filename}: {error.strerror}", "remove and create it again"
             ) from error
         return Container(directory.name, directory, image, config, self.names(directory.name))
+
+    @staticmethod
+    def derived_id(content: str) -> str:
+        """The id that every node gives to a container of this content."""
+        return str(uuid.uuid5(_DERIVED, content))
 
     def has(self, container_id: str) -> bool:
         """Whether a container of this id is there, whole; takes no lock and reads one entry."""

@@ -124,12 +124,13 @@ class SharedLock:
         except OSError as error:
             raise from_os_error("lock", error, str(self._directory)) from error
 
-    def outcome(self, after: int) -> Optional[Outcome]:
-        """How the newest generation ended, if it is later than ``after`` and has ended."""
-        generation = self.newest()
-        if generation <= after:
+    def outcome(self, generation: int) -> Optional[Outcome]:
+        """How a generation ended; None while it is held, and for one that died or was cleared away."""
+        try:
+            document = json.loads((self._directory / f"g{generation}.released").read_bytes())
+        except FileNotFoundError:
             return None
-        return self._released(generation)
+        return Outcome(generation, str(document.get("error", "")), str(document.get("hint", "")))
 
     def newest(self) -> int:
         """The highest generation, 0 before the first."""
@@ -148,7 +149,7 @@ class SharedLock:
             if ready is not None and ready():
                 return None
             generation = self.newest()
-            free = generation == 0 or self._released(generation) is not None
+            free = generation == 0 or self.outcome(generation) is not None
             if (free or watch.is_dead(generation)) and self._claim(generation + 1):
                 return Holding(self._directory, generation + 1, self._paths.file_mode, self._timing.beat)
             if time.monotonic() > deadline:
@@ -183,13 +184,6 @@ class SharedLock:
             match = re.match(r"g(\d+)", name)
             if match and int(match[1]) < generation - 1:
                 (self._directory / name).unlink(missing_ok=True)
-
-    def _released(self, generation: int) -> Optional[Outcome]:
-        try:
-            document = json.loads((self._directory / f"g{generation}.released").read_bytes())
-        except FileNotFoundError:
-            return None
-        return Outcome(generation, str(document.get("error", "")), str(document.get("hint", "")))
 
 
 class _Watch:

@@ -23,9 +23,10 @@ from udocker.errors import from_os_error
 
 @dataclass(frozen=True)
 class StorePaths:
-    """The directories of one store."""
+    """The directories of one store; ``workspace`` is a directory in ``tmp`` to make things in."""
 
     root: Path
+    workspace: str = ""
 
     @property
     def layers(self) -> Path:
@@ -45,7 +46,7 @@ class StorePaths:
     @property
     def tmp(self) -> Path:
         """What is being made."""
-        return self.root / "tmp"
+        return self.root / "tmp" / self.workspace
 
     @property
     def locks(self) -> Path:
@@ -61,8 +62,9 @@ class StorePaths:
         try:
             if not self.root.is_dir():
                 self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for name in ("layers", "repos", "containers", "bin", "lib", "doc", "tmp", "locks"):
+            for name in ("layers", "repos", "containers", "bin", "lib", "doc", "locks"):
                 self.make(self.root / name)
+            self.make(self.tmp)
         except OSError as error:
             raise from_os_error("store", error, str(self.root)) from error
 

@@ -25,7 +25,7 @@ class Store:
     @classmethod
     def at(cls, config: Config) -> Store:
         """The store of this configuration."""
-        paths = StorePaths(config.udocker_dir)
+        paths = StorePaths(config.udocker_dir, config.workspace)
         layers = LayerStore(paths)
         timing = LockTiming(config.lock_beat, config.lock_stale, config.lock_wait)
         return cls(paths, layers, ImageStore(paths, layers), ContainerStore(paths), timing)

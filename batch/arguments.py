@@ -1,0 +1,78 @@
+"""What the command modules share: parsers, the report of a failure, and the way to the back ends."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import sysconfig
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Callable, NoReturn
+
+from udocker import api
+
+from .errors import BatchError
+from .scheduler import Scheduler
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that raises UsageError instead of leaving the program with argparse's status 2."""
+
+    def __init__(self, **options: Any) -> None:
+        options.setdefault("allow_abbrev", False)
+        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(**options)
+
+    def error(self, message: str) -> NoReturn:
+        """Report as every other error of this program."""
+        raise api.UsageError(f"{self.prog}: {message}", f"see {self.prog} --help")
+
+
+def failure_lines(program: str, error: api.UdockerError) -> str:
+    """A failure for the terminal: one line, and one for its hint."""
+    lines = [f"{program}: {_printable(error.message)}"]
+    if error.hint:
+        lines.append(f"  hint: {_printable(error.hint)}")
+    return "\n".join(lines)
+
+
+def installed_program() -> str:
+    """The path of udocker-batch, which job scripts call on the nodes; raises BatchError."""
+    candidates = [
+        Path(sys.argv[0]).absolute().with_name("udocker-batch"),
+        Path(sysconfig.get_path("scripts")) / "udocker-batch",
+        Path(sysconfig.get_path("scripts", "posix_user")) / "udocker-batch",
+    ]
+    for path in candidates:
+        if path.is_file():
+            return str(path)
+    raise BatchError(
+        f"submit: udocker-batch: not found in {candidates[1].parent}", "install the package udocker-batch"
+    )
+
+
+def _slurm(config: api.Config) -> Scheduler:
+    from .slurm.scheduler import SlurmScheduler
+
+    return SlurmScheduler(installed_program())
+
+
+def _local(config: api.Config) -> Scheduler:
+    from .local.scheduler import LocalScheduler
+
+    return LocalScheduler(installed_program(), config.udocker_dir)
+
+
+# Every batch system by name; imported only when it is asked for.
+SCHEDULERS: Mapping[str, Callable[[api.Config], Scheduler]] = {"slurm": _slurm, "local": _local}
+
+
+def scheduler(name: str, config: api.Config) -> Scheduler:
+    """The back end of a name; raises UsageError."""
+    if name not in SCHEDULERS:
+        raise api.UsageError(f"scheduler: {name!r}: unknown", f"one of {', '.join(SCHEDULERS)}")
+    return SCHEDULERS[name](config)
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

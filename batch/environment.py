@@ -1,0 +1,54 @@
+"""The variables that batch systems set: which a container is given, and what they say about a task."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Optional
+
+from .errors import InvalidJob
+
+# Variables of the batch system, its process managers and what they grant, by the beginning of their names.
+# The rest of the job's environment stays outside, as with docker run.
+_PASSED = (
+    "SLURM_",
+    "SLURMD_",
+    "UDOCKER_JOB_",
+    "UDOCKER_TASK_",
+    "UDOCKER_SCHEDULER",
+    "PMI_",
+    "PMIX_",
+    "OMP_NUM_THREADS",
+    "CUDA_VISIBLE_DEVICES",
+    "ROCR_VISIBLE_DEVICES",
+)
+_NUMBER = re.compile(r"\d{1,9}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class TaskIdentity:
+    """Which attempt of which task of which job this is; ``task`` is None outside arrays."""
+
+    scheduler: str
+    job: str
+    task: Optional[int]
+    attempt: int
+
+
+def passed_variables(environ: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """The variables that a container is given, sorted by name."""
+    return tuple(sorted(item for item in environ.items() if item[0].startswith(_PASSED)))
+
+
+def task_identity(environ: Mapping[str, str]) -> TaskIdentity:
+    """Read what the job script has set; raises InvalidJob outside one."""
+    scheduler, job = environ.get("UDOCKER_SCHEDULER", ""), environ.get("UDOCKER_JOB_ID", "")
+    if not scheduler or not job:
+        raise InvalidJob("task: no job is running here", "this is for job scripts to call")
+    task = environ.get("UDOCKER_TASK_ID", "")
+    attempt = environ.get("UDOCKER_TASK_ATTEMPT", "") or "0"
+    for name, text in (("UDOCKER_TASK_ID", task or "0"), ("UDOCKER_TASK_ATTEMPT", attempt)):
+        if not _NUMBER.fullmatch(text):
+            raise InvalidJob(f"task: {name}={text!r}: not a number")
+    return TaskIdentity(scheduler, job, int(task) if task else None, int(attempt))

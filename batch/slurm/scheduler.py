@@ -1,0 +1,176 @@
+"""Slurm as a Scheduler: sbatch(1), squeue(1), sacct(1), scancel(1)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Optional
+
+from ..errors import InvalidJob, JobUnknown, SubmitFailed
+from ..jobspec import JobSpec
+from ..render import render
+from ..scheduler import Command, Finished, JobState, TaskStatus
+from ..usage import Usage
+from .accounting import FIELDS, parse_rows
+from .directives import (
+    ARRAY,
+    DEPENDENCY,
+    ERROR,
+    NODES,
+    NTASKS,
+    NTASKS_PER_NODE,
+    OUTPUT,
+    split_option,
+)
+
+SCRIPT = "script"
+
+# Slurm's words for states (squeue(1), JOB STATE CODES), by what they mean to us.
+STATES: Mapping[str, JobState] = {
+    "PENDING": JobState.PENDING,
+    "CONFIGURING": JobState.PENDING,
+    "REQUEUED": JobState.PENDING,
+    "REQUEUE_HOLD": JobState.PENDING,
+    "REQUEUE_FED": JobState.PENDING,
+    "SPECIAL_EXIT": JobState.PENDING,
+    "RESV_DEL_HOLD": JobState.PENDING,
+    "RUNNING": JobState.RUNNING,
+    "COMPLETING": JobState.RUNNING,
+    "STAGE_OUT": JobState.RUNNING,
+    "SIGNALING": JobState.RUNNING,
+    "RESIZING": JobState.RUNNING,
+    "STOPPED": JobState.RUNNING,
+    "SUSPENDED": JobState.RUNNING,
+    "COMPLETED": JobState.COMPLETED,
+    "FAILED": JobState.FAILED,
+    "BOOT_FAIL": JobState.NODE_FAILED,
+    "NODE_FAIL": JobState.NODE_FAILED,
+    "CANCELLED": JobState.CANCELLED,
+    "REVOKED": JobState.CANCELLED,
+    "TIMEOUT": JobState.TIMEOUT,
+    "DEADLINE": JobState.TIMEOUT,
+    "OUT_OF_MEMORY": JobState.OUT_OF_MEMORY,
+    "PREEMPTED": JobState.PREEMPTED,
+}
+
+_ID = re.compile(r"\d{1,12}", re.ASCII)
+_PREFIX = re.compile(r"^sbatch: (?:error: )?(?:Batch job submission failed: )?")
+# Two questions in one command: the controller knows what is active, the database what has ended.  Either
+# may be silent, so the answers are told apart by their first column.
+_STATUS = (
+    'squeue --noheader --array --states=all --jobs="$1" --format="Q|%F|%K|%T|%N|%r" 2>/dev/null; '
+    'sacct --noheader --parsable2 --allocations --jobs="$1" --format=JobID,State,ExitCode,NodeList'
+)
+
+
+class SlurmScheduler:
+    """Slurm 20.11 and later.  ``program`` is the path of udocker-batch on the nodes."""
+
+    name = "slurm"
+
+    def __init__(self, program: str) -> None:
+        self._program = program
+
+    def files(self, job: JobSpec, payload: str) -> Mapping[str, str]:
+        """The job script, which sbatch reads from standard input."""
+        return {SCRIPT: render("slurm.sh", task=payload, program=self._program)}
+
+    def submit_command(self, job: JobSpec, files: Mapping[str, str], after: Optional[str] = None) -> Command:
+        """sbatch with the job's own options first, so that those handed through win."""
+        options = job.options
+        dependency: tuple[str, ...] = ()
+        if after is not None:
+            options, dependency = _depend(options, after)
+        return Command(("sbatch", "--parsable", *_own(job), *options, *dependency), files[SCRIPT])
+
+    def preparing(self, job: JobSpec) -> tuple[str, ...]:
+        """The options of a job that prepares for ``job``: the same, but one task with output of its own."""
+        options = job.options
+        for option in (ARRAY, NODES, NTASKS, NTASKS_PER_NODE, OUTPUT, ERROR):
+            _, options = split_option(options, option)
+        return options
+
+    def parse_submitted(self, finished: Finished) -> str:
+        """``ID[;cluster]``, the last line of ``sbatch --parsable``."""
+        lines = finished.stdout.split()
+        job_id = lines[-1].partition(";")[0] if lines else ""
+        if finished.status != 0 or not _ID.fullmatch(job_id):
+            raise SubmitFailed(f"submit: slurm: {_words(finished)}", "see sbatch(1) for its options")
+        return job_id
+
+    def status_command(self, job_id: str) -> Command:
+        """squeue and sacct."""
+        return Command(("sh", "-c", _STATUS, "status", _checked(job_id)))
+
+    def parse_status(self, job_id: str, finished: Finished) -> Sequence[TaskStatus]:
+        """What either of them says, the state that is further on first."""
+        tasks: dict[Optional[int], TaskStatus] = {}
+        for task in parse_rows(finished.stdout, job_id, STATES):
+            before = tasks.get(task.index)
+            if before is None or _rank(task) > _rank(before):
+                tasks[task.index] = task
+        if not tasks:
+            words = finished.stderr.strip() or "neither the queue nor the accounting has it"
+            raise JobUnknown(f"status: slurm job {job_id}: {words}")
+        if len(tasks) > 1:
+            tasks.pop(None, None)  # the array as a whole, while its tasks are told one by one
+        return sorted(tasks.values(), key=lambda task: -1 if task.index is None else task.index)
+
+    def usage_command(self, job_id: str) -> Optional[Command]:
+        """sacct with its steps, whose figures the batch step carries."""
+        fields = f"--format={','.join(FIELDS)}"
+        return Command(("sacct", "--noheader", "--parsable2", f"--jobs={_checked(job_id)}", fields))
+
+    def parse_usage(self, job_id: str, finished: Finished) -> Sequence[Usage]:
+        """One record a task, of what Slurm measured itself."""
+        from .accounting import parse_usage
+
+        return parse_usage(finished.stdout, job_id, STATES)
+
+    def cancel_command(self, job_id: str) -> Command:
+        """scancel."""
+        return Command(("scancel", _checked(job_id)))
+
+
+def _own(job: JobSpec) -> list[str]:
+    """The JobSpec's fields as options; memory is asked for in MiB, time in whole minutes, both rounded up."""
+    minutes = -(-job.time_limit // 60)
+    values = {
+        "job-name": job.name,
+        "array": job.array.text if job.array else "",
+        "chdir": job.directory,
+        "output": job.stdout,
+        "error": job.stderr,
+        "cpus-per-task": str(job.cpus or ""),
+        "mem": f"{-(-job.memory >> 20)}M" if job.memory else "",
+        "time": str(minutes or ""),
+    }
+    return [f"--{name}={value}" for name, value in values.items() if value]
+
+
+def _depend(options: tuple[str, ...], after: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The options with ``after`` added to the job's dependencies: sbatch heeds the last --dependency only."""
+    given, options = split_option(options, DEPENDENCY)
+    if given and "?" in given:
+        raise InvalidJob(
+            f"submit: --dependency={given}: alternatives cannot be joined with the job that prepares",
+            "use --prepare=first or --prepare=submit",
+        )
+    joined = f"{given},afterok:{after}" if given else f"afterok:{after}"
+    return options, (f"--dependency={joined}", "--kill-on-invalid-dep=yes")
+
+
+def _rank(task: TaskStatus) -> tuple[bool, bool, bool]:
+    return task.state.ended, task.exit_status is not None, task.state is not JobState.PENDING
+
+
+def _words(finished: Finished) -> str:
+    """sbatch's own words, without its name."""
+    lines = [_PREFIX.sub("", line.strip()) for line in finished.stderr.splitlines() if line.strip()]
+    return "; ".join(lines) or f"sbatch ended with status {finished.status} and no word"
+
+
+def _checked(job_id: str) -> str:
+    if not _ID.fullmatch(job_id):
+        raise JobUnknown(f"slurm: {job_id!r}: not a job id", "give the number that submit printed")
+    return job_id

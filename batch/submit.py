@@ -1,0 +1,221 @@
+"""From a JobSpec to a job, and what can be done with one afterwards, over any Scheduler."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Callable, Optional
+
+from udocker import api
+
+from .accounting.records import JobRecords, Records
+from .errors import BatchError, JobUnknown, SchedulerMissing
+from .jobspec import JobSpec
+from .prepare import prepare
+from .scheduler import Command, Finished, JobState, Scheduler, TaskStatus
+from .taskspec import TaskSpec
+from .usage import Usage
+
+_FIRST_POLL, _LAST_POLL = 0.2, 10.0
+# A job that was accepted may take a while to appear in the batch system's lists.
+_PATIENCE = 30.0
+
+Run = Callable[[Command], Finished]
+
+
+def run_command(command: Command) -> Finished:
+    """Run a command of the batch system; raises SchedulerMissing where it is not installed."""
+    try:
+        done = subprocess.run(
+            command.argv, input=command.stdin, capture_output=True, text=True, errors="backslashreplace"
+        )
+    except FileNotFoundError:
+        raise SchedulerMissing(
+            f"submit: {command.argv[0]}: not found on this machine",
+            "go to a submit host, or use --scheduler local",
+        ) from None
+    except OSError as error:
+        raise BatchError(f"submit: {command.argv[0]}: {error.strerror}") from error
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A submission before it is made: the pinned job, its files, and the batch system's command."""
+
+    job: JobSpec
+    task: TaskSpec
+    files: dict[str, str]
+    command: Command
+
+
+def plan_job(config: api.Config, job: JobSpec, scheduler: Scheduler, after: Optional[str] = None) -> Plan:
+    """Pin the image to its digest and render the job; changes nothing.
+
+    Raises RegistryError, InvalidJob, TemplateError.
+    """
+    mounts = tuple(str(api.Mount.parse(text, job.directory or "/")) for text in job.mounts)
+    pinned = replace(job, image=api.resolve(config, job.image), mounts=mounts)
+    return _plan(pinned, TaskSpec.of(pinned, config), scheduler, after)
+
+
+def _plan(job: JobSpec, task: TaskSpec, scheduler: Scheduler, after: Optional[str]) -> Plan:
+    files = dict(scheduler.files(job, task.to_json()))
+    return Plan(job, task, files, scheduler.submit_command(job, files, after))
+
+
+def submit(config: api.Config, job: JobSpec, scheduler: Scheduler, run: Run = run_command) -> Job:
+    """Submit a job; with ``prepare`` submit or job its image is prepared first, here or by another job.
+
+    Raises RegistryError, StoreError, BatchError; then no job of it is left.
+    """
+    plan = plan_job(config, job, scheduler)
+    if job.prepare == "submit":
+        prepare(config, plan.job.image)
+    preparing = _submit_preparing(plan, scheduler, run) if job.prepare == "job" else None
+    try:
+        if preparing is not None:
+            plan = _plan(plan.job, plan.task, scheduler, preparing)
+        job_id = scheduler.parse_submitted(run(plan.command))
+    except api.UdockerError:
+        if preparing is not None:
+            run(scheduler.cancel_command(preparing))
+        raise
+    submitted = Job(config, scheduler, job_id, run)
+    submitted.remember(plan.job, preparing)
+    return submitted
+
+
+def _submit_preparing(plan: Plan, scheduler: Scheduler, run: Run) -> str:
+    job = replace(
+        plan.job,
+        name=f"{plan.job.name or 'udocker'}-prepare",
+        array=None,
+        stdout="",
+        stderr="",
+        options=scheduler.preparing(plan.job),
+    )
+    task = replace(plan.task, prepare_only=True)
+    return scheduler.parse_submitted(run(_plan(job, task, scheduler, None).command))
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job of a batch system."""
+
+    config: api.Config
+    scheduler: Scheduler
+    id: str
+    run: Run = run_command
+
+    @property
+    def records(self) -> JobRecords:
+        """Where the job's usage records lie."""
+        return JobRecords(self.config.udocker_dir, self.scheduler.name, self.id)
+
+    def remember(self, job: JobSpec, preparing: Optional[str] = None) -> None:
+        """Keep what was submitted beside the records; raises StoreError."""
+        document = {
+            "id": self.id,
+            "scheduler": self.scheduler.name,
+            "submitted": time.time(),
+            "preparing": preparing,
+            "tasks": len(job.array.indices) if job.array else 1,
+            "spec": {**asdict(job), "array": job.array.text if job.array else None},
+        }
+        api.write_store_file(self.config, self.records.directory / "job.json", json.dumps(document, indent=1))
+
+    def status(self) -> Sequence[TaskStatus]:
+        """Every task as the batch system tells it now; raises JobUnknown."""
+        return self.scheduler.parse_status(self.id, self.run(self.scheduler.status_command(self.id)))
+
+    def cancel(self) -> None:
+        """Cancel what is left of the job; raises JobUnknown."""
+        finished = self.run(self.scheduler.cancel_command(self.id))
+        if finished.status != 0:
+            words = finished.stderr.strip() or f"status {finished.status}"
+            raise JobUnknown(f"cancel: {self.scheduler.name} job {self.id}: {words}")
+
+    def wait(self, seen: Callable[[Sequence[TaskStatus]], None] = lambda _: None) -> Sequence[TaskStatus]:
+        """Wait until every task has ended; ``seen`` is given each state of affairs.  Raises JobUnknown."""
+        pause = _FIRST_POLL
+        started = time.monotonic()
+        while True:
+            try:
+                tasks = self.status()
+            except JobUnknown:
+                if time.monotonic() - started > _PATIENCE:
+                    raise
+            else:
+                seen(tasks)
+                if all(task.state.ended for task in tasks):
+                    return tasks
+            time.sleep(pause)
+            pause = min(pause * 1.3, _LAST_POLL)
+
+    def usage(self) -> Records:
+        """The usage of every task: our own records, and the batch system's for tasks that have none."""
+        records = self.records.read()
+        known = {usage.task for usage in records.usages}
+        missing = [usage for usage in self._accounted() if usage.task not in known]
+        usages = sorted(
+            (*records.usages, *missing), key=lambda usage: -1 if usage.task is None else usage.task
+        )
+        return Records(tuple(usages), records.problems)
+
+    def _accounted(self) -> Sequence[Usage]:
+        command = self.scheduler.usage_command(self.id)
+        if command is None:
+            return ()
+        try:
+            return self.scheduler.parse_usage(self.id, self.run(command))
+        except SchedulerMissing:
+            return ()  # the records can be read on any machine
+
+    def tasks(self) -> Optional[int]:
+        """How many tasks the job has, None where it was submitted without us."""
+        document = read_job(self.records.directory)
+        return None if document is None else int(document["tasks"])
+
+
+def read_job(directory: Path) -> Optional[dict[str, Any]]:
+    """What ``Job.remember`` wrote; None where there is nothing, StoreError where it is damaged."""
+    try:
+        document = json.loads((directory / "job.json").read_bytes())
+        if not isinstance(document, dict):
+            raise ValueError("not a JSON object")
+        return document
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise api.StoreError(f"job: {directory}: {error}") from None
+
+
+def scheduler_of(udocker_dir: Path, job_id: str, known: Sequence[str]) -> str:
+    """The batch system that a job of this id was submitted to.
+
+    Raises JobUnknown where the id is not known here, or is that of two jobs.
+    """
+    names = [name for name in known if JobRecords(udocker_dir, name, job_id).directory.is_dir()]
+    if len(names) == 1:
+        return names[0]
+    if names:
+        raise JobUnknown(
+            f"job {job_id}: there is one of {' and of '.join(names)}", "say which by --scheduler"
+        )
+    raise JobUnknown(
+        f"job {job_id}: not known under {udocker_dir}",
+        "name its batch system by --scheduler, or set UDOCKER_DIR as at submission",
+    )
+
+
+def exit_status(tasks: Sequence[TaskStatus]) -> int:
+    """The exit status of a job: 0 when every task completed, else the first failed one's, at least 1."""
+    for task in tasks:
+        if task.state is not JobState.COMPLETED:
+            return task.exit_status or 1
+    return 0

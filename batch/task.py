@@ -1,0 +1,153 @@
+"""One task of a job, on the node where it runs: prepare once, run, account."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from types import FrameType
+from typing import Optional
+
+from udocker import api
+
+from .accounting.records import ENDED, RUNNING, JobRecords
+from .accounting.sampler import Measurement, measure
+from .environment import TaskIdentity, passed_variables, task_identity
+from .prepare import Preparation, prepare
+from .taskspec import TaskSpec
+from .usage import Usage
+
+_LOG = logging.getLogger(__name__)
+_MEASURED = (
+    "started",
+    "ended",
+    "exit_status",
+    "wall_seconds",
+    "user_seconds",
+    "system_seconds",
+    "peak_memory",
+    "read_bytes",
+    "written_bytes",
+    "storage_read_bytes",
+    "storage_written_bytes",
+)
+
+
+def run_task(config: api.Config, spec: TaskSpec, environ: Mapping[str, str]) -> int:
+    """Run the task that ``environ`` tells of; returns the program's exit status.
+
+    A task whose container cannot be made leaves a record too.  Raises UdockerError.
+    """
+    config = spec.config(config)
+    identity = task_identity(environ)
+    record = _Record(config, spec, identity)
+    try:
+        with _terminable():
+            prepared = prepare(config, spec.image)
+        if spec.prepare_only:
+            record.end_prepared(prepared)
+            return 0
+        argv, env, cwd = api.plan(config, prepared.container, _run_spec(spec, environ), environ)
+    except api.UdockerError as error:
+        record.end_failed(error)
+        raise
+    record.prepared(prepared)
+    started = measure(argv, env, cwd, on_start=record.running, on_end=record.measured)
+    return started.exit_status
+
+
+def _run_spec(spec: TaskSpec, environ: Mapping[str, str]) -> api.RunSpec:
+    # Relative sources of binds were made absolute at submission.
+    mounts = tuple(api.Mount.parse(text, spec.directory or "/") for text in spec.mounts)
+    return api.RunSpec(
+        command=spec.command,
+        entrypoint=spec.entrypoint,
+        env=(*passed_variables(environ), *spec.env),
+        workdir=spec.workdir,
+        user=spec.user,
+        mounts=mounts,
+    )
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM unwind, so that a cancelled task gives its lock to the others at once."""
+
+    def leave(number: int, _: Optional[FrameType]) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class _Record:
+    """The task's usage record, through its states.
+
+    A record that cannot be written is logged and costs the task nothing: its program's result is worth more.
+    """
+
+    def __init__(self, config: api.Config, spec: TaskSpec, identity: TaskIdentity) -> None:
+        self._enabled = spec.usage
+        self._records = JobRecords(config.udocker_dir, identity.scheduler, identity.job)
+        self._usage = Usage(
+            job=identity.job,
+            task=identity.task,
+            attempt=identity.attempt,
+            host=socket.gethostname(),
+            image=spec.image,
+            digest=spec.image.partition("@")[2],
+            command=spec.command,
+            state=RUNNING,
+            started=time.time(),
+            pid=os.getpid(),
+            scheduler=identity.scheduler,
+        )
+
+    def prepared(self, preparation: Preparation) -> None:
+        """Keep what was done for the container."""
+        self._usage = replace(
+            self._usage,
+            prepare=preparation.role,
+            prepare_seconds=round(preparation.seconds, 3),
+            extra={**self._usage.extra, "pulled": preparation.pulled},
+        )
+
+    def running(self, pid: int) -> None:
+        """The program has started."""
+        self._usage = replace(self._usage, started=time.time(), pid=os.getpid())
+        self._write()
+
+    def measured(self, measurement: Measurement) -> None:
+        """The program has ended."""
+        values = {name: getattr(measurement, name) for name in _MEASURED}
+        self._usage = replace(self._usage, state=ENDED, **values)
+        self._write()
+
+    def end_prepared(self, preparation: Preparation) -> None:
+        """A job that only prepares has ended well."""
+        self.prepared(preparation)
+        self._usage = replace(self._usage, state=ENDED, ended=time.time(), exit_status=0)
+        self._write()
+
+    def end_failed(self, error: api.UdockerError) -> None:
+        """The program was never started."""
+        extra = {**self._usage.extra, "error": error.message}
+        status = error.exit_status
+        self._usage = replace(self._usage, state=ENDED, ended=time.time(), exit_status=status, extra=extra)
+        self._write()
+
+    def _write(self) -> None:
+        if not self._enabled:
+            return
+        try:
+            self._records.write(self._usage)
+        except api.UdockerError as error:
+            _LOG.warning("usage record: %s", error)
