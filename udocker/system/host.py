@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from dataclasses import dataclass
 
 # What every container shows of its host, as far as the host has it.
@@ -24,7 +23,7 @@ class HostFacts:
         """Look at this host and at standard input."""
         paths = (*SYSTEM_DIRECTORIES, *SYSTEM_FILES)
         return cls(
-            hostname=socket.gethostname(),
+            hostname=os.uname().nodename,
             terminal=_is_terminal(0),
             paths=tuple(path for path in paths if os.path.exists(path)),
         )
