@@ -247,8 +247,8 @@ def test_blob_arrives_whole_and_progress_is_reported(registry, tmp_path):
     pull = Pull(registry, tmp_path)
     pull.client.blob(described(blob), pull.path, seen.append)
     assert pull.path.read_bytes() == CONTENT
-    assert seen[0] == 0
-    assert seen[-1] == len(CONTENT)
+    assert sum(seen) == len(CONTENT)
+    assert len(seen) > 1
     assert registry.asked(BLOB)[0].headers["accept-encoding"] == "identity"
 
 
@@ -302,7 +302,11 @@ def test_registry_without_ranges_makes_the_download_start_again(registry, tmp_pa
     blob = put_blob(registry)
     registry.ranges = False
     registry.fail(BLOB, faulty.cut(300_000), times=1)
-    assert Pull(registry, tmp_path).content(blob) == CONTENT
+    pull, seen = Pull(registry, tmp_path), []
+    pull.client.blob(described(blob), pull.path, seen.append)
+    assert pull.path.read_bytes() == CONTENT
+    assert -300_000 in seen
+    assert sum(seen) == len(CONTENT)
 
 
 @pytest.mark.parametrize(
@@ -358,12 +362,12 @@ def test_content_that_was_wrong_once_is_fetched_again(registry, tmp_path):
 
 @pytest.mark.parametrize("announced", [True, False])
 def test_blob_longer_than_the_manifest_says_is_cut_off(registry, tmp_path, announced):
-    blob, pull, seen = put_blob(registry), Pull(registry, tmp_path), [0]
+    blob, pull, seen = put_blob(registry), Pull(registry, tmp_path), []
     quiet = [] if announced else [faulty.without("Content-Length")]
     registry.fail(BLOB, faulty.more(b"x" * 50_000_000), *quiet)
     with pytest.raises(RegistryError, match=f"more than the {len(CONTENT)} bytes"):
         pull.client.blob(described(blob), pull.path, seen.append)
-    assert max(seen) <= len(CONTENT)
+    assert sum(seen) == 0
     assert pull.path.read_bytes() == b""
     assert len(registry.asked(BLOB)) == 1
 

@@ -165,9 +165,9 @@ class RegistryClient:
         """Bring a blob into ``sink``, continuing what the file holds of it, and verify it.
 
         ``sink`` is a path, created if need be, or a file open for reading and writing.  ``on_bytes`` is
-        called with the bytes in hand so far: it goes back when a download has to start again.  Raises
-        RegistryError, and OSError where the sink cannot be written.  After an error the sink holds a
-        beginning of the blob, or nothing; it never holds a complete blob that is wrong.
+        called with the number of bytes that have come; it is negative when the download starts again.
+        Raises RegistryError, and OSError where the sink cannot be written.  After an error the sink holds
+        a beginning of the blob, or nothing; it never holds a complete blob that is wrong.
         """
         if isinstance(sink, Path):
             # "a+b" opens for both and creates; each write goes to the end, which is where it belongs.

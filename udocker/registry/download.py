@@ -27,7 +27,8 @@ class Download:
     """Brings ``descriptor``'s bytes into ``file``, which may hold a beginning of them already.
 
     ``file`` is open for reading and writing, in binary mode, and seekable.  ``open_blob`` sends the
-    request with the headers it is given.  ``on_bytes`` is called with the number of bytes in hand.
+    request with the headers it is given.  ``on_bytes`` is called with the number of bytes that have come;
+    it is negative when the download starts again.
     """
 
     def __init__(
@@ -81,15 +82,13 @@ class Download:
         self._file.seek(0)
         while chunk := self._file.read(_CHUNK):
             self._hash.update(chunk)
-            self._position += len(chunk)
-        self._report()
+            self._advance(len(chunk))
 
     def _restart(self) -> None:
         self._file.seek(0)
         self._file.truncate()
         self._hash = self._descriptor.digest.hasher()
-        self._position = 0
-        self._report()
+        self._advance(-self._position)
 
     def _complete(self) -> None:
         """Connect until the file has as many bytes as the blob."""
@@ -152,8 +151,7 @@ class Download:
                 self._too_long()
             self._file.write(chunk)
             self._hash.update(chunk)
-            self._position += len(chunk)
-            self._report()
+            self._advance(len(chunk))
 
     def _too_long(self) -> None:
         self._restart()
@@ -167,6 +165,7 @@ class Download:
         kind = printable(self._descriptor.media_type, 80)
         return self._transport.error(f"blob {self._descriptor.digest} ({kind}): {cause}", temporary=True)
 
-    def _report(self) -> None:
-        if self._on_bytes is not None:
-            self._on_bytes(self._position)
+    def _advance(self, count: int) -> None:
+        self._position += count
+        if self._on_bytes is not None and count:
+            self._on_bytes(count)

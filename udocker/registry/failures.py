@@ -54,7 +54,7 @@ _LASTING = (ssl.SSLCertVerificationError, *_BAD_REQUEST)
 
 # What an error code means for somebody who pulls, and what to do (OCI distribution, Error Codes).
 _CODES = {
-    "MANIFEST_UNKNOWN": ("no such tag or digest in the repository", "check the tag"),
+    "MANIFEST_UNKNOWN": ("no such tag or digest there", "check the tag, and the name"),
     "NAME_UNKNOWN": ("no such repository", "check the name"),
     "NAME_INVALID": ("the registry does not take this name", "check the name"),
     "BLOB_UNKNOWN": ("the registry has lost a part of this image", "the image must be pushed again"),
