@@ -7,7 +7,7 @@ import stat
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, Callable, Optional, Union, cast
+from typing import Any, Callable, Optional, Union, cast
 
 from udocker.errors import UnpackError, from_os_error
 from udocker.store.compression import ReadAhead, open_layer
@@ -160,10 +160,7 @@ class _Layer:
             out = os.open(name, flags, mode, dir_fd=fd)
         try:
             if member.size:
-                source = archive.extractfile(member)
-                if source is None:
-                    raise UnpackError(f"unpack: {path!r}: no content")
-                _copy(source, out, member)
+                _copy(archive, out, member)
             if mode & 0o022:
                 os.fchmod(out, mode)
             seconds = _nanoseconds(member)
@@ -237,15 +234,18 @@ def _nanoseconds(member: tarfile.TarInfo) -> int:
     return int(min(max(member.mtime, 0), 1 << 33) * 1_000_000_000)
 
 
-def _copy(source: IO[bytes], out: int, member: tarfile.TarInfo) -> None:
+def _copy(archive: tarfile.TarFile, out: int, member: tarfile.TarInfo) -> None:
+    """Write a member's content; of a sparse one only the pieces that have data, which lie in a row."""
+    stream = cast(Any, archive.fileobj)
     sparse: Optional[list[tuple[int, int]]] = member.sparse  # type: ignore[assignment]
-    pieces = sparse if sparse is not None else [(0, member.size)]
-    for offset, length in pieces:
+    at = member.offset_data
+    for offset, length in sparse if sparse is not None else [(0, member.size)]:
         if sparse is not None:
-            source.seek(offset)
             os.lseek(out, offset, os.SEEK_SET)
+        stream.seek(at)
+        at += length
         while length > 0:
-            block = source.read(min(length, _COPY))
+            block = stream.read(min(length, _COPY))
             if not block:
                 raise UnpackError(f"unpack: {member.name!r}: the layer ends in the middle of it")
             length -= len(block)

@@ -1,0 +1,192 @@
+"""The lock across nodes: one holder at a time, dead ones succeeded, live ones left alone."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from udocker.errors import StoreLocked, StoreNotWritable
+from udocker.store.lock import LockTiming, SharedLock
+from udocker.store.paths import StorePaths
+from udocker.system.process import ProcessIdentity
+
+TIMING = LockTiming(beat=0.05, stale=1.0, wait=20.0)
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> StorePaths:
+    paths = StorePaths(tmp_path / "store")
+    paths.create()
+    return paths
+
+
+def lock(paths: StorePaths, timing: LockTiming = TIMING) -> SharedLock:
+    return SharedLock(paths, "key", timing)
+
+
+def forge_holder(paths: StorePaths, identity: ProcessIdentity, beat: str = "") -> Path:
+    """A first generation held by ``identity``, as another node would leave it."""
+    directory = paths.locks / "key"
+    directory.mkdir()
+    (directory / "g1").write_text(json.dumps(identity.to_json()))
+    if beat:
+        (directory / "g1.beat").write_text(beat)
+    return directory
+
+
+def elsewhere() -> ProcessIdentity:
+    return replace(ProcessIdentity.current(), host="some-other-node")
+
+
+def count_up(paths: StorePaths, counter: Path) -> None:
+    """Add one to a file's number, which loses counts unless the lock excludes others."""
+    with lock(paths).held():
+        value = int(counter.read_text())
+        os.sched_yield()
+        counter.write_text(str(value + 1))
+
+
+def hold_and_report(paths: StorePaths, ready: multiprocessing.synchronize.Event) -> None:
+    lock(paths).acquire()
+    ready.set()
+    signal.pause()
+
+
+def test_of_many_processes_one_at_a_time_holds_it(paths: StorePaths, tmp_path: Path) -> None:
+    counter = tmp_path / "counter"
+    counter.write_text("0")
+    workers = [multiprocessing.Process(target=count_up, args=(paths, counter)) for _ in range(20)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0] * 20
+    assert counter.read_text() == "20"
+
+
+def test_generations_before_the_last_are_cleared_away(paths: StorePaths) -> None:
+    for _ in range(5):
+        with lock(paths).held():
+            pass
+    assert {path.name.partition(".")[0] for path in (paths.locks / "key").iterdir()} == {"g4", "g5"}
+
+
+def test_a_holder_of_this_node_that_was_killed_is_succeeded_at_once(paths: StorePaths) -> None:
+    ready = multiprocessing.Event()
+    holder = multiprocessing.Process(target=hold_and_report, args=(paths, ready))
+    holder.start()
+    assert ready.wait(20)
+    holder.kill()
+    holder.join()
+    patient = replace(TIMING, stale=3600.0)
+    holding = lock(paths, patient).acquire()
+    assert holding is not None
+    assert holding.generation == 2
+    holding.release()
+
+
+def test_a_pid_that_was_used_again_is_not_the_holder(paths: StorePaths) -> None:
+    forge_holder(paths, replace(ProcessIdentity.current(), start=1))
+    holding = lock(paths, replace(TIMING, stale=3600.0)).acquire()
+    assert holding is not None
+    holding.release()
+
+
+def test_a_holder_of_another_node_whose_beat_stands_still_is_succeeded(paths: StorePaths) -> None:
+    forge_holder(paths, elsewhere(), "1")
+    holding = lock(paths).acquire()
+    assert holding is not None
+    assert holding.generation == 2
+    holding.release()
+
+
+def test_a_holder_of_another_node_that_beats_keeps_the_lock(paths: StorePaths) -> None:
+    directory = forge_holder(paths, elsewhere(), "0")
+    stop = threading.Event()
+
+    def beat() -> None:
+        count = 0
+        while not stop.wait(0.05):
+            count += 1
+            (directory / "g1.beat").write_text(str(count))
+
+    thread = threading.Thread(target=beat)
+    thread.start()
+    try:
+        with pytest.raises(StoreLocked, match="some-other-node"):
+            lock(paths, replace(TIMING, wait=3.0)).acquire()
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_the_time_of_the_beat_file_is_never_asked(paths: StorePaths) -> None:
+    """Clients cache times: a fresh content with an old time is alive, the other way round is dead."""
+    directory = forge_holder(paths, elsewhere(), "0")
+    stop = threading.Event()
+
+    def beat_with_old_times() -> None:
+        count = 0
+        while not stop.wait(0.05):
+            count += 1
+            (directory / "g1.beat").write_text(str(count))
+            os.utime(directory / "g1.beat", (1, 1))
+
+    thread = threading.Thread(target=beat_with_old_times)
+    thread.start()
+    try:
+        with pytest.raises(StoreLocked):
+            lock(paths, replace(TIMING, wait=3.0)).acquire()
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_one_that_waits_leaves_when_there_is_no_need_any_more(paths: StorePaths) -> None:
+    forge_holder(paths, ProcessIdentity.current())  # alive: this very process
+    answers = iter([False, False, True])
+    assert lock(paths).acquire(lambda: next(answers)) is None
+
+
+def test_the_outcome_of_a_generation_is_told_to_others(paths: StorePaths) -> None:
+    with pytest.raises(StoreLocked), lock(paths).held():
+        raise StoreLocked("it failed", "try harder")
+    outcome = lock(paths).outcome(1)
+    assert outcome is not None
+    assert (outcome.error, outcome.hint) == ("it failed", "try harder")
+    with lock(paths).held():
+        assert lock(paths).outcome(2) is None
+    ended = lock(paths).outcome(2)
+    assert ended is not None
+    assert ended.error == ""
+
+
+def test_a_number_that_was_cleared_away_cannot_be_taken_again(paths: StorePaths) -> None:
+    """A node with an old view of the directory may try a number that is long past."""
+    for _ in range(5):
+        with lock(paths).held():
+            pass
+    stale_view = lock(paths)
+    assert stale_view._claim(2) is False
+
+
+def test_a_damaged_holder_file_counts_by_its_beat(paths: StorePaths) -> None:
+    directory = forge_holder(paths, elsewhere())
+    (directory / "g1").write_text("{")
+    holding = lock(paths).acquire()
+    assert holding is not None
+    holding.release()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere: run as an ordinary user")
+def test_a_directory_that_cannot_be_written_is_one_clear_error(paths: StorePaths) -> None:
+    paths.locks.chmod(0o500)
+    with pytest.raises(StoreNotWritable, match="lock: "):
+        lock(paths).acquire()
