@@ -15,7 +15,7 @@ from typing import Any, Callable
 import yaml
 
 from .errors import InvalidJob
-from .jobspec import ArraySpec, JobSpec
+from .jobspec import PREPARE_CHOICES, ArraySpec, JobSpec
 from .sizes import parse_seconds, parse_size
 
 _MAX_FILE = 4 << 20
@@ -84,6 +84,8 @@ def _values(node: yaml.MappingNode, source: _Source) -> dict[str, Any]:
 def _scalar(node: yaml.Node, source: _Source) -> str:
     if not isinstance(node, yaml.ScalarNode):
         raise source.error(node, f"a {_kind(node)} where a single value belongs")
+    if "\0" in node.value:
+        raise source.error(node, "a NUL byte, which no program can receive")
     return str(node.value)
 
 
@@ -141,6 +143,13 @@ def _shown(node: yaml.Node) -> str:
     return repr(node.value) if isinstance(node, yaml.ScalarNode) else f"this {_kind(node)}"
 
 
+def _prepare(node: yaml.Node, source: _Source) -> str:
+    text = _scalar(node, source)
+    if text not in PREPARE_CHOICES:
+        raise ValueError(f"not one of {', '.join(PREPARE_CHOICES)}")
+    return text
+
+
 def _kind(node: yaml.Node) -> str:
     kinds: dict[type, str] = {yaml.MappingNode: "mapping", yaml.SequenceNode: "list"}
     return kinds.get(type(node), "single value")
@@ -165,7 +174,7 @@ _KEYS: Mapping[str, tuple[str, _Reader]] = {
     "cpus": ("cpus", _count),
     "memory": ("memory", lambda node, source: parse_size(_scalar(node, source))),
     "time": ("time_limit", lambda node, source: parse_seconds(_scalar(node, source))),
-    "prepare": ("prepare", _scalar),
+    "prepare": ("prepare", _prepare),
     "usage": ("usage", _truth),
     "options": ("options", _options),
 }

@@ -1,0 +1,137 @@
+"""Job files: what they mean, and where they are wrong."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from udocker.errors import UdockerError
+from udocker_batch.errors import InvalidJob
+from udocker_batch.jobfile import load_job
+from udocker_batch.jobspec import ArraySpec, JobSpec
+from udocker_batch.sizes import parse_seconds, parse_size
+
+FULL = """
+name: pi
+image: 127.0.0.1:5000/pi:1
+command: [python3, /data/work.py, --fast]
+array: 0-9:3%2
+mounts: [/scratch:/data:ro, in]
+env: {MODE: NO, OCTAL: 010, EMPTY: }
+workdir: /data
+user: nobody
+entrypoint: []
+directory: sub
+stdout: out-%a.txt
+cpus: 2
+memory: 1.5G
+time: 1-02:30
+prepare: submit
+usage: no
+options:
+  slurm: [--partition=main]
+  pbs: [-q, fast]
+"""
+
+
+def load(text: str, scheduler: str = "slurm") -> JobSpec:
+    return load_job(text, "job.yaml", scheduler, "/home/me")
+
+
+def test_every_key_of_a_job_file_reaches_the_job() -> None:
+    job = load(FULL)
+    assert job.command == ("python3", "/data/work.py", "--fast")
+    assert job.array is not None
+    assert (job.array.indices, job.array.limit, job.array.step) == ((0, 3, 6, 9), 2, 3)
+    assert (job.memory, job.time_limit, job.cpus) == (1536 << 20, 95400, 2)
+    assert (job.directory, job.entrypoint, job.usage) == ("/home/me/sub", (), False)
+    assert job.options == ("--partition=main",)
+
+
+def test_values_are_taken_as_they_are_written() -> None:
+    assert load(FULL).env == (("MODE", "NO"), ("OCTAL", "010"), ("EMPTY", ""))
+
+
+def test_options_of_other_batch_systems_are_left_out() -> None:
+    assert load(FULL, "local").options == ()
+
+
+def test_a_command_in_one_string_is_split_into_words_not_run_by_a_shell() -> None:
+    assert load("image: x\ncommand: echo 'a b' $HOME; rm").command == ("echo", "a b", "$HOME;", "rm")
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "words"),
+    [
+        ("image: x\ncomand: [a]", ":2:1:", "did you mean command?"),
+        ("image: x\n\ncpus: many", ":3:7:", "not a whole number"),
+        ("image: x\ncpus: 0", ":2:7:", "above 0"),
+        ("image: x\ncommand: {a: b}", ":2:10:", "a mapping where a list belongs"),
+        ("image: [x]", ":1:8:", "a list where a single value belongs"),
+        ("image: x\nenv: [A=1]", ":2:6:", "a list where a mapping"),
+        ("image: x\nenv: {A=B: 1}", ":2:7:", "not a name"),
+        ("image: x\nimage: y", ":2:1:", "given twice"),
+        ("image: x\narray: 3-1", ":2:8:", "is empty"),
+        ("image: x\nmemory: lots", ":2:9:", "not a size"),
+        ("image: x\ntime: soon", ":2:7:", "not a time"),
+        ("image: x\nusage: maybe", ":2:8:", "not true or false"),
+        ("image: x\ncommand: 'a", ":2:12:", "unexpected end"),
+        ('image: x\ncommand: "\'a"', ":2:10:", "No closing quotation"),
+        ("image: x\n  bad: indent", ":2:6:", "mapping values are not allowed"),
+        ("image: x\nprepare: sometime", ":2:10:", "one of first, submit, job"),
+        ("- image", "job.yaml:", "not a mapping"),
+        ("", "job.yaml:", "not a mapping"),
+        ("command: [a]", "", "image: missing"),
+        ('image: x\ncommand: ["\\0"]', ":2:11:", "NUL"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_line(text: str, where: str, words: str) -> None:
+    with pytest.raises(InvalidJob) as raised:
+        load(text)
+    assert where in raised.value.message
+    assert words in str(raised.value)
+    assert "\n" not in raised.value.message
+
+
+@given(st.text(max_size=200))
+def test_no_text_makes_it_fail_in_another_way(text: str) -> None:
+    try:
+        load(text)
+    except InvalidJob:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("text", "indices", "limit"),
+    [("5", (5,), 0), ("0-3", (0, 1, 2, 3), 0), ("1,3,5%2", (1, 3, 5), 2), ("0-9:5,2", (0, 2, 5), 0)],
+)
+def test_an_array_is_read_as_sbatch_reads_it(text: str, indices: tuple[int, ...], limit: int) -> None:
+    array = ArraySpec.parse(text)
+    assert (array.indices, array.limit, array.text) == (indices, limit, text)
+
+
+@pytest.mark.parametrize("text", ["", "a", "3-1", "1-2:0", "1,,2", "-1", "0-5%0", "0-5%x", "0-99999999", "١"])
+def test_an_array_that_sbatch_would_refuse_is_refused(text: str) -> None:
+    with pytest.raises(InvalidJob, match="array: "):
+        ArraySpec.parse(text)
+
+
+def test_sizes_are_in_powers_of_1024() -> None:
+    assert [parse_size(text) for text in ("17", "1k", "4G", "500MiB", "1.5t")] == [
+        17,
+        1024,
+        4 << 30,
+        500 << 20,
+        3 << 39,
+    ]
+
+
+def test_times_are_read_as_sbatch_reads_them() -> None:
+    texts = ("90", "90s", "2h", "1:30", "1:00:00", "1-0", "1-12:30")
+    assert [parse_seconds(text) for text in texts] == [5400, 90, 7200, 90, 3600, 86400, 131400]
+
+
+def test_a_job_refuses_an_unknown_way_to_prepare() -> None:
+    with pytest.raises(UdockerError, match="prepare"):
+        JobSpec(image="x", prepare="never")

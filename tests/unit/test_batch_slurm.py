@@ -1,0 +1,146 @@
+"""Slurm's answers, as a real Slurm 22.05 printed them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from udocker_batch.errors import InvalidJob, JobUnknown, SubmitFailed
+from udocker_batch.jobspec import JobSpec
+from udocker_batch.scheduler import Finished, JobState
+from udocker_batch.slurm.directives import ARRAY, DEPENDENCY, JOB_NAME, Option, split_option
+from udocker_batch.slurm.scheduler import STATES, SlurmScheduler
+
+SLURM = SlurmScheduler("/opt/bin/udocker-batch")
+RUNNING = """Q|17|3|PENDING||Resources
+Q|17|2|RUNNING|n2|None
+Q|17|1|COMPLETED|n1|None
+17_1|COMPLETED|0:0|n1
+17_2|RUNNING|0:0|n2
+17_[3]|PENDING|0:0|None assigned
+"""
+ENDED = """17_1|COMPLETED|0:0|n1
+17_2|FAILED|3:0|n2
+17_3|CANCELLED by 1001|0:15|n3
+17_4|TIMEOUT|0:0|n1
+17_5|OUT_OF_MEMORY|0:125|n1
+17_6|NODE_FAIL|1:0|n4
+17_7|SOMETHING_NEW|0:0|n4
+"""
+SACCT = """17_1|COMPLETED|0:0|12|00:10.500|00:01.250||n1|2026-03-01T10:00:00|2026-03-01T10:00:12
+17_1.batch|COMPLETED|0:0|12|00:10.500|00:01.250|20480K|n1|2026-03-01T10:00:00|2026-03-01T10:00:12
+17_1.extern|COMPLETED|0:0|12|00:00:00|00:00.001|1.5M|n1|2026-03-01T10:00:00|2026-03-01T10:00:12
+17_2|RUNNING|0:0|3|00:00:00|00:00:00||n2|2026-03-01T10:00:00|Unknown
+"""
+
+
+def status(stdout: str, stderr: str = "") -> list:
+    return list(SLURM.parse_status("17", Finished(0, stdout, stderr)))
+
+
+def test_the_queue_and_the_accounting_make_one_picture() -> None:
+    tasks = status(RUNNING)
+    assert [(task.index, task.state) for task in tasks] == [
+        (1, JobState.COMPLETED),
+        (2, JobState.RUNNING),
+        (3, JobState.PENDING),
+    ]
+    assert (tasks[0].exit_status, tasks[1].host) == (0, "n2")
+
+
+def test_every_way_to_end_has_its_state_and_status() -> None:
+    assert [(task.state.value, task.exit_status) for task in status(ENDED)] == [
+        ("completed", 0),
+        ("failed", 3),
+        ("cancelled", 143),
+        ("timeout", 0),
+        ("out-of-memory", 253),
+        ("node-failed", 1),
+        ("unknown", None),
+    ]
+
+
+def test_a_job_without_an_array_is_one_task() -> None:
+    assert [task.index for task in status("Q|17|N/A|RUNNING|n1|None\n17|RUNNING|0:0|n1\n")] == [None]
+
+
+def test_pending_tasks_in_brackets_are_told_one_by_one() -> None:
+    assert [task.index for task in status("17_[4-6,9%2]|PENDING|0:0|None assigned\n")] == [4, 5, 6, 9]
+
+
+def test_jobs_of_other_numbers_are_left_out() -> None:
+    with pytest.raises(JobUnknown):
+        status("18|RUNNING|0:0|n1\n")
+
+
+def test_a_job_that_nobody_knows_keeps_slurms_words() -> None:
+    with pytest.raises(JobUnknown, match="storage is disabled"):
+        status("", "Slurm accounting storage is disabled\n")
+
+
+@given(st.text(max_size=120))
+def test_no_answer_makes_it_fail_in_another_way(text: str) -> None:
+    try:
+        status(text)
+    except JobUnknown:
+        pass
+
+
+def test_accounting_takes_memory_from_the_largest_step() -> None:
+    first, second = SLURM.parse_usage("17", Finished(0, SACCT, ""))
+    assert (first.task, first.user_seconds, first.system_seconds) == (1, 10.5, 1.25)
+    assert (first.wall_seconds, first.peak_memory, first.exit_status) == (12.0, 20480 * 1024, 0)
+    assert (second.state, second.ended, second.peak_memory) == ("running", None, None)
+
+
+@pytest.mark.parametrize(("stdout", "job"), [("17\n", "17"), ("17;cluster\n", "17"), ("note\n17\n", "17")])
+def test_the_id_is_read_from_what_sbatch_prints(stdout: str, job: str) -> None:
+    assert SLURM.parse_submitted(Finished(0, stdout, "")) == job
+
+
+def test_a_refusal_keeps_sbatchs_words() -> None:
+    words = "sbatch: error: Batch job submission failed: Invalid job array specification\n"
+    with pytest.raises(SubmitFailed, match="submit: slurm: Invalid job array specification"):
+        SLURM.parse_submitted(Finished(1, "", words))
+
+
+def test_an_id_that_is_none_is_never_handed_to_slurm() -> None:
+    for command in (SLURM.status_command, SLURM.usage_command, SLURM.cancel_command):
+        with pytest.raises(JobUnknown):
+            command("1; rm -rf ~")
+
+
+@pytest.mark.parametrize(
+    "words", [["--array=0-3"], ["--array", "0-3"], ["-a", "0-3"], ["-a0-3"], ["-Ha0-3"], ["-a", "9", "-a0-3"]]
+)
+def test_an_option_is_found_in_every_form_that_sbatch_takes(words: list[str]) -> None:
+    value, rest = split_option(["-n", "2", *words, "-J", "a"], ARRAY)
+    assert value == "0-3"
+    assert rest in (("-n", "2", "-J", "a"), ("-n", "2", "-H", "-J", "a"))
+
+
+def test_a_value_that_looks_like_an_option_stays_a_value() -> None:
+    assert split_option(["-J", "x", "-parray"], JOB_NAME) == ("x", ("-parray",))
+
+
+def test_preparing_in_a_job_keeps_the_users_own_dependencies() -> None:
+    job = JobSpec(image="x", options=("-d", "afterany:5", "--time=1"))
+    argv = SLURM.submit_command(job, {"script": ""}, after="7").argv
+    value, _ = split_option(argv, DEPENDENCY)
+    assert value == "afterany:5,afterok:7"
+    with pytest.raises(InvalidJob, match="alternatives"):
+        SLURM.submit_command(JobSpec(image="x", options=("-dafterany:5?afterok:6",)), {"script": ""}, "7")
+
+
+def test_a_preparing_job_is_one_task_with_output_of_its_own() -> None:
+    job = JobSpec(image="x", options=("-a", "0-9", "-N4", "-n", "8", "-oout", "--partition=p"))
+    assert SLURM.preparing(job) == ("--partition=p",)
+
+
+def test_every_state_word_is_upper_case_and_known_states_differ_from_unknown() -> None:
+    assert all(word.isupper() and state is not JobState.UNKNOWN for word, state in STATES.items())
+
+
+def test_an_option_without_a_letter_is_found_by_name_only() -> None:
+    assert split_option(["--ntasks-per-node=3", "-n1"], Option("ntasks-per-node")) == ("3", ("-n1",))
