@@ -156,6 +156,7 @@ def test_what_the_host_lacks_is_not_mounted() -> None:
         (Mount("x", "/y"),),
         (Mount("/x", "y"),),
         (Mount("/x", "/y"), Mount("/z", "/y")),
+        (Mount("/x", "/y"), Mount("/z", "//y/./")),
     ],
 )
 def test_mounts_that_make_no_sense_are_refused(mounts: tuple[Mount, ...]) -> None:

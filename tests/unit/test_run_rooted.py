@@ -50,7 +50,13 @@ def test_loop_of_links_is_refused(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "number"), [("none", errno.ENOENT), ("secret/x", errno.ENOTDIR), ("a", errno.EINVAL)]
+    ("path", "number"),
+    [
+        ("none", errno.ENOENT),
+        ("secret/../secret", errno.ENOTDIR),
+        ("secret/x", errno.ENOTDIR),
+        ("a", errno.EINVAL),
+    ],
 )
 def test_what_cannot_be_read_is_an_os_error(root: Path, path: str, number: int) -> None:
     with pytest.raises(OSError) as caught:
