@@ -40,7 +40,7 @@ def stage(request: pytest.FixtureRequest, launcher: Path) -> Iterator[Stage]:
     engine = ENGINES[mode.family]
     support = engine.check()
     if not support.available:
-        pytest.skip(f"this host does not support {mode.value}: {support.reason} ({support.hint})")
+        pytest.skip(f"this host does not support {mode.value}: {support.reason}")
     if mode.family == "R":
         engine = UsernsEngine(launcher, OLD_KERNEL if old else ())
     directory = Path(tempfile.mkdtemp(prefix="udocker-contract-"))

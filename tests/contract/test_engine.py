@@ -176,6 +176,29 @@ def test_relative_and_absolute_links_of_the_image_lead_where_they_say(stage: Sta
     assert stage.output("cat", "/run/x/new", mounts=mounts) == "new\n"
 
 
+def test_dangling_link_of_the_image_is_completed_inside(stage: Stage) -> None:
+    source = stage.file("file", "bound\n")
+    (stage.root / "link").symlink_to(f"{stage.host}/made/here")
+    mounts = (Mount(str(source), "/link"),)
+    assert stage.output("cat", f"{stage.host}/made/here", mounts=mounts) == "bound\n"
+    assert not (stage.host / "made").exists()
+
+
+def test_system_directory_that_is_a_link_in_the_image_stays_inside(stage: Stage) -> None:
+    stage.file("victim/kept")
+    for name in ("proc", "dev", "sys"):
+        (stage.root / name).symlink_to(f"{stage.host}/victim/{name}")
+    assert stage.output("cat", "/proc/self/comm") == "cat\n"
+    assert os.listdir(stage.host / "victim") == ["kept"]
+
+
+def test_system_directory_that_is_a_file_in_the_image_is_told(stage: Stage) -> None:
+    stage.file("ROOT/dev")
+    result = stage.run("true")
+    assert result.status == 125
+    assert result.err.startswith(b"udocker: run: /dev: is not a directory in the container")
+
+
 def test_target_in_a_loop_of_links_is_refused(stage: Stage) -> None:
     (stage.root / "a").symlink_to("b")
     (stage.root / "b").symlink_to("a")

@@ -17,32 +17,33 @@ def plan_mounts(user: Iterable[Mount], system: bool, facts: HostFacts) -> tuple[
     """
     mounts = tuple(user)
     _refuse_nonsense(mounts)
-    taken = [mount.target for mount in mounts]
+    taken = [_parts(mount.target) for mount in mounts]
     paths = [path for path in facts.paths if system or path not in SYSTEM_FILES]
     # Read-only, for a caller who is root on the host: the container must not change its files.
     shown = [
         Mount(path, path, read_only=path in SYSTEM_FILES)
         for path in paths
-        if not any(_is_within(path, target) for target in taken)
+        if not any(_parts(path)[: len(target)] == target for target in taken)
     ]
     return tuple(sorted([*shown, *mounts], key=_depth))
 
 
 def _refuse_nonsense(mounts: tuple[Mount, ...]) -> None:
-    seen = set()
+    seen: set[tuple[str, ...]] = set()
     for mount in mounts:
         if not (mount.source.startswith("/") and mount.target.startswith("/")):
             raise UsageError(f"volume: {mount}: not absolute paths")
-        if not mount.target.strip("/"):
+        parts = _parts(mount.target)
+        if not parts:
             raise UsageError(f"volume: {mount}: the container's root cannot be replaced")
-        if mount.target in seen:
+        if parts in seen:
             raise UsageError(f"volume: {mount.target}: given twice")
-        seen.add(mount.target)
-
-
-def _is_within(path: str, directory: str) -> bool:
-    return path == directory or path.startswith(directory + "/")
+        seen.add(parts)
 
 
 def _depth(mount: Mount) -> int:
-    return len([part for part in mount.target.split("/") if part])
+    return len(_parts(mount.target))
+
+
+def _parts(path: str) -> tuple[str, ...]:
+    return tuple(part for part in path.split("/") if part not in ("", "."))

@@ -24,13 +24,6 @@ class HostFacts:
         paths = (*SYSTEM_DIRECTORIES, *SYSTEM_FILES)
         return cls(
             hostname=os.uname().nodename,
-            terminal=_is_terminal(0),
+            terminal=os.isatty(0),
             paths=tuple(path for path in paths if os.path.exists(path)),
         )
-
-
-def _is_terminal(fd: int) -> bool:
-    try:
-        return os.isatty(fd)
-    except OSError:
-        return False  # closed

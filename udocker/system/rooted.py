@@ -57,6 +57,7 @@ def _resolve(root: Path, path: str) -> list[str]:
     while rest:
         name = rest.pop()
         if name == "..":
+            os.close(_descend(root, done))  # ENOTDIR for "file/.."
             done = done[:-1]
         elif name not in ("", "."):
             target = _link_target(root, done, name)

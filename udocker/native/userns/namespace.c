@@ -43,8 +43,8 @@ static int namespace_refused(const char *step, int error)
         report_line(OBJECT, "restricted by AppArmor: /proc/sys/kernel/apparmor_restrict_unprivileged_userns is 1",
                     "ask the administrator for an AppArmor profile with the rule userns for udocker-userns");
     else if (error == ENOSPC || error == EUSERS)
-        report_line(OBJECT, "too many of them: user.max_user_namespaces is reached, or they are nested too deeply",
-                    "ask the administrator to raise the limit");
+        report_line(OBJECT, "too many of them: user.max_user_namespaces or user.max_mnt_namespaces is reached",
+                    "or they are nested too deeply; ask the administrator to raise the limit");
     else if (error == ENOSYS || error == EINVAL)
         report_line(OBJECT, "this kernel has none, or has them switched off", "RHEL 7 needs user_namespace.enable=1");
     else {

@@ -66,6 +66,11 @@ static int walk_restart(struct walk *walk)
 static int walk_up(struct walk *walk)
 {
     char *slash = strrchr(walk->done, '/');
+    struct stat info;
+    if (fstat(walk->at, &info) < 0)
+        return -errno;
+    if (!S_ISDIR(info.st_mode))
+        return -ENOTDIR;
     if (slash)
         *slash = '\0';
     return walk_restart(walk);
