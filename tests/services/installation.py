@@ -1,0 +1,121 @@
+"""A normal installation of this checkout where every user and node can reach it."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.services.sharing import cache_directory, exclusive
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+SOURCES = ("udocker", "batch", "templates", "setup.py", "pyproject.toml", "README.md")
+SYSTEM_PYTHON = Path("/usr/bin/python3")
+
+
+@contextmanager
+def installed() -> Iterator[Path]:
+    """The directory of the commands; made anew when a source changed, others' installations left alone."""
+    sources = _source_files()
+    with exclusive("installation"):
+        venv = cache_directory() / f"venv-{_digest(sources)[:16]}"
+        if not (venv / "complete").exists():
+            _remove_unused()
+            _install(sources, venv)
+        descriptor = os.open(venv, os.O_RDONLY)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+    try:
+        yield venv / "bin"
+    finally:
+        os.close(descriptor)
+
+
+def _source_files() -> list[Path]:
+    files = []
+    for name in SOURCES:
+        top = CHECKOUT / name
+        files += [top] if top.is_file() else [path for path in top.rglob("*") if path.is_file()]
+    return sorted(path for path in files if not _is_built(path))
+
+
+def _is_built(path: Path) -> bool:
+    inside = path.relative_to(CHECKOUT)
+    return (
+        "__pycache__" in inside.parts
+        or any(part.endswith(".egg-info") for part in inside.parts)
+        or inside.parts[:3] == ("udocker", "native", "bin")
+    )
+
+
+def _digest(files: list[Path]) -> str:
+    digest = hashlib.sha256(sys.version.encode())
+    for path in files:
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest.update(f"{path.relative_to(CHECKOUT)} {content}\n".encode())
+    return digest.hexdigest()
+
+
+def _install(sources: list[Path], venv: Path) -> None:
+    """Build a wheel, and install it with what it requires into a new environment."""
+    build = _build_environment()
+    with tempfile.TemporaryDirectory(prefix="udocker-test-build-") as scratch:
+        # From a copy: pip would leave build/ in the checkout, and old files of it in the next wheel.
+        copy = Path(scratch) / "source"
+        for path in sources:
+            target = copy / path.relative_to(CHECKOUT)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, target)
+        _call([*_pip(build), "wheel", "--no-build-isolation", "--no-deps", "--wheel-dir", scratch, str(copy)])
+        _create_venv(venv, [str(wheel) for wheel in Path(scratch).glob("*.whl")])
+
+
+def _build_environment() -> Path:
+    """What pyproject.toml requires for a build, kept: zig in a new place compiles a C library first."""
+    line = re.search(r"^requires = (\[.*\])$", (CHECKOUT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert line is not None, "pyproject.toml: no requires line"
+    requires: list[str] = json.loads(line[1])
+    venv = cache_directory() / f"build-{hashlib.sha256(line[1].encode()).hexdigest()[:16]}"
+    if not (venv / "complete").exists():
+        _create_venv(venv, requires)
+    return venv
+
+
+def _create_venv(venv: Path, packages: list[str]) -> None:
+    python = str(SYSTEM_PYTHON if SYSTEM_PYTHON.exists() else sys.executable)
+    _call([python, "-m", "venv", "--clear", str(venv)])
+    _call([*_pip(venv), "install", *packages])
+    (venv / "complete").touch()
+
+
+def _pip(venv: Path) -> list[str]:
+    return [str(venv / "bin" / "python"), "-m", "pip", "--quiet"]
+
+
+def _call(command: list[str]) -> None:
+    """Run it with a umask that lets the other users read what root installs."""
+    result = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, umask=0o022, check=False
+    )
+    if result.returncode != 0:
+        raise AssertionError(f"{' '.join(command)}: {result.returncode}\n{result.stdout}\n{result.stderr}")
+
+
+def _remove_unused() -> None:
+    for venv in cache_directory().glob("venv-*"):
+        descriptor = os.open(venv, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(venv)
+        except BlockingIOError:  # another run's
+            continue
+        finally:
+            os.close(descriptor)
