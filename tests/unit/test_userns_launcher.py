@@ -88,7 +88,7 @@ def test_unwritable_root_without_proc_is_told_in_one_line(place: Path) -> None:
     assert status == 125
     assert err == (
         "udocker: run: /proc: Permission denied "
-        "(it is missing, and the container's directory is not writable for this user)\n"
+        "(it cannot be created: its directory in the container is not writable for this user)\n"
     )
 
 

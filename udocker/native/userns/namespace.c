@@ -40,13 +40,15 @@ static int namespace_refused(const char *step, int error)
                     "ask the administrator to set kernel.unprivileged_userns_clone=1");
     else if (setting_read("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == 1
              && (error == EPERM || error == EACCES))
-        report_line(OBJECT, "restricted by AppArmor: /proc/sys/kernel/apparmor_restrict_unprivileged_userns is 1",
-                    "ask the administrator for an AppArmor profile with the rule userns for udocker-userns");
+        report_line(OBJECT, "restricted by AppArmor: kernel.apparmor_restrict_unprivileged_userns is 1",
+                    "ask the administrator for an AppArmor profile with userns for udocker-userns");
     else if (error == ENOSPC || error == EUSERS)
-        report_line(OBJECT, "too many of them: user.max_user_namespaces or user.max_mnt_namespaces is reached",
+        report_line(OBJECT,
+                    "too many of them: user.max_user_namespaces or user.max_mnt_namespaces is reached",
                     "or they are nested too deeply; ask the administrator to raise the limit");
     else if (error == ENOSYS || error == EINVAL)
-        report_line(OBJECT, "this kernel has none, or has them switched off", "RHEL 7 needs user_namespace.enable=1");
+        report_line(OBJECT, "this kernel has none, or has them switched off",
+                    "RHEL 7 needs user_namespace.enable=1");
     else {
         snprintf(cause, sizeof cause, "%s: %s", step, strerror(error));
         report_line(OBJECT, cause, "a sandbox, a container or a chroot around this process may forbid it");
@@ -98,8 +100,8 @@ int namespace_enter(uid_t uid, gid_t gid)
 /* What docker leaves to a container's root.  CAP_SYS_ADMIN is not among them, so that the program can
  * neither make a read-only bind writable nor uncover what a bind hides. */
 static const int KEPT[] = {
-    CAP_CHOWN,  CAP_DAC_OVERRIDE, CAP_FSETID,           CAP_FOWNER,  CAP_MKNOD,      CAP_NET_RAW,     CAP_SETGID,
-    CAP_SETUID, CAP_SETPCAP,      CAP_NET_BIND_SERVICE, CAP_SETFCAP, CAP_SYS_CHROOT, CAP_AUDIT_WRITE, CAP_KILL,
+    CAP_AUDIT_WRITE, CAP_CHOWN, CAP_DAC_OVERRIDE,     CAP_FOWNER,  CAP_FSETID, CAP_KILL,    CAP_MKNOD,
+    CAP_NET_RAW,     CAP_SETGID, CAP_NET_BIND_SERVICE, CAP_SETFCAP, CAP_SETUID, CAP_SETPCAP, CAP_SYS_CHROOT,
 };
 
 static bool capability_kept(int capability)

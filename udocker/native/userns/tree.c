@@ -132,7 +132,7 @@ static const char *target_hint(int error)
     case EACCES:
     case EPERM:
     case EROFS:
-        return "it is missing, and the container's directory is not writable for this user";
+        return "it cannot be created: its directory in the container is not writable for this user";
     case ENOTDIR:
         return "something on the way to it in the container is not a directory";
     case ELOOP:

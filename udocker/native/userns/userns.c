@@ -167,7 +167,8 @@ static int program_refused(const char *program, int error)
         report_line(program, "not a format that this host executes",
                     "a script without #!, or an image for another architecture");
     else if (error == EACCES)
-        report_line(program, "not executable", "no x permission, a directory, or a file system mounted noexec");
+        report_line(program, "not executable",
+                    "no x permission, a directory, or a file system mounted noexec");
     else
         report_error(program, error, NULL);
     return error == ENOENT || error == ENOTDIR ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE;
