@@ -100,8 +100,9 @@ int namespace_enter(uid_t uid, gid_t gid)
 /* What docker leaves to a container's root.  CAP_SYS_ADMIN is not among them, so that the program can
  * neither make a read-only bind writable nor uncover what a bind hides. */
 static const int KEPT[] = {
-    CAP_AUDIT_WRITE, CAP_CHOWN, CAP_DAC_OVERRIDE,     CAP_FOWNER,  CAP_FSETID, CAP_KILL,    CAP_MKNOD,
-    CAP_NET_RAW,     CAP_SETGID, CAP_NET_BIND_SERVICE, CAP_SETFCAP, CAP_SETUID, CAP_SETPCAP, CAP_SYS_CHROOT,
+    CAP_AUDIT_WRITE, CAP_CHOWN,   CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID,
+    CAP_KILL,        CAP_MKNOD,   CAP_NET_RAW,      CAP_SETGID, CAP_NET_BIND_SERVICE,
+    CAP_SETFCAP,     CAP_SETPCAP, CAP_SETUID,       CAP_SYS_CHROOT,
 };
 
 static bool capability_kept(int capability)
