@@ -1,0 +1,214 @@
+"""Prepare once: one pull and one unpacking, whoever comes, whoever dies, wherever it dies."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.services.faulty_registry import FaultyRegistry, cut, hang, status
+from tests.services.images import ImageBuilder, directory, file, opaque, symlink, whiteout
+from tests.services.waiting import wait_until
+from udocker.config import Config
+from udocker.store.store import Store
+
+# What a process does: prepare an image.  Its first argument counts file system events, after which it kills
+# itself; Python's audit events stand before the calls that they tell of, so every step between two is met.
+PROGRAM = """
+import json, os, signal, sys
+sys.path.insert(0, {tree!r})
+from udocker.api import Config, UdockerError, resolve
+from udocker_batch.prepare import prepare
+
+deadly, image = int(sys.argv[1]), sys.argv[2]
+TOLD = ["open", *("os." + name for name in "rename link symlink mkdir remove rmdir chmod utime".split())]
+count = 0
+
+def hook(event, arguments):
+    global count
+    if event not in TOLD or event == "open" and not (arguments[2] or 0) & (os.O_CREAT | os.O_WRONLY):
+        return
+    count += 1
+    if count == deadly:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+config = Config.from_environment(os.environ)
+pinned = resolve(config, image)
+sys.addaudithook(hook)
+try:
+    prepared = prepare(config, pinned)
+except UdockerError as error:
+    print(json.dumps({{"error": error.message, "hint": error.hint}}))
+    sys.exit(125)
+print(json.dumps({{"role": prepared.role, "container": prepared.container, "count": count}}))
+"""
+
+CONTENT = {"bin/app": b"#!/bin/sh\n" * 2000, "etc/conf": b"new", "etc/kept": b"kept", "d/new": b"1"}
+
+
+@pytest.fixture
+def registry() -> Iterator[FaultyRegistry]:
+    with FaultyRegistry() as registry:
+        builder = ImageBuilder()
+        lower = [directory("etc"), file("etc/conf", b"old"), file("etc/kept", b"kept"), file("gone", b"x")]
+        layers = [
+            builder.layer([*lower, file("d/old", b"0")], "gzip"),
+            builder.layer([file("bin/app", CONTENT["bin/app"], 0o755), symlink("sh", "bin/app")], "zstd"),
+            builder.layer([file("etc/conf", b"new"), whiteout("gone"), opaque("d"), file("d/new", b"1")]),
+        ]
+        registry.add(builder, "team/app", "1", builder.index([builder.image(layers, cmd=["/bin/app"])]))
+        yield registry
+
+
+class Site:
+    """A store and the processes that prepare in it."""
+
+    def __init__(self, path: Path, registry: FaultyRegistry) -> None:
+        self.directory = path / "store"
+        self.image = f"{registry.host}/team/app:1"
+        self._program = path / "program.py"
+        self._program.write_text(PROGRAM.format(tree=os.getcwd()))
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "UDOCKER_DIR": str(self.directory),
+            "UDOCKER_LOCK_STALE": "30",
+            "UDOCKER_REGISTRY_RETRIES": "2",
+        }
+
+    def start(self, deadly: int = 0, image: str = "") -> subprocess.Popen[str]:
+        argv = [sys.executable, str(self._program), str(deadly), image or self.image]
+        return subprocess.Popen(argv, env=self.environment, stdout=subprocess.PIPE, text=True)
+
+    def run(self, deadly: int = 0, image: str = "") -> tuple[int, dict[str, object]]:
+        process = self.start(deadly, image)
+        out = process.communicate(timeout=60)[0]
+        return process.returncode, json.loads(out) if out else {}
+
+    @property
+    def store(self) -> Store:
+        return Store.at(Config.from_environment(self.environment))
+
+    def assert_nothing_half_made(self) -> None:
+        """Whatever can be seen is whole: every container has all files, every image all its layers."""
+        store = self.store
+        for container_id in store.containers.ids():
+            self.assert_complete(store.containers.find(container_id).root)
+        for _, _, path in store.images.entries():
+            for link in path.iterdir():
+                if link.is_symlink():
+                    assert link.exists(), link
+        if store.paths.layers.is_dir():
+            for blob in store.paths.layers.iterdir():
+                algorithm, _, hexadecimal = blob.name.partition(":")
+                assert hashlib.new(algorithm, blob.read_bytes()).hexdigest() == hexadecimal
+
+    @staticmethod
+    def assert_complete(root: Path) -> None:
+        found = {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+        del found["sh"]
+        assert found == CONTENT
+
+
+@pytest.fixture
+def site(tmp_path: Path, registry: FaultyRegistry) -> Site:
+    return Site(tmp_path, registry)
+
+
+def test_of_many_at_once_one_prepares_and_the_others_wait(site: Site, registry: FaultyRegistry) -> None:
+    processes = [site.start() for _ in range(12)]
+    results = [json.loads(process.communicate(timeout=120)[0]) for process in processes]
+    roles = [result["role"] for result in results]
+    assert roles.count("prepared") == 1
+    assert set(roles) <= {"prepared", "waited", "warm"}
+    assert len({result["container"] for result in results}) == 1
+    assert len(registry.asked("GET .*/blobs/")) == 4  # three layers and the configuration
+    assert len(site.store.containers.ids()) == 1
+    site.assert_nothing_half_made()
+
+
+def test_a_warm_start_takes_no_lock_and_asks_no_registry(site: Site, registry: FaultyRegistry) -> None:
+    site.run()
+    before = sorted(path.name for path in site.store.paths.locks.rglob("*"))
+    asked = len(registry.requests)
+    status_, result = site.run()
+    assert (status_, result["role"], result["count"]) == (0, "warm", 0)
+    assert sorted(path.name for path in site.store.paths.locks.rglob("*")) == before
+    assert [request.method for request in registry.requests[asked:]] == ["HEAD"]  # the test's own resolve
+
+
+def test_killed_at_any_step_the_next_one_finishes_the_work(tmp_path: Path, registry: FaultyRegistry) -> None:
+    (tmp_path / "whole").mkdir()
+    total = Site(tmp_path / "whole", registry).run()[1]["count"]
+    assert isinstance(total, int)
+    assert total > 40
+    seen = set()
+    for deadly in range(1, total + 1, max(1, total // 40)):
+        path = tmp_path / str(deadly)
+        path.mkdir()
+        site = Site(path, registry)
+        assert site.run(deadly)[0] == -signal.SIGKILL
+        site.assert_nothing_half_made()
+        seen.add(tuple(sorted(entry.name.partition("-")[0] for entry in site.directory.glob("tmp/*/*"))))
+        status_, result = site.run()
+        assert status_ == 0
+        assert result["role"] in ("prepared", "warm")
+        site.assert_nothing_half_made()
+        assert len(site.store.containers.ids()) == 1
+        assert list(site.store.paths.tmp.iterdir()) == []
+    assert {("blob",), ("create",)} <= seen  # it was killed in the pull and in the unpacking, among others
+
+
+def test_one_that_waits_takes_over_when_the_holder_is_killed_in_its_pull(
+    site: Site, registry: FaultyRegistry
+) -> None:
+    registry.fail("GET .*/blobs/", hang(20), times=1)
+    holder = site.start()
+    wait_until(lambda: registry.asked("GET .*/blobs/"), "the first request for a layer")
+    waiter = site.start()
+    holder.kill()
+    holder.wait()
+    assert json.loads(waiter.communicate(timeout=60)[0])["role"] == "prepared"
+    site.assert_nothing_half_made()
+
+
+def test_a_holder_that_is_interrupted_gives_way_to_those_who_wait(
+    site: Site, registry: FaultyRegistry
+) -> None:
+    registry.fail("GET .*/blobs/", hang(20), times=1)
+    holder = site.start()
+    wait_until(lambda: registry.asked("GET .*/blobs/"), "the first request for a layer")
+    waiter = site.start()
+    holder.send_signal(signal.SIGINT)
+    holder.wait()
+    assert json.loads(waiter.communicate(timeout=60)[0])["role"] == "prepared"
+
+
+def test_those_who_wait_learn_why_the_holder_failed(site: Site, registry: FaultyRegistry) -> None:
+    registry.fail("GET .*/manifests/sha256", hang(2), times=1)
+    registry.fail("GET .*/blobs/", status(404))
+    processes = [site.start() for _ in range(6)]
+    results = [json.loads(process.communicate(timeout=120)[0]) for process in processes]
+    assert all("error" in result for result in results)
+    assert len({result["error"] for result in results}) == 1
+    assert site.store.containers.ids() == []
+    site.assert_nothing_half_made()
+
+
+def test_a_failure_is_not_remembered(site: Site, registry: FaultyRegistry) -> None:
+    registry.fail("GET .*/blobs/", status(404), times=1)
+    assert site.run()[0] == 125
+    assert site.run()[1]["role"] == "prepared"
+
+
+def test_a_connection_cut_in_mid_layer_is_resumed(site: Site, registry: FaultyRegistry) -> None:
+    registry.fail("GET .*/blobs/", cut(100), times=1)
+    assert site.run()[1]["role"] == "prepared"
+    assert any("range" in request.headers for request in registry.asked("GET .*/blobs/"))
+    site.assert_nothing_half_made()
