@@ -150,13 +150,15 @@ def start(
     cwd: Optional[str],
     mask: Collection[int],
     *,
+    own_group: bool = False,
     stdin: Files = None,
     stdout: Files = None,
     stderr: Files = None,
 ) -> int:
     """Start a program with the signal mask ``mask``; returns its pid, to be reaped by ``reap``.
 
-    Raises OSError as execve(2) and chdir(2) do.  File descriptors that are marked to survive an exec do:
+    With ``own_group`` it leads a process group, still in this process's session.  Raises OSError as
+    execve(2) and chdir(2) do.  File descriptors that are marked to survive an exec do:
     MPI's process managers hand theirs down by number.
     """
 
@@ -164,6 +166,8 @@ def start(
         for number in FORWARDED:
             if callable(signal.getsignal(number)):
                 signal.signal(number, signal.SIG_DFL)
+        if own_group:
+            os.setpgid(0, 0)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     process = subprocess.Popen(

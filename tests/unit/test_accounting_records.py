@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+
+from udocker.api import StoreError
 from udocker_batch.accounting.records import JobRecords
 from udocker_batch.accounting.report import (
     efficiency,
@@ -28,8 +30,6 @@ from udocker_batch.accounting.report import (
 from udocker_batch.errors import InvalidJob
 from udocker_batch.process import Identity
 from udocker_batch.usage import Usage
-
-from udocker.api import StoreError
 
 DEAD_PID = 2**22 + 1  # above the kernel's largest pid
 

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from udocker_batch.accounting.sampler import Measurement
 
 PYTHON = sys.executable

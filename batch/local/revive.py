@@ -1,0 +1,33 @@
+"""Seeing to it that a job has a supervisor, whatever happened to the one that it had."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+
+from ..errors import BatchError
+from .queue import Job
+
+
+def revive(job: Job) -> None:
+    """Have a job supervised that has not ended, unless it is already or belongs to another host.
+
+    Raises BatchError with the new supervisor's words when it cannot start.
+    """
+    if job.submission.submit_host != socket.gethostname() or job.outcome:
+        return
+    supervisor = job.supervisor
+    if supervisor is not None and supervisor.is_here and supervisor.is_alive():
+        return
+    argv = [sys.executable, "-m", "udocker_batch.local", "supervise"]
+    argv += ["--udocker-dir", str(job.queue.udocker_dir), str(job.number)]
+    try:
+        # It detaches itself and returns, so that nobody has a child to wait for.
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    except OSError as error:
+        raise BatchError(f"supervise: local job {job.number}: {argv[0]}: {error.strerror}") from error
+    if done.returncode != 0:
+        words = os.fsdecode(done.stderr).strip() or f"exit status {done.returncode}"
+        raise BatchError(f"supervise: local job {job.number}: {words}")

@@ -1,0 +1,104 @@
+"""The embedded scheduler as a back end: command lines for ``udocker-batch local`` and what they answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Optional
+
+from ..errors import BatchError, JobUnknown, SubmitFailed
+from ..jobspec import JobSpec
+from ..render import render
+from ..scheduler import Command, Finished, JobState, TaskStatus
+from ..usage import Usage
+
+_NO_SUCH_JOB = "no such job"
+_STATES = {state.value: state for state in JobState}
+
+
+class LocalScheduler:
+    """Runs jobs on this machine; ``program`` is the udocker-batch to call, now and in the tasks."""
+
+    name = "local"
+
+    def __init__(self, program: str, udocker_dir: Path) -> None:
+        self._program = program
+        self._udocker_dir = udocker_dir
+
+    def files(self, job: JobSpec, payload: str) -> Mapping[str, str]:
+        """The script."""
+        return {"script": render("local.sh", task=payload, program=self._program)}
+
+    def submit_command(self, job: JobSpec, files: Mapping[str, str], after: Optional[str] = None) -> Command:
+        """``local submit`` with the script on standard input; ``job.options`` go to it as they are."""
+        options = {
+            "--name": job.name,
+            "--array": job.array.text if job.array else "",
+            "--directory": job.directory,
+            "--stdout": job.stdout,
+            "--stderr": job.stderr,
+            "--cpus": str(job.cpus or ""),
+            "--memory": str(job.memory or ""),
+            "--time-limit": str(job.time_limit or ""),
+            "--after": after or "",
+        }
+        # One word each: a value may begin with a dash.
+        words = [f"{name}={value}" for name, value in options.items() if value]
+        return self._command("submit", *words, *job.options, stdin=files["script"])
+
+    def parse_submitted(self, finished: Finished) -> str:
+        """The number that it printed; raises SubmitFailed, or JobUnknown for the job to wait for."""
+        number = finished.stdout.strip()
+        if number.isdecimal() and finished.status == 0:
+            return number
+        _raise_if_unknown(finished)
+        raise SubmitFailed(f"submit: local: {_words(finished)}")
+
+    def status_command(self, job_id: str) -> Command:
+        """``local status``."""
+        return self._command("status", "--", job_id)
+
+    def parse_status(self, job_id: str, finished: Finished) -> Sequence[TaskStatus]:
+        """Every task; raises JobUnknown, or BatchError with the command's words."""
+        if finished.status != 0:
+            _raise_if_unknown(finished)
+            raise BatchError(f"status: local job {job_id}: {_words(finished)}")
+        try:
+            return [_task(entry) for entry in json.loads(finished.stdout)["tasks"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise BatchError(f"status: local job {job_id}: not its answer: {error}") from error
+
+    def usage_command(self, job_id: str) -> Optional[Command]:
+        """None: this batch system keeps no accounting besides the usage records."""
+        return None
+
+    def parse_usage(self, job_id: str, finished: Finished) -> Sequence[Usage]:
+        """Nothing, as ``usage_command`` is None."""
+        return ()
+
+    def cancel_command(self, job_id: str) -> Command:
+        """``local cancel``."""
+        return self._command("cancel", "--", job_id)
+
+    def _command(self, act: str, *words: str, stdin: str = "") -> Command:
+        return Command((self._program, "local", act, f"--udocker-dir={self._udocker_dir}", *words), stdin)
+
+
+def _task(entry: Mapping[str, Any]) -> TaskStatus:
+    return TaskStatus(
+        index=entry["index"],
+        state=_STATES.get(entry["state"], JobState.UNKNOWN),
+        exit_status=entry["exit_status"],
+        host=entry["host"],
+        reason=entry["reason"],
+    )
+
+
+def _raise_if_unknown(finished: Finished) -> None:
+    if _NO_SUCH_JOB in finished.stderr:
+        raise JobUnknown(_words(finished))
+
+
+def _words(finished: Finished) -> str:
+    return finished.stderr.strip() or f"exit status {finished.status}"
