@@ -251,6 +251,12 @@ def test_plain_http_is_for_loopback_and_listed_hosts_only():
     assert Wire("node1:5001", insecure=True).transport.lax
 
 
+@pytest.mark.parametrize("host", ["localhost:99999", "localhost:0", "[:::]:80"])
+def test_address_that_cannot_be_is_named(host):
+    with pytest.raises(RegistryError, match="pull: app:1: "):
+        Wire(host, registry_retries=0).get()
+
+
 def test_scheme_is_settled_by_the_first_answer(registry):
     wire = Wire(registry.host)
     wire.get()

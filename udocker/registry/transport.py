@@ -52,7 +52,7 @@ class Transport:
         self._sleep = sleep
         self._clock = clock
         self._session = _session()
-        self.lax = self._is_lax(urlsplit(f"//{registry}"))
+        self.lax = self._is_lax(self._address())
         # A lax registry is asked by TLS first, as docker does; the first answer settles the scheme.
         self._schemes: tuple[str, ...] = ("https", "http") if self.lax else ("https",)
         if self.lax:
@@ -157,6 +157,17 @@ class Transport:
     def is_registry(self, url: str) -> bool:
         """Whether ``url`` is on the registry itself, and not where a redirect led."""
         return any(_origin(url) == _origin(f"{scheme}://{self._registry}") for scheme in self._schemes)
+
+    def _address(self) -> SplitResult:
+        try:
+            parts = urlsplit(f"//{self._registry}")
+            usable = parts.port != 0
+        except ValueError:
+            # A port above 65535, or no IPv6 address in its brackets.
+            usable = False
+        if not usable:
+            raise self.error(f"{printable(self._registry, 100)}: not the address of a registry")
+        return parts
 
     def _answer(self, method: str, target: str, headers: Mapping[str, str]) -> requests.Response:
         if not target.startswith("/"):
