@@ -107,14 +107,27 @@ def test_index_leads_to_the_platform_asked_for(registry, tmp_path):
     assert str(fetched.digest) == index.digest != str(fetched.manifest.digest)
 
 
-def test_index_inside_an_index_is_followed(registry, tmp_path):
-    builder = ImageBuilder()
-    image = builder.image([builder.layer([])], "linux/amd64")
-    inner = builder.index([image])
-    outer = builder.index([Blob(inner.media_type, inner.data, platform="linux/amd64")])
-    registry.add(builder, "team/app", "1", outer)
+@pytest.mark.parametrize("depth", [2, 3])
+def test_index_inside_an_index_is_followed(registry, tmp_path, depth):
+    image = put_nested(registry, depth)
     fetched = Pull(registry, tmp_path).client.fetch_image(AMD64)
     assert str(fetched.manifest.digest) == image.digest
+
+
+def test_indexes_inside_indexes_are_not_followed_forever(registry, tmp_path):
+    put_nested(registry, 4)
+    with pytest.raises(RegistryError, match="more than 3 deep"):
+        Pull(registry, tmp_path).client.fetch_image(AMD64)
+
+
+def put_nested(registry: FaultyRegistry, depth: int) -> Blob:
+    builder = ImageBuilder()
+    image = found = builder.image([builder.layer([])], "linux/amd64")
+    for _ in range(depth):
+        index = builder.index([found])
+        found = Blob(index.media_type, index.data, platform="linux/amd64")
+    registry.add(builder, "team/app", "1", found)
+    return image
 
 
 def test_index_without_the_platform_names_those_it_has(registry, tmp_path):

@@ -137,6 +137,16 @@ def test_refused_connection_names_the_registry():
     assert caught.value.temporary
 
 
+def test_storage_that_cannot_be_reached_is_named_instead_of_the_registry(registry):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        storage = f"127.0.0.1:{taken.getsockname()[1]}"
+        registry.fail(".*", faulty.redirect(f"http://{storage}/blob?signature=secret"))
+        with pytest.raises(RegistryError, match=f"{storage}: connection refused") as caught:
+            Wire(registry.host, registry_retries=0).get()
+    assert "secret" not in f"{caught.value} {caught.value.url}"
+
+
 def test_unknown_host_is_named_and_not_asked_again(monkeypatch):
     def lookup(*_: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")

@@ -148,7 +148,7 @@ class RegistryClient:
         document = self.manifest(selector)
         digest, found = document.digest, self._parse(document)
         index = found if isinstance(found, ImageIndex) else None
-        for _ in range(MAX_INDEX_DEPTH):
+        for _ in range(MAX_INDEX_DEPTH + 1):
             if isinstance(found, Manifest):
                 config, raw = self._config(found, platform, strict)
                 return RemoteImage(self._reference, digest, index, found, config, raw)

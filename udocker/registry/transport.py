@@ -80,7 +80,9 @@ class Transport:
             try:
                 response = self._answer(method, target, headers)
             except failures.NETWORK_ERRORS as error:
-                failure = failures.unreachable(self.subject, method, self._url(target), error)
+                # After a redirect the host that failed is another one; requests notes which.
+                url = getattr(getattr(error, "request", None), "url", None) or self._url(target)
+                failure = failures.unreachable(self.subject, method, url, error)
             else:
                 if not retry.is_temporary(response.status_code):
                     return response
