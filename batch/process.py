@@ -100,18 +100,23 @@ class Transferred:
     storage_read: int
     storage_written: int
 
+    def less(self, other: Transferred) -> Transferred:
+        """The difference, never below zero."""
+        return Transferred(
+            max(0, self.read - other.read),
+            max(0, self.written - other.written),
+            max(0, self.storage_read - other.storage_read),
+            max(0, self.storage_written - other.storage_written),
+        )
+
 
 @dataclass(frozen=True)
 class Reaped:
-    """A process that has ended; ``usage`` and ``transferred`` include the children that it waited for.
-
-    ``transferred`` is None where the kernel keeps no I/O accounting or refuses it.
-    """
+    """A process that has ended; ``usage`` includes the children that it waited for."""
 
     pid: int
     status: int
     usage: resource.struct_rusage
-    transferred: Optional[Transferred]
 
 
 def boot_id() -> str:
@@ -188,15 +193,28 @@ def reap() -> Iterator[Reaped]:
     """Every child that has ended by now.  Whatever this process started itself is among them."""
     while True:
         try:
-            # WNOWAIT leaves the zombie, whose /proc/PID/io vanishes with it.
-            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+            pid, status, usage = os.wait4(-1, os.WNOHANG)
         except ChildProcessError:
             return
-        if found is None:
+        if pid == 0:
             return
-        moved = _transferred(found.si_pid)
-        pid, status, usage = os.wait4(found.si_pid, 0)
-        yield Reaped(pid, status, usage, moved)
+        yield Reaped(pid, status, usage)
+
+
+def transferred_by_thread() -> Optional[Transferred]:
+    """What the calling thread itself has read and written; None where the kernel does not count it."""
+    return _transferred("thread-self")
+
+
+def transferred_by_reaped() -> Optional[Transferred]:
+    """What every child waited for so far had read and written, and its own such children, and so on.
+
+    Also holds the totals of threads of this process that have ended.  Call it from the only one left.
+    """
+    # The kernel adds a child's totals to those of the process that waits for it, but not to a thread's
+    # (wait_task_zombie() in kernel/exit.c).  A zombie's own /proc/PID/io is root's and closed to its user.
+    everything, thread = _transferred("self"), transferred_by_thread()
+    return everything.less(thread) if everything and thread else None
 
 
 def has_children() -> bool:
@@ -279,10 +297,10 @@ def _session(pid: int) -> int:
         return -1
 
 
-def _transferred(pid: int) -> Optional[Transferred]:
+def _transferred(who: str) -> Optional[Transferred]:
     try:
-        text = Path(f"/proc/{pid}/io").read_text(encoding="ascii")
+        text = Path(f"/proc/{who}/io").read_text(encoding="ascii")
     except OSError:
-        return None  # no CONFIG_TASK_IO_ACCOUNTING, or a program that changed its user
+        return None  # a kernel without CONFIG_TASK_IO_ACCOUNTING
     values = {name: int(value) for name, value in (line.split(":") for line in text.splitlines())}
     return Transferred(values["rchar"], values["wchar"], values["read_bytes"], values["write_bytes"])

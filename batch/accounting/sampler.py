@@ -3,7 +3,8 @@
 CPU time is exact, not sampled: this process adopts every orphan below it (prctl(2),
 PR_SET_CHILD_SUBREAPER), so that each descendant is waited for either by its own parent, and is then part
 of that parent's totals, or here.  The sum over what is reaped here is the CPU time of them all, however
-short-lived or detached.
+short-lived or detached.  Read and written bytes are the kernel's sums over the same processes, less what
+this process did itself; they are off by the some hundred bytes of asking.
 
 One hole is the kernel's: a process that ignores SIGCHLD (or sets SA_NOCLDWAIT) does not wait for its
 children, and the kernel drops their totals with them (wait(2), NOTES).  What samples last saw of a child
@@ -36,6 +37,8 @@ from ..process import (
     held_signals,
     reap,
     start,
+    transferred_by_reaped,
+    transferred_by_thread,
 )
 
 # Seconds that what the program left behind has for its own clean-up before it is killed.
@@ -122,7 +125,7 @@ class _Tally:
     user: float = 0.0
     system: float = 0.0
     largest: int = 0
-    moved: Optional[Transferred] = Transferred(0, 0, 0, 0)
+    io_before: Optional[Transferred] = field(default_factory=transferred_by_reaped)
     statuses: dict[int, int] = field(default_factory=dict)
 
     @property
@@ -138,18 +141,13 @@ class _Tally:
             # ru_maxrss: up to our own size it says nothing about the program.
             if ended.usage.ru_maxrss * 1024 > self.own_memory:
                 self.largest = max(self.largest, ended.usage.ru_maxrss * 1024)
-            self.moved = _add(self.moved, ended.transferred)
 
-
-def _add(one: Optional[Transferred], other: Optional[Transferred]) -> Optional[Transferred]:
-    if one is None or other is None:
-        return None
-    return Transferred(
-        one.read + other.read,
-        one.written + other.written,
-        one.storage_read + other.storage_read,
-        one.storage_written + other.storage_written,
-    )
+    def moved(self, sampler: _Sampler) -> Optional[Transferred]:
+        """What the processes reaped here have read and written, once ``sampler`` has ended."""
+        now = transferred_by_reaped()
+        if now is None or self.io_before is None or sampler.moved is None:
+            return None
+        return now.less(self.io_before).less(sampler.moved)
 
 
 def _wait(program: int, tally: _Tally, holding: set[signal.Signals]) -> int:
@@ -178,7 +176,7 @@ def _stop_here() -> None:
 def _measurement(
     status: int, started: float, ended: float, wall: float, tally: _Tally, sampler: _Sampler
 ) -> Measurement:
-    moved = tally.moved
+    moved = tally.moved(sampler)
     return Measurement(
         exit_status=exit_status(status),
         signal=os.WTERMSIG(status) if os.WIFSIGNALED(status) else None,
@@ -212,6 +210,7 @@ class _Sampler(threading.Thread):
         self.peak = 0
         self.lost_user = 0.0
         self.lost_system = 0.0
+        self.moved: Optional[Transferred] = Transferred(0, 0, 0, 0)
         self._interval = interval
         self._stopped = threading.Event()
         self._seen: dict[psutil.Process, _Seen] = {}
@@ -238,6 +237,7 @@ class _Sampler(threading.Thread):
             planned = min(self._interval, max(0.005, min(elapsed / 2, 0.05), elapsed / 20))
             owed = (time.thread_time() - ALLOWANCE) / BUDGET - elapsed
             step = max(planned, owed)
+        self.moved = transferred_by_thread()
 
     def _sample(self) -> None:
         seen: dict[psutil.Process, _Seen] = {}
