@@ -224,24 +224,24 @@ def test_configuration_of_wrong_types_is_corrupt(config):
         ("/a:ro", Mount("/a", "/a", True)),
         ("/a:/b:rw", Mount("/a", "/b")),
         ("/a:/b:z,ro", Mount("/a", "/b", True)),
-        ("data:/b", Mount("/work/data", "/b")),
-        ("./data/../x:/b/", Mount("/work/x", "/b")),
+        ("data:/b", Mount("/job/data", "/b")),
+        ("./data/../x:/b/", Mount("/job/x", "/b")),
     ],
 )
 def test_mount_is_read(text, expected):
-    assert Mount.parse(text, "/work") == expected
+    assert Mount.parse(text, "/job") == expected
 
 
 @pytest.mark.parametrize("text", ["", ":", ":/b", "/a:/b:/c", "/a:/b:huh", "/a\0:/b", "/a:relative"])
 def test_what_is_no_mount_is_refused(text):
     with pytest.raises(UsageError):
-        Mount.parse(text, "/work")
+        Mount.parse(text, "/job")
 
 
 @given(st.text("ab/.:", max_size=20))
 def test_mount_survives_being_written_and_read(text):
     try:
-        mount = Mount.parse(text, "/work")
+        mount = Mount.parse(text, "/job")
     except UsageError:
         return
     assert Mount.parse(str(mount), "/") == mount
