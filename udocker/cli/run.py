@@ -16,7 +16,6 @@ from udocker.model.mount import Mount
 from udocker.model.reference import ImageReference
 from udocker.model.runspec import RunSpec
 from udocker.run.execute import execute, run_and_wait
-from udocker.run.images import create, ensure_image
 from udocker.run.plan import plan_run
 from udocker.store.containers import check_name
 from udocker.store.store import Store
@@ -105,6 +104,9 @@ def _container(config: Config, options: argparse.Namespace) -> tuple[Container, 
         check_name(options.name)
         if store.containers.is_taken(options.name):
             raise StoreError(f"run: {options.name}: name already taken", f"udocker run {options.name} ...")
+    # Imported only here: running a container that is there needs no HTTP, and half the start-up is imports.
+    from udocker.run.images import create, ensure_image
+
     with progress(options.quiet) as bars:
         ensure_image(config, reference, bars)
     return create(config, reference, options.name), True

@@ -95,7 +95,9 @@ def refused(subject: str, method: str, url: str, response: requests.Response, bo
     """The error for an answer whose status is not the wanted one; keeps the registry's own words."""
     status = response.status_code
     codes, words = server_words(body)
-    known = next((_CODES[code] for code in codes if code in _CODES), _STATUSES.get(status))
+    # A manifest named this blob, so a registry that does not have it is at fault, not the name.
+    plain = _CODES["BLOB_UNKNOWN"] if status == 404 and "/blobs/" in url else _STATUSES.get(status)
+    known = next((_CODES[code] for code in codes if code in _CODES), plain)
     cause, hint = known or (_SERVER_FAILED if status >= 500 else (f"unexpected answer {status}", ""))
     said = words or printable(response.reason or "", 80)
     return RegistryError(

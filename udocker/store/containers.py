@@ -25,8 +25,9 @@ _ID = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+){4}")
 _BAD_NAME = re.compile(r"[/. \[\]\x00-\x1f\x7f]|^-")
 _MAX_NAME = 255
 _CONFIG, _IMAGE, _ROOT, _PROTECT = "container.json", "imagerepo.name", "ROOT", "PROTECT"
-# Directories that every engine binds over: made now, so that no run has to change the tree.
+# What every run binds over: made now, so that no run has to change a tree that it may not be allowed to.
 _MOUNT_POINTS = ("dev", "proc", "sys", "tmp", "etc")
+_MOUNT_FILES = ("resolv.conf", "hosts")
 
 
 # The name space of container ids that are derived from what they hold; any constant would do.
@@ -84,9 +85,7 @@ class ContainerStore:
         self._paths.make(directory)
         root.mkdir(mode=0o755)
         unpack(root)
-        for name in _MOUNT_POINTS:
-            if not os.path.lexists(root / name):
-                (root / name).mkdir(mode=0o755)
+        _make_mount_points(root)
         mode = self._paths.file_mode
         write_atomically(directory / _CONFIG, json.dumps(config).encode(), mode)
         write_atomically(directory / "udocker.json", json.dumps(dict(extra)).encode(), mode)
@@ -172,6 +171,18 @@ class ContainerStore:
             raise NotFoundError(f"container: {container.id}: not here", "see udocker ps") from None
         except OSError as error:
             raise from_os_error("rm", error, str(container.directory)) from error
+
+
+def _make_mount_points(root: Path) -> None:
+    for name in _MOUNT_POINTS:
+        if not os.path.lexists(root / name):
+            (root / name).mkdir(mode=0o755)
+    etc = root / "etc"
+    if etc.is_symlink() or not etc.is_dir():
+        return  # an odd image: whoever runs it is told what cannot be bound
+    for name in _MOUNT_FILES:
+        if not os.path.lexists(etc / name):
+            (etc / name).touch(mode=0o644)
 
 
 def check_name(name: str) -> None:
