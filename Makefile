@@ -1,0 +1,74 @@
+# `make` tells what there is to make.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
+SCHEDULER ?=
+TESTS ?=
+VENV := .venv
+READY := $(VENV)/.ready
+BIN := $(VENV)/bin
+NATIVE := $(shell find udocker/native -name '*.[ch]')
+# What a build requires, as pyproject.toml says; kept in the environment, so that native code is rebuilt quickly.
+BUILD_REQUIRES := $(shell sed -n 's/^requires = \[\(.*\)\]$$/\1/p' pyproject.toml | tr -d ,)
+# Root installs for others to read.
+UMASK := if [ "$$(id -u)" = 0 ]; then umask 022; fi
+
+.PHONY: help venv demo test services lint bench clean
+
+help:
+	@echo "make demo [SCHEDULER=slurm]   run an image as a batch job, here or on Slurm"
+	@echo "make test [TESTS=tests/unit]  run the tests; sudo make test runs all of them, with real services (Debian)"
+	@echo "make lint                     check style and types"
+	@echo "make bench                    measure"
+	@echo "make venv [PYTHON=python3]    make the Python environment $(VENV), which the others do as needed"
+	@echo "make clean                    remove what was made"
+
+venv: $(READY)
+
+demo: $(READY)
+	$(BIN)/python demo/run.py $(if $(SCHEDULER),--scheduler $(SCHEDULER))
+
+
+test: $(READY) services
+	$(UMASK); $(BIN)/python -m pytest $(TESTS)
+
+# Root on Debian gets every service; anybody else runs the tests that need none of them, or what is there already.
+services:
+	@if [ "$$(id -u)" = 0 ] && [ -e /etc/debian_version ]; then tests/services/install; fi
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY)
+	@for program in bench/bench_*.py; do echo "== $$program"; $(BIN)/python "$$program"; done
+
+# One recipe for the environment and for the native programs in it: an editable install rebuilds both.
+$(READY): setup.py pyproject.toml $(NATIVE) | $(BIN)/python
+	$(UMASK); $(BIN)/python -m pip install --quiet --disable-pip-version-check $(BUILD_REQUIRES)
+	$(UMASK); $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation \
+	    --editable '.[test,lint]'
+	@touch $@
+
+NO_PYTHON := make: $(PYTHON) is not Python 3.9 or later: name one with PYTHON=
+NO_VENV := make: $(PYTHON) cannot make environments: apt-get install python3-venv
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 9))' || { echo "$(NO_PYTHON)" >&2; exit 1; }
+	@if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
+	    [ "$$(id -u)" = 0 ] && [ -e /etc/debian_version ] && [ $(PYTHON) = /usr/bin/python3 ] || \
+	        { echo "$(NO_VENV)" >&2; exit 1; }; \
+	    apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q python3-venv; \
+	fi
+	$(UMASK); $(PYTHON) -m venv $(VENV)
+
+# What the tests cached goes as well; a cluster that still runs is stopped first.
+clean:
+	@if [ "$$(id -u)" = 0 ]; then tests/services/slurm/stop; fi
+	rm -rf $(VENV) build *.egg-info udocker/native/bin .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf /var/tmp/udocker-test-$$(id -u)
