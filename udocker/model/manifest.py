@@ -194,7 +194,7 @@ class ImageConfig:
             env=tuple(_pair(entry) for entry in _strings(config, "Env")),
             workdir=_text(config, "WorkingDir"),
             user=_text(config, "User"),
-            volumes=tuple(config.get("Volumes") or ()),
+            volumes=_names(config, "Volumes"),
         )
 
 
@@ -228,6 +228,14 @@ def _vector(config: Mapping[str, Any], key: str) -> tuple[str, ...]:
     if isinstance(value, str):
         return ("/bin/sh", "-c", value) if value else ()
     return tuple(_strings(config, key))
+
+
+def _names(config: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    """The keys of a set, which the specification writes as an object; some tools write a list."""
+    value = config.get(key) or ()
+    if not isinstance(value, (dict, list)) or not all(isinstance(item, str) for item in value):
+        raise StoreCorrupt(f"image configuration: {key}: not a set of paths")
+    return tuple(value)
 
 
 def _text(config: Mapping[str, Any], key: str) -> str:

@@ -16,6 +16,8 @@ from udocker.model.digest import Digest
 
 DOCKER_HUB = "docker.io"
 DOCKER_HUB_HOST = "registry-1.docker.io"
+# Every name under which users write Docker Hub, none included.
+_HUB_NAMES = ("", DOCKER_HUB, "index.docker.io", DOCKER_HUB_HOST)
 DEFAULT_TAG = "latest"
 
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
@@ -24,6 +26,7 @@ _DOMAIN_PART = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
 _HOST = re.compile(rf"(?:{_DOMAIN_PART}(?:\.{_DOMAIN_PART})*|\[[a-fA-F0-9:]+\])(?::[0-9]{{1,5}})?")
 _TAG = re.compile(r"[\w][\w.-]{0,127}", re.ASCII)
 _MAX_NAME = 255
+_MAX_PORT = 65535
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class ImageReference:
         path, colon, tag = path.partition(":")
         if colon and not _TAG.fullmatch(tag):
             raise _invalid(text, f"tag {tag!r} has characters that a tag cannot have")
-        if host and not _HOST.fullmatch(host):
+        if host and not (_HOST.fullmatch(host) and _port(host) <= _MAX_PORT):
             raise _invalid(text, f"{host!r} is not a registry host")
         if not path or not _PATH.fullmatch(path):
             raise _invalid(text, f"{path!r} is not a repository name (lower-case letters, digits, . _ -)")
@@ -65,12 +68,12 @@ class ImageReference:
     @property
     def registry(self) -> str:
         """The host (and port) that serves the image."""
-        return DOCKER_HUB_HOST if self.host in ("", DOCKER_HUB) else self.host
+        return DOCKER_HUB_HOST if self.host in _HUB_NAMES else self.host
 
     @property
     def repository(self) -> str:
         """The repository's path on its registry."""
-        if self.host in ("", DOCKER_HUB) and "/" not in self.path:
+        if self.host in _HUB_NAMES and "/" not in self.path:
             return f"library/{self.path}"
         return self.path
 
@@ -94,6 +97,11 @@ def _split_host(text: str) -> tuple[str, str]:
     if slash and ("." in first or ":" in first or first == "localhost"):
         return first, rest
     return "", text
+
+
+def _port(host: str) -> int:
+    digits = host.rpartition("]")[2].rpartition(":")[2]
+    return int(digits) if ":" in host.rpartition("]")[2] else 0
 
 
 def _invalid(text: str, cause: str) -> UsageError:

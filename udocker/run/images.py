@@ -49,7 +49,8 @@ def resolve(config: Config, reference: ImageReference) -> ImageReference:
     """The same image by digest, asked from its registry; raises RegistryError."""
     if reference.digest is not None:
         return reference.pinned(reference.digest)
-    return reference.pinned(RegistryClient(config, reference).resolve().digest)
+    with RegistryClient(config, reference) as client:
+        return reference.pinned(client.resolve().digest)
 
 
 def pull(
