@@ -47,6 +47,10 @@ class LocalScheduler:
         words = [f"{name}={value}" for name, value in options.items() if value]
         return self._command("submit", *words, *job.options, stdin=files["script"])
 
+    def preparing(self, job: JobSpec) -> tuple[str, ...]:
+        """None: what is particular to an array is in the JobSpec itself."""
+        return ()
+
     def parse_submitted(self, finished: Finished) -> str:
         """The number that it printed; raises SubmitFailed, or JobUnknown for the job to wait for."""
         number = finished.stdout.strip()

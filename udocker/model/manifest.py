@@ -232,7 +232,7 @@ def _vector(config: Mapping[str, Any], key: str) -> tuple[str, ...]:
 
 def _names(config: Mapping[str, Any], key: str) -> tuple[str, ...]:
     """The keys of a set, which the specification writes as an object; some tools write a list."""
-    value = config.get(key) or ()
+    value = config.get(key) or {}
     if not isinstance(value, (dict, list)) or not all(isinstance(item, str) for item in value):
         raise StoreCorrupt(f"image configuration: {key}: not a set of paths")
     return tuple(value)
