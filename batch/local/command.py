@@ -93,6 +93,7 @@ def _submission(arguments: argparse.Namespace) -> Submission:
     return Submission(
         name=arguments.name,
         directory=os.path.abspath(arguments.directory or "."),
+        submit_directory=os.getcwd(),
         submit_host=socket.gethostname(),
         environment=for_submission(os.environ),
         array=arguments.array,

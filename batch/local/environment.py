@@ -41,7 +41,7 @@ def for_task(job: Job, task: Task, own_id: int) -> dict[str, str]:
         "SLURM_JOB_NODELIST": short,
         "SLURM_NODELIST": short,
         "SLURMD_NODENAME": short,
-        "SLURM_SUBMIT_DIR": submission.directory,
+        "SLURM_SUBMIT_DIR": submission.submit_directory,
         "SLURM_SUBMIT_HOST": submission.submit_host,
         "SLURM_JOB_NUM_NODES": "1",
         "SLURM_NNODES": "1",

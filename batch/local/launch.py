@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import sys
-from pathlib import Path
 
 from ..errors import BatchError
 from ..files import store_error, write_atomically
@@ -38,8 +37,9 @@ def supervise(job: Job) -> None:
     os.close(tell)
     os.close(held)
     with open(hear, "rb") as answer:
-        if answer.read() != _READY:
-            raise BatchError(f"supervise: local job {job.number}: see {path.with_suffix('.log')}")
+        words = answer.read()
+    if words != _READY:
+        raise BatchError(os.fsdecode(words) or f"supervise: local job {job.number}: killed as it started")
 
 
 def _detached(job: Job, held: int, log: int, tell: int) -> None:
@@ -61,10 +61,14 @@ def _detached(job: Job, held: int, log: int, tell: int) -> None:
 
 
 def _supervise(job: Job, held: int, tell: int) -> None:
-    identity = json.dumps(Identity.of(os.getpid()).to_mapping())
-    write_atomically(Path(job.folder / "supervisor.json"), identity)
     supervisor = Supervisor(job, held)
-    supervisor.recover()
+    try:
+        identity = json.dumps(Identity.of(os.getpid()).to_mapping())
+        write_atomically(job.folder / "supervisor.json", identity)
+        supervisor.recover()
+    except Exception as error:
+        os.write(tell, os.fsencode(f"supervise: local job {job.number}: {error}"))
+        raise
     os.write(tell, _READY)
     os.close(tell)
     supervisor.run()

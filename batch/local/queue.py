@@ -24,6 +24,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
+from udocker.api import StoreError
+
 from ..errors import JobUnknown
 from ..files import store_error, write_atomically
 from ..jobspec import ArraySpec
@@ -37,11 +39,13 @@ Task = Optional[int]
 class Submission:
     """What was submitted; times in seconds, memory in bytes, 0 for no limit.
 
-    ``environment`` is what every task starts with; ``after`` is a job that must have succeeded first.
+    ``directory`` is the job's, ``submit_directory`` where its submitter was.  ``environment`` is what every
+    task starts with; ``after`` is a job that must have succeeded first.
     """
 
     name: str
     directory: str
+    submit_directory: str
     submit_host: str
     environment: Mapping[str, str] = field(repr=False)
     array: str = ""
@@ -126,7 +130,10 @@ class Queue:
 
 
 class Job:
-    """One submitted job; its methods raise OSError when the queue cannot be read or written."""
+    """One submitted job.
+
+    Its methods raise OSError when the queue cannot be read or written, StoreError when a file is damaged.
+    """
 
     def __init__(self, queue: Queue, number: int, submission: Submission) -> None:
         self.queue = queue
@@ -143,6 +150,17 @@ class Job:
     def tasks(self) -> tuple[Task, ...]:
         """The tasks in order; one without a number for a job that is no array."""
         return self.array.indices if self.array else (None,)
+
+    @property
+    def is_removed(self) -> bool:
+        """Whether somebody has removed the job's directory; False while its file server is away."""
+        try:
+            self.folder.stat()
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False  # whatever is done next will tell the trouble
+        return False
 
     @property
     def is_cancelled(self) -> bool:
@@ -228,6 +246,8 @@ def _read(path: Path) -> Any:
         return json.loads(path.read_text(encoding="ascii"))
     except FileNotFoundError:
         return None
+    except ValueError as error:
+        raise StoreError(f"local queue: {path}: damaged: {error}") from error
 
 
 def _present(pairs: Any) -> Iterator[Any]:

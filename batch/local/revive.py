@@ -29,5 +29,5 @@ def revive(job: Job) -> None:
     except OSError as error:
         raise BatchError(f"supervise: local job {job.number}: {argv[0]}: {error.strerror}") from error
     if done.returncode != 0:
-        words = os.fsdecode(done.stderr).strip() or f"exit status {done.returncode}"
-        raise BatchError(f"supervise: local job {job.number}: {words}")
+        words = os.fsdecode(done.stderr).strip().removeprefix("udocker-batch local: ")
+        raise BatchError(words or f"supervise: local job {job.number}: exit status {done.returncode}")

@@ -65,9 +65,9 @@ class Supervisor:
         self._watch_adopted()
 
     def run(self) -> None:
-        """Work until every task has ended, and say so."""
+        """Work until every task has ended, and say so, or until somebody removes the job's directory."""
         with held_signals(()):
-            while not self._done():
+            while not self.job.is_removed and not self._done():
                 try:
                     self._step()
                 except (OSError, StoreError) as error:
@@ -81,7 +81,7 @@ class Supervisor:
             return False
         try:
             self.job.finish()
-        except OSError as error:
+        except (OSError, StoreError) as error:
             _LOG.error("job %d: cannot note its end: %s", self.job.number, error)
             time.sleep(PAUSE)
             return False
@@ -147,7 +147,13 @@ class Supervisor:
 
     def _drop(self, state: JobState, reason: str) -> None:
         while self.pending:
-            self.job.end(self.pending[0], Ended(state, None, reason, time.time()))
+            task = self.pending[0]
+            started = self.job.started(task)
+            if started is not None:
+                # By a watcher that a killed supervisor had forked and that had not claimed its task then.
+                self.adopted[task] = started.process
+            else:
+                self.job.end(task, Ended(state, None, reason, time.time()))
             self.pending.popleft()
 
     def _after_is_done(self) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -260,7 +262,7 @@ def test_result_that_finds_the_disk_full_is_written_later(
     from udocker_batch.local import task as watcher
     from udocker_batch.local.queue import Ended, Queue, Submission
 
-    job = Queue(tmp_path).submit(Submission("n", "/", "h", {}), "#!/bin/sh\n")
+    job = Queue(tmp_path).submit(Submission("n", "/", "/", "h", {}), "#!/bin/sh\n")
     real, calls = type(job).end, []
 
     def full_at_first(*arguments: object) -> None:
@@ -284,3 +286,28 @@ def test_second_supervisor_leaves_at_once(queue: LocalQueue, tmp_path: Path) -> 
     argv = tuple("supervise" if word == "status" else word for word in command.argv)
     assert queue.run(type(command)(argv)).status == 0
     assert queue.supervisor(job) == supervisor
+
+
+def test_supervisor_leaves_when_its_job_is_removed(queue: LocalQueue, tmp_path: Path) -> None:
+    job = queue.submit("sleep 0.5", array="1-40%1")
+    supervisor = Identity.of(queue.supervisor(job))
+    folder = queue.on_disk(job).folder
+    folder.rename(tmp_path / "removed")
+    until("the supervisor's end", lambda: not supervisor.is_alive())
+
+
+def test_watcher_that_comes_late_to_a_cancelled_job_runs_nothing(queue: LocalQueue, tmp_path: Path) -> None:
+    job = queue.submit(GATED, array="1-2%1")
+    until("the first task", (tmp_path / "up.1").exists)
+    kill_and_wait(queue.supervisor(job))
+    queue.on_disk(job).cancel()
+    # The watcher that the killed supervisor might just have forked for the second task.
+    code = (
+        "import sys; from pathlib import Path; from udocker_batch.local import queue, task\n"
+        "found = queue.Queue(Path(sys.argv[1])).job(int(sys.argv[2]))\n"
+        "sys.exit(task.watch(found, 2, 99))\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "udocker"), job]
+    assert subprocess.run(command, check=False).returncode == 0
+    assert {task.state for task in queue.wait(job)} == {JobState.CANCELLED}
+    assert ran(tmp_path) == ["1"]

@@ -263,6 +263,18 @@ def test_script_of_the_template_hands_the_task_on_unchanged(queue: LocalQueue, t
     assert (tmp_path / "got").read_text() == f"task {payload}"
 
 
+def test_damaged_file_of_the_queue_is_one_clear_error(queue: LocalQueue) -> None:
+    job = queue.submit("true")
+    queue.wait(job)
+    path = queue.on_disk(job).folder / "tasks/job.ended"
+    whole = path.read_text()
+    path.write_text(whole[:5])
+    finished = queue.run(queue.scheduler.status_command(job))
+    path.write_text(whole)
+    assert finished.status == 125
+    assert f"{path}: damaged" in finished.stderr and finished.stderr.count("\n") == 1
+
+
 def test_nothing_is_left_running_after_a_job(queue: LocalQueue) -> None:
     job = queue.submit("true")
     queue.wait(job)
