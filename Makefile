@@ -45,7 +45,8 @@ lint: $(READY)
 	$(BIN)/mypy
 
 bench: $(READY)
-	@for program in bench/bench_*.py; do echo "== $$program"; $(BIN)/python "$$program"; done
+	@for program in $(basename $(notdir $(wildcard bench/bench_*.py))); do \
+	    echo "== $$program"; PYTHONPATH=. $(BIN)/python -m "bench.$$program"; done
 
 # One recipe for the environment and for the native programs in it: an editable install rebuilds both.
 $(READY): setup.py pyproject.toml $(NATIVE) | $(BIN)/python

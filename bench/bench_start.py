@@ -71,6 +71,7 @@ def _baseline(root: str) -> tuple[str, list[str]]:
 def _container(name: Optional[str]) -> Iterator[tuple[Container, dict[str, str]]]:
     """The container to start, and the environment in which udocker finds it."""
     env = {**os.environ, "UDOCKER_BENCH_NAME": name or NAME}
+    env.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed program has its modules compiled
     if name:
         yield Store.at(Config.from_environment(env)).containers.find(name), env
         return
