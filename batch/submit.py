@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Callable, Optional
@@ -130,8 +130,16 @@ class Job:
         api.write_store_file(self.config, self.records.directory / "job.json", json.dumps(document, indent=1))
 
     def status(self) -> Sequence[TaskStatus]:
-        """Every task as the batch system tells it now; raises JobUnknown."""
-        return self.scheduler.parse_status(self.id, self.run(self.scheduler.status_command(self.id)))
+        """Every task as the batch system tells it now; raises JobUnknown.
+
+        A batch system whose accounting lags behind knows that a task has ended before it knows how: then
+        our own record tells the exit status.
+        """
+        tasks = self.scheduler.parse_status(self.id, self.run(self.scheduler.status_command(self.id)))
+        if all(task.exit_status is not None for task in tasks if task.state.ended):
+            return tasks
+        recorded = {usage.task: usage.exit_status for usage in self.records.read().usages}
+        return [_with_exit_status(task, recorded) for task in tasks]
 
     def cancel(self) -> None:
         """Cancel what is left of the job; raises JobUnknown."""
@@ -180,6 +188,14 @@ class Job:
         """How many tasks the job has, None where it was submitted without us."""
         document = read_job(self.records.directory)
         return None if document is None else int(document["tasks"])
+
+
+def _with_exit_status(task: TaskStatus, recorded: Mapping[Optional[int], Optional[int]]) -> TaskStatus:
+    if not task.state.ended or task.exit_status is not None:
+        return task
+    unrecorded = 0 if task.state is JobState.COMPLETED else None
+    status = recorded.get(task.index)
+    return replace(task, exit_status=unrecorded if status is None else status)
 
 
 def read_job(directory: Path) -> Optional[dict[str, Any]]:

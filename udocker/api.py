@@ -22,6 +22,7 @@ from udocker.errors import (
     UsageError,
     from_os_error,
 )
+from udocker.model.manifest import Platform
 from udocker.model.mount import Mount
 from udocker.model.reference import ImageReference
 from udocker.model.runspec import RunSpec
@@ -76,7 +77,7 @@ def prepared_container(config: Config, image: str) -> str:
     reference = ImageReference.parse(image)
     if reference.digest is None:
         raise UsageError(f"prepare: {image}: not pinned to a digest")
-    return Store.at(config).containers.derived_id(f"{reference.digest} {config.platform}")
+    return Store.at(config).containers.derived_id(f"{reference.digest} {Platform.host()}")
 
 
 def has_container(config: Config, container_id: str) -> bool:

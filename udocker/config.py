@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import platform as host_platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
 from udocker.errors import ConfigError
-from udocker.model.manifest import ARCHITECTURES, Platform
 
 
 @dataclass(frozen=True)
@@ -24,7 +22,6 @@ class Config:
     """
 
     udocker_dir: Path
-    platform: Platform
     insecure: bool = False
     insecure_registries: frozenset[str] = frozenset()
     docker_config: Optional[Path] = None
@@ -43,7 +40,6 @@ class Config:
         registries = environ.get("UDOCKER_INSECURE_REGISTRIES", "")
         return cls(
             udocker_dir=Path(os.path.abspath(directory)),
-            platform=host(),
             insecure=_flag(environ, "UDOCKER_INSECURE"),
             insecure_registries=frozenset(name.strip() for name in registries.split(",") if name.strip()),
             docker_config=Path(environ.get("DOCKER_CONFIG") or os.path.join(home, ".docker")) / "config.json",
@@ -53,12 +49,6 @@ class Config:
             lock_stale=_positive(environ, "UDOCKER_LOCK_STALE", cls.lock_stale),
             lock_wait=_positive(environ, "UDOCKER_LOCK_WAIT", cls.lock_wait),
         )
-
-
-def host() -> Platform:
-    """This machine's platform in the names that images use."""
-    machine = host_platform.machine()
-    return Platform("linux", ARCHITECTURES.get(machine, machine))
 
 
 def _positive(environ: Mapping[str, str], name: str, default: float) -> float:

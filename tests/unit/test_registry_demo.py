@@ -10,19 +10,20 @@ import zstandard
 
 from demo.image import PROGRAM, TAG, make_image
 from demo.registry import LayoutRegistry
-from udocker.config import Config, host
+from udocker.config import Config
 from udocker.errors import RegistryError
+from udocker.model.manifest import Platform
 from udocker.model.reference import ImageReference
 from udocker.registry.client import RegistryClient
 
 
 def test_demo_image_is_pulled_from_the_demo_registry(tmp_path):
     make_image(tmp_path / "layout")
-    config = Config(udocker_dir=tmp_path, platform=host(), registry_retries=0)
+    config = Config(udocker_dir=tmp_path, registry_retries=0)
     with LayoutRegistry(tmp_path / "layout", "demo/pi", tmp_path / "log") as registry:
         reference = ImageReference.parse(f"{registry.host}/demo/pi:{TAG}")
         with RegistryClient(config, reference) as client:
-            image = client.fetch_image(config.platform, at=client.resolve().digest)
+            image = client.fetch_image(Platform.host(), at=client.resolve().digest)
             client.blob(image.manifest.layers[1], tmp_path / "layer")
         with pytest.raises(RegistryError, match="no such tag"):
             RegistryClient(config, ImageReference.parse(f"{registry.host}/demo/pi:none")).resolve()

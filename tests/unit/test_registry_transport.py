@@ -17,7 +17,6 @@ from tests.services import faulty_registry as faulty
 from tests.services.faulty_registry import FaultyRegistry
 from udocker.config import Config
 from udocker.errors import RegistryError
-from udocker.model.manifest import Platform
 from udocker.registry import retry
 from udocker.registry.transport import Transport, is_loopback
 
@@ -51,7 +50,7 @@ class Wire:
     def __init__(self, host: str, **settings: Any) -> None:
         self.pauses: list[float] = []
         values = {"registry_retries": 3, "registry_timeout": 5.0, **settings}
-        config = Config(udocker_dir=Path("/nowhere"), platform=Platform("linux", "amd64"), **values)
+        config = Config(udocker_dir=Path("/nowhere"), **values)
         self.transport = Transport(config, host, "pull: app:1", self.pauses.append, lambda: NOW)
 
     def get(self, target: str = "/v2/", **headers: str) -> int:

@@ -89,4 +89,5 @@ def test_ignored_signal_stays_ignored() -> None:
         f"run_and_wait(Launch(('/bin/sh', '-c', {script!r}), {{'PATH': '/bin:/usr/bin'}}, '/'))"
     )
     done = in_python(statement)
-    assert int(done.stdout.split()[1], 16) == 1 << (signal.SIGHUP - 1)
+    # The C library's own 32 and 33 are ignored in whatever GNU make starts, these tests too.
+    assert int(done.stdout.split()[1], 16) & ~(0b11 << 31) == 1 << (signal.SIGHUP - 1)

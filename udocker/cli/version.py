@@ -7,6 +7,7 @@ import platform
 
 from udocker import __version__
 from udocker.config import Config
+from udocker.model.manifest import Platform
 
 DESCRIPTION = "Print the version of this program and of what it runs on."
 
@@ -20,6 +21,6 @@ def run(config: Config, options: argparse.Namespace) -> int:
     print(f"version: {__version__}")
     print(f"python: {platform.python_version()}")
     print(f"kernel: {platform.release()}")
-    print(f"platform: {config.platform}")
+    print(f"platform: {Platform.host()}")
     print(f"directory: {config.udocker_dir}")
     return 0

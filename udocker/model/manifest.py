@@ -6,6 +6,7 @@ Raw bytes are kept, because the digest of a manifest is that of its bytes.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Optional, Union
@@ -54,6 +55,12 @@ class Platform:
         if len(parts) not in (2, 3) or not all(parts):
             raise UsageError(f"platform: {text!r}: not of the form os/architecture", "as in linux/amd64")
         return cls(parts[0], ARCHITECTURES.get(parts[1], parts[1]), parts[2] if len(parts) == 3 else "")
+
+    @classmethod
+    def host(cls) -> Platform:
+        """This machine's."""
+        machine = os.uname().machine
+        return cls("linux", ARCHITECTURES.get(machine, machine))
 
     @classmethod
     def from_json(cls, value: Any) -> Platform:

@@ -66,7 +66,7 @@ def pull(
     store = Store.at(config).create()
     report = progress or Silent()
     with RegistryClient(config, reference) as client:
-        remote = client.fetch_image(platform or config.platform)
+        remote = client.fetch_image(platform or Platform.host())
 
         def fetch(descriptor: Descriptor, path: Any) -> None:
             client.blob(descriptor, path, lambda count: report.advance(descriptor, count))

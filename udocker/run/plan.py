@@ -13,6 +13,7 @@ from udocker.engine.base import Engine, Launch, Process
 from udocker.engine.select import choose
 from udocker.errors import StoreCorrupt, UdockerError, UsageError
 from udocker.model.container import Container
+from udocker.model.manifest import Platform
 from udocker.model.mode import ExecutionMode
 from udocker.model.runspec import RunSpec
 from udocker.run.environment import build_environment
@@ -36,7 +37,7 @@ def plan_run(
     This host is looked at where ``facts`` or the engine's ``choice`` are not given.  Raises UsageError
     for a spec that makes no sense here, StoreCorrupt for an image that does not, EngineUnavailable.
     """
-    _warn_of_platform(config, container)
+    _warn_of_platform(container)
     process = plan_process(container, spec, environ, facts or HostFacts.read())
     engine, mode = choice or choose(spec.mode)
     return engine.plan(container, process, mode)
@@ -68,9 +69,9 @@ def _workdir(asked: str, image: str) -> str:
     return asked or posixpath.join("/", image)
 
 
-def _warn_of_platform(config: Config, container: Container) -> None:
+def _warn_of_platform(container: Container) -> None:
     """As docker does; it may work all the same, by emulation or on a machine of the same family."""
-    image, host = container.config.platform, config.platform
+    image, host = container.config.platform, Platform.host()
     if "unknown" not in (image.os, image.architecture) and not host.accepts(image):
         _LOG.warning("the image is for %s and this host is %s", image, host)
 
