@@ -50,6 +50,7 @@ INSTALL_REQUIRES = [
 
 TEST_REQUIRES = [
     "pytest>=7",  # the test runner
+    "pytest-timeout",  # a test that hangs fails instead of hanging the run
     "hypothesis>=6",  # hostile values for parsers, templates and layers
 ]
 
