@@ -78,6 +78,15 @@ def _install(sources: list[Path], venv: Path) -> None:
         _create_venv(venv, [str(wheel) for wheel in Path(scratch).glob("*.whl")])
 
 
+def static_compiler() -> str:
+    """A command for CC that every user can call: the C compiler that builds this package."""
+    if os.geteuid() != 0:
+        return "cc"  # the running environment has zig itself
+    with exclusive("installation"):
+        python = _build_environment() / "bin" / "python"
+    return f"{python} -m ziglang cc -target {os.uname().machine}-linux-musl"
+
+
 def _build_environment() -> Path:
     """What pyproject.toml requires for a build, kept: zig in a new place compiles a C library first."""
     line = re.search(r"^requires = (\[.*\])$", (CHECKOUT / "pyproject.toml").read_text(), re.MULTILINE)

@@ -71,6 +71,17 @@ def test_written_record_is_read_back(tmp_path: Path) -> None:
     assert records.read().usages == (usage(3, 1),)
 
 
+def test_first_record_leaves_directories_that_the_stores_group_can_write(tmp_path: Path) -> None:
+    tmp_path.chmod(0o2770)
+    before = os.umask(0o022)
+    try:
+        tasks = JobRecords(tmp_path, "slurm", "17").write(usage(3)).parent
+    finally:
+        os.umask(before)
+    for folder in (tasks, tasks.parent, tasks.parent.parent, tmp_path / "batch"):
+        assert folder.stat().st_mode & 0o7777 == 0o2770
+
+
 def test_job_without_a_record_has_none(tmp_path: Path) -> None:
     assert JobRecords(tmp_path, "slurm", "17").read().usages == ()
 

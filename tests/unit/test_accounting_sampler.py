@@ -314,7 +314,7 @@ def test_key_on_a_terminal_reaches_the_program_once(tmp_path: Path) -> None:
 
 def test_stopped_hook_stops_its_program_and_goes_on_with_it(tmp_path: Path) -> None:
     command = hook_command(tmp_path, ["sh", "-c", "sleep 1000"], ready=str(tmp_path / "pid"))
-    # In a group of its own: that of the tests may be orphaned, and the kernel lets no SIGTSTP stop such a one.
+    # In a group of its own: that of the tests may be orphaned, and no SIGTSTP stops such a one (setpgid(2)).
     hook = subprocess.Popen(command, preexec_fn=os.setpgrp)
     program = int(wait_for(tmp_path / "pid"))
     hook.send_signal(signal.SIGTSTP)

@@ -243,6 +243,24 @@ def test_job_ids_are_never_given_twice(queue: LocalQueue, tmp_path: Path) -> Non
     assert len(numbers) == len(set(numbers)) == 400
 
 
+def test_store_of_a_group_gives_the_group_numbers_and_cores_but_no_jobs(queue: LocalQueue) -> None:
+    store = queue.folder / "udocker"
+    store.mkdir()
+    store.chmod(0o2770)
+    before = os.umask(0o022)
+    try:
+        job = queue.submit("true")
+        queue.wait(job)
+    finally:
+        os.umask(before)
+    local = store / "batch/local"
+    for folder in (local.parent, local, local / "ids", local / "jobs", *(local / "slots").iterdir()):
+        assert folder.stat().st_mode & 0o7777 == 0o2770
+    for core in (local / "slots").glob("*/*"):
+        assert core.stat().st_mode & 0o777 == 0o660
+    assert (local / "jobs" / job).stat().st_mode & 0o777 == 0o700
+
+
 def test_answer_with_an_unknown_state_is_unknown(queue: LocalQueue) -> None:
     task = '{"index": 1, "state": "odd", "exit_status": null, "host": "h", "reason": ""}'
     finished = Finished(0, '{"tasks": [' + task + "]}", "")
