@@ -89,7 +89,7 @@ def _measure(directory: Path, kind: str, tars: list[Path], rounds: int) -> str:
 def _remove_containers(env: dict[str, str]) -> None:
     containers = Store.at(Config.from_environment(env)).containers
     for container_id in containers.ids():
-        containers.remove(containers.find(container_id))
+        containers.remove(containers.directory(container_id))
 
 
 def _layers(directory: Path, limit: int) -> tuple[list[Path], int]:

@@ -90,6 +90,17 @@ def test_an_image_is_pulled_by_run_where_it_is_missing(udocker: Commands, busybo
     assert "once" not in udocker.good("ps")
 
 
+def test_a_run_that_cannot_start_leaves_no_container_with_rm(
+    udocker: Commands, busybox_image: PushedImage
+) -> None:
+    udocker.bad("run", "--rm", "--name=once", "--user=nobody-here", busybox_image.reference, "true")
+    assert len(udocker.good("ps").splitlines()) == 1
+
+
+def test_an_entry_point_with_an_open_quotation_is_one_clear_line(udocker: Commands) -> None:
+    assert "No closing quotation" in udocker.bad("run", "--entrypoint", "'sh", "box")
+
+
 def test_options_of_run_reach_the_program(udocker: Commands, busybox_image: PushedImage) -> None:
     udocker.good("create", "--name=box", busybox_image.reference)
     data = udocker.user.home / "data dir"

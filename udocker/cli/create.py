@@ -38,7 +38,7 @@ def run(config: Config, options: argparse.Namespace) -> int:
         try:
             containers.name(container.id, options.name, replace=options.force)
         except StoreError:
-            containers.remove(container)
+            containers.remove(container.directory)
             raise
     print(container.id)
     return 0

@@ -41,7 +41,7 @@ def run(config: Config, options: argparse.Namespace) -> int:
             (f"{container.config.platform!s:<18.18} ", options.platform),
         ]
         middle = "".join(text for text, wanted in columns if wanted)
-        protected = "P" if containers.is_protected(container) else "."
+        protected = "P" if containers.is_protected(container.directory) else "."
         writable = "W" if os.access(container.root, os.W_OK) else "R"
         names = printable(" ".join(container.names))
         image = printable(container.image)

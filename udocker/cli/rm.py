@@ -27,8 +27,8 @@ def run(config: Config, options: argparse.Namespace) -> int:
 
 
 def _remove(store: Store, name: str) -> None:
-    container = store.containers.find(name)
-    if store.containers.is_protected(container):
+    directory = store.containers.directory(name)
+    if store.containers.is_protected(directory):
         raise StoreError(f"rm: {name}: protected", f"udocker unprotect {name}")
-    store.containers.remove(container)
-    print(container.id)
+    store.containers.remove(directory)
+    print(directory.name)

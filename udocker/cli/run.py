@@ -54,19 +54,22 @@ def run(config: Config, options: argparse.Namespace) -> int:
     """Run; without ``--rm`` this process becomes the command."""
     spec = _spec(options)
     container, is_new = _container(config, options)
-    launch = plan_run(config, container, spec, os.environ)
     if not (is_new and options.rm):
-        execute(launch)
+        execute(plan_run(config, container, spec, os.environ))
     try:
-        return run_and_wait(launch)
+        return run_and_wait(plan_run(config, container, spec, os.environ))
     finally:
-        Store.at(config).containers.remove(container)
+        Store.at(config).containers.remove(container.directory)
 
 
 def _spec(options: argparse.Namespace) -> RunSpec:
     entrypoint: Optional[tuple[str, ...]] = None
     if options.entrypoint is not None:
-        entrypoint = tuple(shlex.split(options.entrypoint))
+        try:
+            entrypoint = tuple(shlex.split(options.entrypoint))
+        except ValueError as error:
+            message = f"run: --entrypoint {options.entrypoint!r}: {error}"
+            raise UsageError(message, "quote as in a shell") from None
     return RunSpec(
         command=tuple(options.command),
         entrypoint=entrypoint,

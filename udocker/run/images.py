@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Optional, Protocol
 
 from udocker.config import Config
-from udocker.errors import NotFoundError, StoreCorrupt
+from udocker.errors import NotFoundError, StoreCorrupt, StoreError
 from udocker.model.container import Container
 from udocker.model.manifest import Descriptor, Platform
 from udocker.model.reference import ImageReference
@@ -102,10 +102,14 @@ def create(
         {"digest": str(image.digest), "manifest": str(image.manifest.digest)},
         durable,
     )
-    if name:
+    if not name:
+        return container
+    try:
         store.containers.name(container.id, name)
-        container = store.containers.find(container.id)
-    return container
+    except StoreError:
+        store.containers.remove(container.directory)
+        raise
+    return store.containers.find(container.id)
 
 
 def ensure_image(config: Config, reference: ImageReference, progress: Optional[Progress] = None) -> Image:

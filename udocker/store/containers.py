@@ -93,11 +93,7 @@ class ContainerStore:
 
     def find(self, id_or_name: str) -> Container:
         """The container of an id or a name; raises NotFoundError, StoreCorrupt."""
-        directory = self._paths.containers / id_or_name
-        if not id_or_name or "/" in id_or_name or id_or_name in (".", "..") or "\0" in id_or_name:
-            raise NotFoundError(f"container: {id_or_name!r}: not here", "see udocker ps")
-        if directory.is_symlink():
-            directory = self._paths.containers / os.path.basename(os.readlink(directory))
+        directory = self.directory(id_or_name)
         if not (directory / _ROOT).is_dir():
             raise NotFoundError(f"container: {id_or_name}: not here", "see udocker ps")
         try:
@@ -107,7 +103,22 @@ class ContainerStore:
             raise StoreCorrupt(
                 f"container: {id_or_name}: {error.filename}: {error.strerror}", "remove and create it again"
             ) from error
+        except StoreCorrupt as error:
+            message = f"container: {id_or_name}: {directory / _CONFIG}: {error.message}"
+            raise StoreCorrupt(message, "remove and create it again") from None
         return Container(directory.name, directory, image, config, self.names(directory.name))
+
+    def directory(self, id_or_name: str) -> Path:
+        """The directory of an id or a name, which may hold less than a container; raises NotFoundError."""
+        directory = self._paths.containers / id_or_name
+        if not id_or_name or "/" in id_or_name or id_or_name in (".", "..") or "\0" in id_or_name:
+            raise NotFoundError(f"container: {id_or_name!r}: not here", "see udocker ps")
+        if len(os.fsencode(id_or_name)) <= _MAX_NAME:
+            target = _link_target(directory)
+            directory = self._paths.containers / target if target else directory
+            if directory.is_dir():
+                return directory
+        raise NotFoundError(f"container: {id_or_name}: not here", "see udocker ps")
 
     @staticmethod
     def derived_id(content: str) -> str:
@@ -129,8 +140,7 @@ class ContainerStore:
     def names(self, container_id: str) -> tuple[str, ...]:
         """A container's names, sorted."""
         links = (entry for entry in os.scandir(self._paths.containers) if entry.is_symlink())
-        names = (link.name for link in links if os.path.basename(os.readlink(link.path)) == container_id)
-        return tuple(sorted(names))
+        return tuple(sorted(link.name for link in links if _link_target(Path(link.path)) == container_id))
 
     def name(self, container_id: str, name: str, replace: bool = False) -> None:
         """Give a container a name, taking it from another one where ``replace`` is set.
@@ -155,22 +165,32 @@ class ContainerStore:
         """Whether a container has this name or id."""
         return os.path.lexists(self._paths.containers / name)
 
-    def is_protected(self, container: Container) -> bool:
+    def is_protected(self, directory: Path) -> bool:
         """Whether ``udocker protect`` marked the container."""
-        return (container.directory / _PROTECT).exists()
+        return (directory / _PROTECT).exists()
 
-    def remove(self, container: Container) -> None:
-        """Remove a container and its names: out of sight first, in one step, then the files."""
-        trash = self._paths.tmp / unique_name(f"remove-{container.id}-")
+    def remove(self, directory: Path) -> None:
+        """Remove a container, damaged or not, and its names: out of sight in one step, then the files."""
+        self._paths.create()  # a store of udocker 1.3 has no tmp
+        trash = self._paths.tmp / unique_name(f"remove-{directory.name}-")
         try:
-            for name in container.names:
+            for name in self.names(directory.name):
                 (self._paths.containers / name).unlink(missing_ok=True)
-            os.rename(container.directory, trash)
+            os.rename(directory, trash)
             remove_tree(trash)
         except FileNotFoundError:
-            raise NotFoundError(f"container: {container.id}: not here", "see udocker ps") from None
+            raise NotFoundError(f"container: {directory.name}: not here", "see udocker ps") from None
         except OSError as error:
-            raise from_os_error("rm", error, str(container.directory)) from error
+            raise from_os_error("rm", error, str(directory)) from error
+
+
+def _link_target(path: Path) -> str:
+    """The id that a name links to; empty for what is no link, or no longer one."""
+    try:
+        target = os.path.basename(os.readlink(path))
+    except OSError:
+        return ""
+    return "" if target in (".", "..") else target
 
 
 def _make_mount_points(root: Path) -> None:
