@@ -27,6 +27,7 @@ from udocker.model.mount import Mount
 from udocker.model.reference import ImageReference
 from udocker.model.runspec import RunSpec
 from udocker.store.lock import Holding, Outcome, SharedLock
+from udocker.store.paths import StorePaths
 from udocker.store.store import Store
 from udocker.system.files import remove_tree, write_atomically
 from udocker.system.process import ProcessIdentity
@@ -50,6 +51,7 @@ __all__ = [
     "discard_workspaces",
     "from_os_error",
     "has_container",
+    "make_store_directory",
     "plan",
     "prepared_container",
     "resolve",
@@ -114,6 +116,16 @@ def discard_workspaces(config: Config, prefix: str) -> None:
 def shared_lock(config: Config, key: str) -> SharedLock:
     """The lock of ``key`` in the store, across nodes; makes the store where it is missing."""
     return Store.at(config).create().lock(key)
+
+
+def make_store_directory(udocker_dir: Path, directory: Path) -> None:
+    """Make a directory below UDOCKER_DIR, and its parents, with the store's permissions.
+
+    A UDOCKER_DIR that is missing is made, private.  Raises OSError.
+    """
+    if not udocker_dir.exists():
+        udocker_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    StorePaths(udocker_dir).make(directory)
 
 
 def write_store_file(config: Config, path: Path, text: str) -> None:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Optional
 
+from udocker.api import make_store_directory
+
 from ..errors import InvalidJob
 from ..files import clean_temporary, is_temporary, store_error, write_atomically
 from ..process import Identity
@@ -65,6 +67,7 @@ class JobRecords:
             raise InvalidJob(f"usage records: scheduler {scheduler!r}: not a name of letters and digits")
         if not _JOB.fullmatch(job):
             raise InvalidJob(f"usage records: job {job!r}: not a job id", "give the id that submit printed")
+        self._udocker_dir = udocker_dir
         self.directory = udocker_dir / "batch" / "jobs" / f"{scheduler}-{job}"
 
     def write(self, usage: Usage) -> Path:
@@ -74,7 +77,7 @@ class JobRecords:
         """
         path = self.directory / "tasks" / _name(usage)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_store_directory(self._udocker_dir, path.parent)
             write_atomically(path, _identified(usage).to_json())
         except OSError as error:
             raise store_error("write usage record", error, path) from error

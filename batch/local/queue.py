@@ -11,6 +11,7 @@ Below ``<udocker_dir>/batch/local``::
     jobs/<n>/supervisor.*          its lock (flock), its identity and its log
     slots/<host>/<k>               core k; locked (flock) while a task uses it
 
+Numbers and cores are those of everybody who shares the store; a job's directory is its submitter's alone.
 Every file is written whole or not at all, so that any process may be killed at any time.
 """
 
@@ -24,7 +25,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
-from udocker.api import StoreError
+from udocker.api import StoreError, make_store_directory
 
 from ..errors import JobUnknown
 from ..files import store_error, write_atomically
@@ -88,7 +89,7 @@ class Queue:
         """A number that nobody else gets: exclusive creation is atomic, on shared file systems too."""
         try:
             folder = self.root / "ids"
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_store_directory(self.udocker_dir, folder)
             number = hint or max((int(name) for name in os.listdir(folder) if name.isdigit()), default=0)
             while True:
                 number += 1
@@ -105,9 +106,9 @@ class Queue:
         number = self.new_id()
         folder = self.root / "jobs" / str(number)
         try:
-            (folder / "tasks").mkdir(mode=0o700, parents=True)
-            # The environment may hold secrets: nobody else may read it.
-            folder.chmod(0o700)
+            make_store_directory(self.udocker_dir, folder.parent)
+            folder.mkdir(mode=0o700)  # the environment may hold secrets: nobody else may read it
+            (folder / "tasks").mkdir(mode=0o700)
             (folder / "script").write_bytes(os.fsencode(script))
             write_atomically(folder / "job.json", json.dumps(asdict(submission)))
         except OSError as error:
@@ -123,6 +124,8 @@ class Queue:
             return Job(self, number, Submission(**document))
         except FileNotFoundError:
             raise JobUnknown(f"local job {number}: no such job below {self.root}") from None
+        except PermissionError:
+            raise JobUnknown(f"local job {number}: it is another user's", "ask who submitted it") from None
         except OSError as error:
             raise store_error(f"local job {number}", error, path) from error
         except (TypeError, ValueError) as error:

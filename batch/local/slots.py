@@ -1,4 +1,4 @@
-"""Cores of this host, shared by all local jobs of a user.
+"""Cores of this host, shared by all local jobs of a store.
 
 A core is a file, and using it is a lock on that file (flock(2)).  The kernel gives a lock back when the
 last process that holds it dies, by whatever signal, so a slot cannot leak.  Locks of this kind may mean
@@ -15,13 +15,16 @@ import socket
 from pathlib import Path
 from typing import Optional
 
+from udocker.api import make_store_directory
+
 from ..files import store_error
 
 
 class Slots:
     """The cores that this process may run on."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, udocker_dir: Path, root: Path) -> None:
+        self._udocker_dir = udocker_dir
         host = re.sub(r"[^A-Za-z0-9._-]", "_", socket.gethostname())
         self._folder = root / "slots" / f"_{host}" if host.startswith(".") else root / "slots" / host
         self.count = len(os.sched_getaffinity(0))
@@ -33,11 +36,12 @@ class Slots:
         """
         held: list[int] = []
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_store_directory(self._udocker_dir, self._folder)
+            mode = self._udocker_dir.stat().st_mode & 0o666
             for core in range(self.count):
                 if len(held) == cores:
                     break
-                descriptor = lock(self._folder / str(core))
+                descriptor = lock(self._folder / str(core), mode)
                 if descriptor is not None:
                     held.append(descriptor)
         except OSError as error:
@@ -49,10 +53,16 @@ class Slots:
         return held
 
 
-def lock(path: Path) -> Optional[int]:
-    """A file descriptor that holds the lock on ``path``, or None if another process does."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def lock(path: Path, mode: int = 0o600) -> Optional[int]:
+    """A file descriptor that holds the lock on ``path``, or None if another process does.
+
+    A file that is missing is made with the permissions ``mode``, whatever the umask.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
     try:
+        status = os.fstat(descriptor)
+        if status.st_uid == os.getuid() and status.st_mode & 0o777 != mode:
+            os.fchmod(descriptor, mode)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(descriptor)

@@ -45,7 +45,7 @@ class Supervisor:
         self.adopted: dict[Task, Identity] = {}
         self._reaped: deque[tuple[Task, int, int]] = deque()
         self._lock = lock
-        self._slots = Slots(job.queue.root)
+        self._slots = Slots(job.queue.udocker_dir, job.queue.root)
         self._told: set[Task] = set()
         self._tries: dict[Task, int] = {}
         self._last_id = job.number
