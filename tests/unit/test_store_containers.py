@@ -12,6 +12,7 @@ from udocker.config import Config
 from udocker.errors import NotFoundError, StoreCorrupt
 from udocker.model.container import Container
 from udocker.store.store import Store
+from udocker.system.files import tree_size
 
 
 @pytest.fixture
@@ -60,6 +61,22 @@ def test_a_name_that_links_elsewhere_is_no_container(store: Store, target: str) 
     with pytest.raises(NotFoundError):
         store.containers.find("odd")
     assert store.paths.containers.is_dir()
+
+
+def test_a_container_deeper_than_the_stack_can_be_measured_and_removed(store: Store) -> None:
+    container = make(store)
+    fd = os.open(container.root, os.O_RDONLY)
+    for _ in range(3000):
+        os.mkdir("d", 0o700, dir_fd=fd)
+        inner = os.open("d", os.O_RDONLY, dir_fd=fd)
+        os.close(os.open("f", os.O_WRONLY | os.O_CREAT, 0o600, dir_fd=inner))
+        os.fchmod(fd, 0o500)
+        os.close(fd)
+        fd = inner
+    os.close(fd)
+    assert tree_size(container.root) > 0
+    store.containers.remove(container.directory)
+    assert os.listdir(store.paths.tmp) == []
 
 
 def test_a_name_longer_than_a_file_name_is_not_found(store: Store) -> None:

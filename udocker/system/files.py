@@ -8,6 +8,10 @@ import secrets
 import socket
 import stat
 from pathlib import Path
+from typing import Optional
+
+# How many directories are open at a time while a tree is deleted.
+_REMOVE_DEPTH = 64
 
 
 def unique_name(prefix: str = "") -> str:
@@ -58,17 +62,23 @@ def tree_size(path: Path) -> int:
     """Bytes that a tree takes on disk, hard-linked files once; what cannot be read is left out."""
     seen: set[tuple[int, int]] = set()
     total = 0
-    for directory, _, names in os.walk(path):
-        for name in (".", *names):
-            info = os.lstat(os.path.join(directory, name))
-            if (info.st_dev, info.st_ino) not in seen:
-                seen.add((info.st_dev, info.st_ino))
-                total += info.st_blocks * 512
+    waiting = [str(path)]
+    while waiting:
+        place = waiting.pop()
+        try:
+            info = os.lstat(place)
+            if stat.S_ISDIR(info.st_mode):
+                waiting.extend(entry.path for entry in os.scandir(place))
+        except OSError:
+            continue  # not ours to read, deleted meanwhile, or deeper than a path can tell
+        if (info.st_dev, info.st_ino) not in seen:
+            seen.add((info.st_dev, info.st_ino))
+            total += info.st_blocks * 512
     return total
 
 
 def remove_tree(path: Path) -> None:
-    """Delete a file or a tree whatever its permissions, following no link; a missing one is fine."""
+    """Delete a file or a tree whatever its permissions and depth, following no link; no error if missing."""
     try:
         fd = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     except FileNotFoundError:
@@ -81,16 +91,31 @@ def remove_tree(path: Path) -> None:
 
 def remove_entry(parent: int, name: str) -> None:
     """Delete the entry ``name`` of an open directory as ``remove_tree`` does."""
+    _remove(parent, name, None, 0)
+
+
+def _remove(parent: int, name: str, top: Optional[int], depth: int) -> None:
+    """Delete an entry; ``top`` is the directory where ``remove_entry`` began, None for that one itself.
+
+    What lies deep is moved there first: neither the stack nor descriptors last for a tree of any depth.
+    """
     try:
         if not stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
             os.unlink(name, dir_fd=parent)
             return
         fd = _open_usable(parent, name)
+        if top is not None and depth > _REMOVE_DEPTH:
+            os.close(fd)
+            os.rename(name, unique_name("deep-"), src_dir_fd=parent, dst_dir_fd=top)
+            return
     except FileNotFoundError:
         return  # somebody else deletes the same tree
     try:
-        for entry in os.listdir(fd):
-            remove_entry(fd, entry)
+        while entries := os.listdir(fd):
+            for entry in entries:
+                _remove(fd, entry, fd if top is None else top, depth + 1)
+            if top is not None:
+                break
     finally:
         os.close(fd)
     try:
