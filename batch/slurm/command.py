@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,8 +16,9 @@ from udocker import api
 from ..arguments import Parser, failure_lines, scheduler
 from ..errors import InvalidJob
 from ..jobspec import PREPARE_CHOICES, ArraySpec, JobSpec
-from ..submit import plan_job, submit
-from .directives import ARRAY, CHDIR, JOB_NAME, split_option
+from ..scheduler import Scheduler
+from ..submit import exit_status, plan_job, run_command, submit
+from .directives import ARRAY, CHDIR, JOB_NAME, refuse_script, split_flag, split_option
 
 _DESCRIPTION = """Submit a command to Slurm that runs in a Docker image.
 
@@ -34,24 +36,39 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     except OSError as error:
         print(failure_lines("udocker-sbatch", api.from_os_error("submit", error)), file=sys.stderr)
         return api.UdockerError.exit_status
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
 
 
 def _run(words: list[str]) -> int:
     ours, command = _at_separator(words)
     options, passed = _parser().parse_known_args(ours)
-    _refuse_words(passed)
+    refuse_script(passed)
+    # sbatch would not tell the id before the end, so that waiting is done here.
+    wait, rest = split_flag(passed, "wait", "W")
     config = api.Config.from_environment(os.environ)
     if options.insecure:
         config = replace(config, insecure=True)
-    job = job_of(options, tuple(passed), tuple(command))
+    job = job_of(options, rest, tuple(command))
     back_end = scheduler("slurm", config)
     if options.dry_run:
         plan = plan_job(config, job, back_end)
         print(f"udocker-sbatch: would run: {' '.join(map(shlex.quote, plan.command.argv))}", file=sys.stderr)
         print(plan.files["script"], end="")
         return 0
+    if split_flag(rest, "test-only")[0]:
+        return _test(config, job, back_end)
     submitted = submit(config, job, back_end)
-    print(submitted.id if options.parsable else f"Submitted batch job {submitted.id}")
+    print(submitted.id if options.parsable else f"Submitted batch job {submitted.id}", flush=True)
+    return exit_status(submitted.wait()) if wait else 0
+
+
+def _test(config: api.Config, job: JobSpec, back_end: Scheduler) -> int:
+    """sbatch's --test-only: it tells when the job would start, and submits nothing."""
+    finished = run_command(plan_job(config, job, back_end).command)
+    if finished.status != 0:
+        back_end.parse_submitted(finished)  # raises, in sbatch's words
+    print(finished.stderr, end="", file=sys.stderr)
     return 0
 
 
@@ -70,7 +87,7 @@ def job_of(options: argparse.Namespace, passed: tuple[str, ...], command: tuple[
         env=tuple(pair for entry in options.env for pair in _variable(entry)),
         workdir=options.workdir,
         user=options.user,
-        entrypoint=None if options.entrypoint is None else tuple(shlex.split(options.entrypoint)),
+        entrypoint=None if options.entrypoint is None else _words(options.entrypoint),
         directory=os.path.join(os.getcwd(), chdir or ""),
         prepare=options.prepare,
         usage=not options.no_usage,
@@ -95,13 +112,11 @@ def _at_separator(words: list[str]) -> tuple[list[str], list[str]]:
     return words[:position], words[position + 1 :]
 
 
-def _refuse_words(passed: list[str]) -> None:
-    """A first word that is no option is a command without its separator, not something for sbatch."""
-    if passed and not passed[0].startswith("-"):
-        raise api.UsageError(
-            f"udocker-sbatch: {passed[0]!r}: not an option",
-            "put the command after --, as in: -- python3 x.py",
-        )
+def _words(text: str) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise api.UsageError(f"udocker-sbatch: --entrypoint {text!r}: {error}") from None
 
 
 def _variable(text: str) -> list[tuple[str, str]]:

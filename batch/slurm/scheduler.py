@@ -20,6 +20,7 @@ from .directives import (
     NTASKS,
     NTASKS_PER_NODE,
     OUTPUT,
+    refuse_script,
     split_option,
 )
 
@@ -77,6 +78,7 @@ class SlurmScheduler:
 
     def submit_command(self, job: JobSpec, files: Mapping[str, str], after: Optional[str] = None) -> Command:
         """sbatch with the job's own options first, so that those handed through win."""
+        refuse_script(job.options)
         options = job.options
         dependency: tuple[str, ...] = ()
         if after is not None:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from udocker_batch.errors import InvalidJob, JobUnknown, SubmitFailed
 from udocker_batch.jobspec import JobSpec
 from udocker_batch.scheduler import Finished, JobState
-from udocker_batch.slurm.directives import ARRAY, DEPENDENCY, JOB_NAME, Option, split_option
+from udocker_batch.slurm.command import main
+from udocker_batch.slurm.directives import ARRAY, DEPENDENCY, JOB_NAME, Option, split_flag, split_option
 from udocker_batch.slurm.scheduler import STATES, SlurmScheduler
 
 SLURM = SlurmScheduler("/opt/bin/udocker-batch")
@@ -122,6 +123,55 @@ def test_an_option_is_found_in_every_form_that_sbatch_takes(words: list[str]) ->
 
 def test_a_value_that_looks_like_an_option_stays_a_value() -> None:
     assert split_option(["-J", "x", "-parray"], JOB_NAME) == ("x", ("-parray",))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["x.sh"],
+        ["--array=0-3", "x.sh"],
+        ["-n", "1", "python3", "x.py"],
+        ["-n1", "-H", "x.sh"],
+        ["--hold", "x.sh"],
+        ["-Hn", "1", "x.sh"],
+        ["--", "x.sh"],
+        ["--wrap", "x"],
+        ["--wrap=x"],
+    ],
+)
+def test_a_command_that_sbatch_would_run_outside_the_image_is_refused(words: list[str]) -> None:
+    with pytest.raises(InvalidJob, match="put the command after --"):
+        SLURM.submit_command(JobSpec(image="x", options=tuple(words)), {"script": ""})
+
+
+def test_options_with_their_values_in_words_of_their_own_are_handed_on() -> None:
+    words = ("-n", "1", "--mem", "2G", "-HJ", "a", "--hold", "--nice=5", "--exclusive", "-d", "afterok:1")
+    assert SLURM.submit_command(JobSpec(image="x", options=words), {"script": ""}).argv[-11:] == words
+
+
+@pytest.mark.parametrize(
+    ("words", "rest"),
+    [
+        (["-W"], ()),
+        (["--wait", "-n", "1"], ("-n", "1")),
+        (["-HWn", "1"], ("-Hn", "1")),
+        (["-J", "a", "-WH"], ("-J", "a", "-H")),
+    ],
+)
+def test_an_option_without_a_value_is_found_among_others(words: list[str], rest: tuple[str, ...]) -> None:
+    assert split_flag(words, "wait", "W") == (True, rest)
+
+
+def test_the_value_of_another_option_is_no_flag() -> None:
+    assert split_flag(["-J", "-W", "-pW"], "wait", "W") == (False, ("-J", "-W", "-pW"))
+
+
+def test_an_entrypoint_that_is_no_command_is_one_clear_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--image", "x", "--entrypoint", "a 'b"]) == 125
+    assert (
+        capsys.readouterr().err
+        == 'udocker-sbatch: udocker-sbatch: --entrypoint "a \'b": No closing quotation\n'
+    )
 
 
 def test_preparing_in_a_job_keeps_the_users_own_dependencies() -> None:
