@@ -202,13 +202,13 @@ def read_job(directory: Path) -> Optional[dict[str, Any]]:
     """What ``Job.remember`` wrote; None where there is nothing, StoreError where it is damaged."""
     try:
         document = json.loads((directory / "job.json").read_bytes())
-        if not isinstance(document, dict):
-            raise ValueError("not a JSON object")
+        if not isinstance(document, dict) or not isinstance(document.get("tasks"), int):
+            raise ValueError("not what submit wrote")
         return document
     except FileNotFoundError:
         return None
-    except ValueError as error:
-        raise api.StoreError(f"job: {directory}: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise api.StoreError(f"job: {directory / 'job.json'}: damaged: {error}") from None
 
 
 def scheduler_of(udocker_dir: Path, job_id: str, known: Sequence[str]) -> str:

@@ -61,10 +61,10 @@ class Usage:
             raise ValueError("not a JSON object")
         document.pop("format", None)
         known = {item.name for item in fields(cls)}
-        extra = dict(document.pop("extra", None) or {})
-        extra.update({name: document.pop(name) for name in list(document) if name not in known})
-        document["command"] = tuple(document.get("command") or ())
         try:
+            extra = dict(document.pop("extra", None) or {})
+            extra.update({name: document.pop(name) for name in list(document) if name not in known})
+            document["command"] = tuple(document.get("command") or ())
             return cls(extra=extra, **document)
         except TypeError as error:
             raise ValueError(str(error)) from None

@@ -6,6 +6,7 @@ Tasks on many nodes write there at once; each writes its own file, whole or not 
 
 from __future__ import annotations
 
+import math
 import re
 import socket
 from collections.abc import Iterable
@@ -100,7 +101,7 @@ class JobRecords:
         for path in self._files():
             try:
                 usages.append(_settled(_checked(Usage.from_json(path.read_text(encoding="utf-8")))))
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, RecursionError, OverflowError) as error:
                 problems.append(f"read usage record: {path}: {error}")
         usages.sort(key=_order)
         return Records(tuple(usages), tuple(problems))
@@ -169,11 +170,18 @@ def _fits(name: str, value: object) -> bool:
     if isinstance(value, bool):
         return False
     if name in _TEXTS:
-        return isinstance(value, str)
+        return _is_text(value)
     if name in _WHOLE:
         return isinstance(value, int)
     if name == "task":
         return value is None or isinstance(value, int)
     if name == "command":
         return isinstance(value, tuple) and all(isinstance(word, str) for word in value)
-    return name not in _NUMBERS or isinstance(value, (int, float)) or (value is None and name != "started")
+    if name not in _NUMBERS or (value is None and name != "started"):
+        return True
+    return isinstance(value, (int, float)) and math.isfinite(value)  # JSON of Python's knows NaN
+
+
+def _is_text(value: object) -> bool:
+    # A lone surrogate can be told by JSON and by nobody else.
+    return isinstance(value, str) and value == value.encode("utf-8", "replace").decode("utf-8")

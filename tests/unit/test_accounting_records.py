@@ -29,6 +29,7 @@ from udocker_batch.accounting.report import (
 )
 from udocker_batch.errors import InvalidJob
 from udocker_batch.process import Identity
+from udocker_batch.submit import read_job
 from udocker_batch.usage import Usage
 
 DEAD_PID = 2**22 + 1  # above the kernel's largest pid
@@ -82,6 +83,14 @@ def test_first_record_leaves_directories_that_the_stores_group_can_write(tmp_pat
         assert folder.stat().st_mode & 0o7777 == 0o2770
 
 
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"tasks": "x"}', "\xff"])
+def test_damaged_note_of_what_was_submitted_is_one_clear_error(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "job.json"
+    path.write_text(text, encoding="latin-1")
+    with pytest.raises(StoreError, match="job.json: damaged"):
+        read_job(tmp_path)
+
+
 def test_job_without_a_record_has_none(tmp_path: Path) -> None:
     assert JobRecords(tmp_path, "slurm", "17").read().usages == ()
 
@@ -100,7 +109,9 @@ def test_read_gives_the_latest_attempt_of_each_task_in_order(tmp_path: Path) -> 
     ]
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"job": "17"}', "\x00", '{"started": NaN}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"job": "17"}', "\x00", '{"started": NaN}', '{"extra": 5}', "[" * 100_000]
+)
 def test_unreadable_record_is_reported_and_the_others_are_read(tmp_path: Path, text: str) -> None:
     records = JobRecords(tmp_path, "slurm", "17")
     path = records.write(usage(1))
@@ -113,7 +124,19 @@ def test_unreadable_record_is_reported_and_the_others_are_read(tmp_path: Path, t
 
 
 @pytest.mark.parametrize(
-    "field", [{"started": None}, {"wall_seconds": "x"}, {"host": 3}, {"task": "../1"}, {"command": [1]}]
+    "field",
+    [
+        {"started": None},
+        {"wall_seconds": "x"},
+        {"wall_seconds": float("nan")},
+        {"wall_seconds": float("inf")},
+        {"wall_seconds": 10**400},
+        {"host": 3},
+        {"host": "\ud800"},
+        {"task": "../1"},
+        {"command": [1]},
+        {"command": 1},
+    ],
 )
 def test_record_with_a_field_of_a_wrong_type_is_reported(tmp_path: Path, field: dict[str, object]) -> None:
     records = JobRecords(tmp_path, "slurm", "17")
