@@ -24,8 +24,9 @@ def revive(job: Job) -> None:
     argv = [sys.executable, "-m", "udocker_batch.local", "supervise"]
     argv += ["--udocker-dir", str(job.queue.udocker_dir), str(job.number)]
     try:
-        # It detaches itself and returns, so that nobody has a child to wait for.
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        # It detaches itself and returns, so that nobody has a child to wait for.  Python looks for modules
+        # in the current directory first, where a user's json.py may lie.
+        done = subprocess.run(argv, cwd="/", stdin=subprocess.DEVNULL, capture_output=True, check=False)
     except OSError as error:
         raise BatchError(f"supervise: local job {job.number}: {argv[0]}: {error.strerror}") from error
     if done.returncode != 0:

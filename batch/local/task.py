@@ -138,7 +138,8 @@ class _Run:
             left = 3600.0 if deadline is None else deadline - time.monotonic()
             if left <= 0:
                 return JobState.TIMEOUT, f"ran longer than {self.job.submission.time_limit} s"
-            received = signal.sigtimedwait({signal.SIGCHLD, *_STOPPING}, left)
+            # In turns of an hour: limits may be longer than the kernel's type for times can hold.
+            received = signal.sigtimedwait({signal.SIGCHLD, *_STOPPING}, min(left, 3600.0))
             self._collect()
             if received is not None and received.si_signo != signal.SIGCHLD and self.status is None:
                 name = signal.Signals(received.si_signo).name

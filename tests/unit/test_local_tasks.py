@@ -17,6 +17,9 @@ from tests.unit.local_queue import LocalQueue, until
 from udocker_batch.errors import JobUnknown, SubmitFailed
 from udocker_batch.scheduler import Finished, JobState
 
+# What the installed program does: -m would put the current directory in the way itself.
+MAIN = "import sys; sys.path.remove(''); from udocker_batch.local.command import main; main(sys.argv[1:])"
+
 
 @pytest.fixture
 def queue(tmp_path: Path) -> Iterator[LocalQueue]:
@@ -172,6 +175,20 @@ def test_task_over_its_time_limit_is_ended_with_all_its_processes(queue: LocalQu
     assert (tmp_path / "warned").exists()
     # The watcher reaps everything before it tells the end.
     assert not Path("/proc", (tmp_path / "pid").read_text().strip()).exists()
+
+
+def test_time_limit_beyond_what_the_kernel_can_wait_is_no_limit(queue: LocalQueue) -> None:
+    [task] = queue.wait(queue.submit("true", time_limit=999_999_999 * 86400))
+    assert task.state is JobState.COMPLETED
+
+
+def test_file_in_the_current_directory_is_not_taken_for_a_module(queue: LocalQueue, tmp_path: Path) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "json.py").write_text("raise SystemExit('not this one')\n")
+    command = [sys.executable, "-c", MAIN, "submit", f"--udocker-dir={tmp_path / 'udocker'}"]
+    done = subprocess.run(command, input="#!/bin/sh\n", cwd=here, text=True, capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_script_that_signals_its_own_group_ends_by_itself(queue: LocalQueue) -> None:
