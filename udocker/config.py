@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import pwd
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
 from udocker.errors import ConfigError
+
+# Three years of seconds: more than anybody waits, and less than what overflows a timer.
+_MAX_NUMBER = 10**8
 
 
 @dataclass(frozen=True)
@@ -35,15 +39,18 @@ class Config:
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Config:
         """Read UDOCKER_* and what docker reads; raises ConfigError naming the variable."""
-        home = environ.get("HOME") or os.path.expanduser("~")
-        directory = Path(environ.get("UDOCKER_DIR") or os.path.join(home, ".udocker"))
+        home = environ.get("HOME") or _home_of_user()
+        directory = environ.get("UDOCKER_DIR") or (home and os.path.join(home, ".udocker"))
+        docker = environ.get("DOCKER_CONFIG") or (home and os.path.join(home, ".docker"))
+        if not directory:
+            raise ConfigError("configuration: UDOCKER_DIR: not set, and nor is HOME", "set UDOCKER_DIR")
         registries = environ.get("UDOCKER_INSECURE_REGISTRIES", "")
         return cls(
             udocker_dir=Path(os.path.abspath(directory)),
             insecure=_flag(environ, "UDOCKER_INSECURE"),
             insecure_registries=frozenset(name.strip() for name in registries.split(",") if name.strip()),
-            docker_config=Path(environ.get("DOCKER_CONFIG") or os.path.join(home, ".docker")) / "config.json",
-            registry_timeout=_positive(environ, "UDOCKER_REGISTRY_TIMEOUT", cls.registry_timeout),
+            docker_config=Path(docker) / "config.json" if docker else None,
+            registry_timeout=_positive(environ, "UDOCKER_REGISTRY_TIMEOUT", cls.registry_timeout, 1e-3),
             registry_retries=int(_positive(environ, "UDOCKER_REGISTRY_RETRIES", cls.registry_retries)),
             lock_beat=_positive(environ, "UDOCKER_LOCK_BEAT", cls.lock_beat),
             lock_stale=_positive(environ, "UDOCKER_LOCK_STALE", cls.lock_stale),
@@ -51,7 +58,14 @@ class Config:
         )
 
 
-def _positive(environ: Mapping[str, str], name: str, default: float) -> float:
+def _home_of_user() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:
+        return ""  # a cluster's nodes need not know every user; UDOCKER_DIR does without
+
+
+def _positive(environ: Mapping[str, str], name: str, default: float, least: float = 0.0) -> float:
     text = environ.get(name, "")
     if not text:
         return default
@@ -59,8 +73,8 @@ def _positive(environ: Mapping[str, str], name: str, default: float) -> float:
         value = float(text)
     except ValueError:
         value = -1.0
-    if not 0 <= value < float("inf"):
-        raise ConfigError(f"configuration: {name}={text!r}: not a number of zero or more")
+    if not least <= value <= _MAX_NUMBER:
+        raise ConfigError(f"configuration: {name}={text!r}: not a number from {least:g} to {_MAX_NUMBER}")
     return value
 
 

@@ -118,7 +118,7 @@ class EngineUnavailable(EngineError):
 def from_os_error(act: str, error: OSError, path: Optional[str] = None) -> StoreError:
     """The store error for an OSError met while doing ``act`` on ``path``."""
     where = path if path is not None else str(error.filename or "")
-    message = f"{act}: {where}: {error.strerror or error}"
+    message = ": ".join(part for part in (act, where, error.strerror or str(error)) if part)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StoreNoSpace(message, "free some space or set UDOCKER_DIR to a file system with room")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import logging
 import os
 import signal
@@ -36,6 +37,8 @@ COMMANDS = {
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run one command line; returns its exit status (docker's: 125, 126, 127, else the program's)."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `udocker images | head` ends quietly
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # paths are bytes, and come out as they came in
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         return _dispatch(arguments)

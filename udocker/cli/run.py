@@ -76,10 +76,17 @@ def _spec(options: argparse.Namespace) -> RunSpec:
         env=tuple(pair for text in options.env for pair in _variable(text)),
         workdir=options.workdir,
         user=options.user,
-        mounts=tuple(Mount.parse(text, os.getcwd()) for text in options.volume),
+        mounts=tuple(Mount.parse(text, _directory()) for text in options.volume),
         mode=ExecutionMode.parse(options.execmode) if options.execmode else None,
         system_mounts=not options.nosysdirs,
     )
+
+
+def _directory() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return "/proc/self/cwd"  # deleted under us: an absolute path needs none, others are not found
 
 
 def _variable(text: str) -> list[tuple[str, str]]:
