@@ -90,6 +90,26 @@ def test_an_image_is_pulled_by_run_where_it_is_missing(udocker: Commands, busybo
     assert "once" not in udocker.good("ps")
 
 
+def test_blobs_that_were_truncated_are_fetched_again(udocker: Commands, busybox_image: PushedImage) -> None:
+    udocker.good("pull", busybox_image.reference)
+    for blob in (udocker.store / "layers").iterdir():
+        os.truncate(blob, 1)
+    assert udocker.good("run", busybox_image.reference, "echo", "whole") == "whole\n"
+    assert_nothing_half_written(udocker.store / "layers")
+
+
+@pytest.mark.parametrize("name", ["two words", "two\nlines", "caf\xe9", "\udcff"])
+def test_a_store_may_have_any_name(udocker: Commands, busybox_image: PushedImage, name: str) -> None:
+    odd = replace(udocker, store=udocker.store.with_name(name))
+    odd.good("create", "--name=box", busybox_image.reference)
+    assert odd.good("run", "box", "echo", "hi") == "hi\n"
+    script = 'test -d "$("$1" inspect -p box)"'  # the path comes out byte for byte
+    command = ["sh", "-c", script, "sh", udocker.programs / "udocker"]
+    udocker.user.run(command, env={"UDOCKER_DIR": str(odd.store)}, check=True)
+    odd.good("rm", "box")
+    odd.good("rmi", busybox_image.reference)
+
+
 def test_a_run_that_cannot_start_leaves_no_container_with_rm(
     udocker: Commands, busybox_image: PushedImage
 ) -> None:

@@ -73,7 +73,7 @@ def pull(
 
         store.layers.add_bytes(remote.manifest.config.digest, remote.config_raw)
         for layer in remote.manifest.layers:
-            report.start(layer, store.layers.has(layer.digest))
+            report.start(layer, store.layers.has(layer))
             store.layers.add(layer, fetch)
             report.done(layer)
     return store.images.publish(reference, remote.manifest, remote.index)
@@ -118,6 +118,7 @@ def ensure_image(config: Config, reference: ImageReference, progress: Optional[P
     try:
         image = store.images.load(reference)
         store.images.layer_files(image)
+        store.images.config(image)
         return image
     except (NotFoundError, StoreCorrupt):
         return pull(config, reference, progress=progress)

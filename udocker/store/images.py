@@ -54,7 +54,8 @@ class ImageStore:
         Raises StoreCorrupt where a blob is missing, StoreError.
         """
         directory = self.directory(reference)
-        digests = [descriptor.digest for descriptor in (manifest.config, *manifest.layers)]
+        blobs = (manifest.config, *manifest.layers)
+        digests = [descriptor.digest for descriptor in blobs]
         try:
             self._paths.make(directory)
             for digest in dict.fromkeys(digests):
@@ -65,11 +66,11 @@ class ImageStore:
             if index is None:
                 (directory / _INDEX).unlink(missing_ok=True)
             self._write(directory / _VERSION, b"")
-            self._write(directory / _TAG, f"{directory.parent}:{directory.name}".encode())
+            self._write(directory / _TAG, os.fsencode(f"{directory.parent}:{directory.name}"))
             self._drop_links(directory, keep={str(digest) for digest in digests})
         except OSError as error:
             raise from_os_error("store", error, str(directory)) from error
-        missing = [digest for digest in digests if not self._layers.has(digest)]
+        missing = [descriptor.digest for descriptor in blobs if not self._layers.has(descriptor)]
         if missing:
             raise StoreCorrupt(f"store: {reference}: {missing[0]} was removed meanwhile", "pull it again")
         return self.load(reference)
@@ -103,10 +104,11 @@ class ImageStore:
         return ImageConfig.parse(self._layers.read(image.manifest.config.digest))
 
     def layer_files(self, image: Image) -> list[Path]:
-        """The files of the image's layers, lowest first; raises StoreCorrupt where one is missing."""
+        """The files of the image's layers, lowest first; raises StoreCorrupt where one is not whole."""
         for layer in image.manifest.layers:
-            if not self._layers.has(layer.digest):
-                raise StoreCorrupt(f"image: {image}: layer {layer.digest} is missing", "pull the image again")
+            if not self._layers.has(layer):
+                cause = f"layer {layer.digest} is missing or truncated"
+                raise StoreCorrupt(f"image: {image}: {cause}", "pull the image again")
         return [self._layers.path(layer.digest) for layer in image.manifest.layers]
 
     def platform(self, directory: Path) -> str:
@@ -194,3 +196,5 @@ class ImageStore:
             return parse_manifest(path.read_bytes())
         except OSError as error:
             raise StoreCorrupt(f"image: {path}: {error.strerror}", "pull the image again") from error
+        except StoreCorrupt as error:
+            raise StoreCorrupt(f"image: {path}: {error.message}", "pull the image again") from None

@@ -26,9 +26,12 @@ class LayerStore:
         """Where the blob lies, or would."""
         return self._paths.layers / str(digest)
 
-    def has(self, digest: Digest) -> bool:
-        """Whether the blob is there."""
-        return self.path(digest).is_file()
+    def has(self, descriptor: Descriptor) -> bool:
+        """Whether the blob is there, in its full size: a crash of the host or another program may cut it."""
+        try:
+            return self.path(descriptor.digest).stat().st_size == descriptor.size
+        except FileNotFoundError:
+            return False
 
     def add(self, descriptor: Descriptor, fetch: Fetch) -> bool:
         """Make sure that a blob is there; returns whether it had to be fetched.
@@ -36,9 +39,13 @@ class LayerStore:
         Two processes may fetch the same blob at once: each writes its own file, and the renames put the same
         verified content there.  Raises StoreError, and what ``fetch`` raises.
         """
-        target = self.path(descriptor.digest)
-        if target.is_file():
+        if self.has(descriptor):
             return False
+        self._replace(descriptor, fetch)
+        return True
+
+    def _replace(self, descriptor: Descriptor, fetch: Fetch) -> None:
+        target = self.path(descriptor.digest)
         temporary = self._paths.tmp / unique_name(f"blob-{descriptor.digest.short}-")
         try:
             fetch(descriptor, temporary)
@@ -50,13 +57,15 @@ class LayerStore:
             raise from_os_error("store", error, str(target)) from error
         finally:
             temporary.unlink(missing_ok=True)
-        return True
 
     def add_bytes(self, digest: Digest, data: bytes) -> None:
         """Store a small blob that is in memory; raises StoreCorrupt where it does not match its digest."""
         if not digest.matches(data):
             raise StoreCorrupt(f"store: {digest}: the content has another digest")
-        self.add(Descriptor("", digest, len(data)), lambda _, path: _write(path, data))
+        try:
+            self.read(digest)
+        except StoreCorrupt:  # missing or damaged: either way this is what belongs there
+            self._replace(Descriptor("", digest, len(data)), lambda _, path: _write(path, data))
 
     def read(self, digest: Digest) -> bytes:
         """A small blob, verified again; raises StoreCorrupt."""
