@@ -62,11 +62,12 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 
 def _submit(config: api.Config, options: argparse.Namespace) -> int:
-    from .jobfile import load_job
+    from .jobfile import MAX_FILE, load_job
 
     path = Path(options.file)
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as stream:
+            text = stream.read(MAX_FILE + 1)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise InvalidJob(f"submit: {path}: {reason}") from None

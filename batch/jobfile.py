@@ -18,7 +18,7 @@ from .errors import InvalidJob
 from .jobspec import PREPARE_CHOICES, ArraySpec, JobSpec
 from .sizes import parse_seconds, parse_size
 
-_MAX_FILE = 4 << 20
+MAX_FILE = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ def load_job(text: str, name: str, scheduler: str, directory: str) -> JobSpec:
     ``scheduler`` chooses among the file's ``options``.  Raises InvalidJob.
     """
     source = _Source(name, scheduler)
-    if len(text) > _MAX_FILE:
-        raise InvalidJob(f"job file: {name}: larger than {_MAX_FILE >> 20} MiB")
+    if len(text) > MAX_FILE:
+        raise InvalidJob(f"job file: {name}: larger than {MAX_FILE >> 20} MiB")
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -80,6 +81,8 @@ class JobSpec:
         for field, values in self._texts():
             if any("\0" in value for value in values):
                 raise InvalidJob(f"job: {field}: holds a NUL byte, which no program can receive")
+            for value in values:
+                _check_encodable(field, value)
 
     def _texts(self) -> Iterator[tuple[str, tuple[str, ...]]]:
         yield "command", self.command
@@ -89,6 +92,13 @@ class JobSpec:
         yield "entrypoint", self.entrypoint or ()
         for field in ("image", "name", "workdir", "user", "directory", "stdout", "stderr"):
             yield field, (getattr(self, field),)
+
+
+def _check_encodable(field: str, value: str) -> None:
+    try:
+        os.fsencode(value)
+    except UnicodeEncodeError as error:
+        raise InvalidJob(f"job: {field}: {value!r}: {error.reason}, no program can receive it") from None
 
 
 def _indices(text: str, part: str) -> range:

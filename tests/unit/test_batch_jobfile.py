@@ -132,6 +132,12 @@ def test_times_are_read_as_sbatch_reads_them() -> None:
     assert [parse_seconds(text) for text in texts] == [5400, 90, 7200, 90, 3600, 86400, 131400]
 
 
+@pytest.mark.parametrize("key", ["name", "stdout", "directory", "workdir", "command"])
+def test_text_that_no_program_can_receive_is_refused(key: str) -> None:
+    with pytest.raises(InvalidJob, match=f"job: {key}: .*no program can receive it"):
+        load(f'image: x\n{key}: "a\\ud800"')
+
+
 def test_a_job_refuses_an_unknown_way_to_prepare() -> None:
     with pytest.raises(UdockerError, match="prepare"):
         JobSpec(image="x", prepare="never")
