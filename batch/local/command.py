@@ -12,6 +12,7 @@ from pathlib import Path
 
 from udocker.api import Config, UdockerError
 
+from ..arguments import Parser
 from ..errors import BatchError, InvalidJob
 from ..files import store_error
 from ..jobspec import ArraySpec
@@ -25,8 +26,8 @@ from .task import interpreter
 
 def main(argv: Sequence[str]) -> int:
     """Run one command; returns its exit status, 125 for a failure told on standard error."""
-    arguments = parser().parse_args(argv)
     try:
+        arguments = parser().parse_args(argv)
         directory = arguments.udocker_dir or Config.from_environment(os.environ).udocker_dir
         arguments.run(arguments, Queue(Path(directory).absolute()))
     except UdockerError as error:
@@ -37,9 +38,9 @@ def main(argv: Sequence[str]) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    common = argparse.ArgumentParser(add_help=False)
+    common = Parser(add_help=False)
     common.add_argument("--udocker-dir", metavar="DIR", help="where the queue lies (default: $UDOCKER_DIR)")
-    top = argparse.ArgumentParser(prog="udocker-batch local", description=__doc__)
+    top = Parser(prog="udocker-batch local", description=__doc__)
     commands = top.add_subparsers(dest="command", required=True)
     _submit_parser(commands.add_parser("submit", parents=[common], help="run the script on standard input"))
     for name, run, text in (
@@ -81,7 +82,7 @@ def _submit(arguments: argparse.Namespace, queue: Queue) -> None:
     job = queue.submit(_submission(arguments), script)
     try:
         revive(job)
-    except BatchError:
+    except (BatchError, KeyboardInterrupt):
         _mark(job)  # no later status may start what is told to have failed
         raise
     print(job.number)

@@ -105,4 +105,4 @@ def _raise_if_unknown(finished: Finished) -> None:
 
 
 def _words(finished: Finished) -> str:
-    return finished.stderr.strip() or f"exit status {finished.status}"
+    return finished.stderr.strip().removeprefix("udocker-batch local: ") or f"exit status {finished.status}"

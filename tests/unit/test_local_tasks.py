@@ -208,8 +208,9 @@ def test_more_cores_than_the_machine_has_are_refused(queue: LocalQueue) -> None:
 
 
 def test_option_that_submit_does_not_know_is_refused_in_its_words(queue: LocalQueue) -> None:
-    with pytest.raises(SubmitFailed, match="--partition"):
+    with pytest.raises(SubmitFailed, match="--partition") as raised:
         queue.submit("true", options=("--partition=long",))
+    assert "\n" not in raised.value.message
 
 
 def test_unknown_job_is_job_unknown(queue: LocalQueue) -> None:
