@@ -21,7 +21,8 @@ from .taskspec import TaskSpec
 from .usage import Usage
 
 _FIRST_POLL, _LAST_POLL = 0.2, 10.0
-# A job that was accepted may take a while to appear in the batch system's lists.
+# A job that was accepted may take a while to appear in the batch system's lists, and a controller that is
+# started anew has none for a while.
 _PATIENCE = 30.0
 
 Run = Callable[[Command], Finished]
@@ -76,17 +77,19 @@ def submit(config: api.Config, job: JobSpec, scheduler: Scheduler, run: Run = ru
     plan = plan_job(config, job, scheduler)
     if job.prepare == "submit":
         prepare(config, plan.job.image)
-    preparing = _submit_preparing(plan, scheduler, run) if job.prepare == "job" else None
+    made: list[str] = []
     try:
+        preparing = _submit_preparing(plan, scheduler, run) if job.prepare == "job" else None
         if preparing is not None:
+            made.append(preparing)
             plan = _plan(plan.job, plan.task, scheduler, preparing)
-        job_id = scheduler.parse_submitted(run(plan.command))
-    except api.UdockerError:
-        if preparing is not None:
-            run(scheduler.cancel_command(preparing))
+        submitted = Job(config, scheduler, scheduler.parse_submitted(run(plan.command)), run)
+        made.append(submitted.id)
+        submitted.remember(plan.job, preparing)
+    except (api.UdockerError, KeyboardInterrupt):
+        for job_id in reversed(made):
+            run(scheduler.cancel_command(job_id))
         raise
-    submitted = Job(config, scheduler, job_id, run)
-    submitted.remember(plan.job, preparing)
     return submitted
 
 
@@ -151,14 +154,15 @@ class Job:
     def wait(self, seen: Callable[[Sequence[TaskStatus]], None] = lambda _: None) -> Sequence[TaskStatus]:
         """Wait until every task has ended; ``seen`` is given each state of affairs.  Raises JobUnknown."""
         pause = _FIRST_POLL
-        started = time.monotonic()
+        heard = time.monotonic()
         while True:
             try:
                 tasks = self.status()
             except JobUnknown:
-                if time.monotonic() - started > _PATIENCE:
+                if time.monotonic() - heard > _PATIENCE:
                     raise
             else:
+                heard = time.monotonic()
                 seen(tasks)
                 if all(task.state.ended for task in tasks):
                     return tasks

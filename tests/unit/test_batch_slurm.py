@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from udocker.api import Config, StoreError
+from udocker_batch import submit as submission
 from udocker_batch.errors import InvalidJob, JobUnknown, SubmitFailed
 from udocker_batch.jobspec import JobSpec
-from udocker_batch.scheduler import Finished, JobState
+from udocker_batch.scheduler import Command, Finished, JobState
 from udocker_batch.slurm.command import main
 from udocker_batch.slurm.directives import ARRAY, DEPENDENCY, JOB_NAME, Option, split_flag, split_option
 from udocker_batch.slurm.scheduler import STATES, SlurmScheduler
@@ -181,6 +186,39 @@ def test_preparing_in_a_job_keeps_the_users_own_dependencies() -> None:
     assert value == "afterany:5,afterok:7"
     with pytest.raises(InvalidJob, match="alternatives"):
         SLURM.submit_command(JobSpec(image="x", options=("-dafterany:5?afterok:6",)), {"script": ""}, "7")
+
+
+def test_a_job_that_cannot_be_noted_is_cancelled(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    config = Config.from_environment({"UDOCKER_DIR": str(tmp_path / "file")})
+    asked: list[Command] = []
+
+    def run(command: Command) -> Finished:
+        asked.append(command)
+        return Finished(0, f"{len(asked)}\n", "")
+
+    job = JobSpec(image=f"x@sha256:{'0' * 64}", prepare="job")
+    with pytest.raises(StoreError):
+        submission.submit(config, job, SLURM, run)
+    assert [command.argv[0] for command in asked] == ["sbatch", "sbatch", "scancel", "scancel"]
+    assert [command.argv[1] for command in asked[2:]] == ["2", "1"]
+
+
+def test_waiting_outlives_a_controller_that_is_started_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+
+    def sleep(_: float) -> None:
+        clock[0] += 20.0
+
+    monkeypatch.setattr(submission, "time", SimpleNamespace(monotonic=lambda: clock[0], sleep=sleep))
+    answers = iter(
+        ["17|RUNNING|0:0|n1", "17|RUNNING|0:0|n1", "", "17|RUNNING|0:0|n1", "", "17|COMPLETED|0:0|n1"]
+    )
+    config = Config.from_environment({"UDOCKER_DIR": str(tmp_path)})
+    job = submission.Job(config, SLURM, "17", lambda _: Finished(0, next(answers), ""))
+    assert [task.state for task in job.wait()] == [JobState.COMPLETED]
 
 
 def test_a_preparing_job_is_one_task_with_output_of_its_own() -> None:
