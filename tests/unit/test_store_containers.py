@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from udocker.config import Config
 from udocker.errors import NotFoundError, StoreCorrupt
 from udocker.model.container import Container
 from udocker.store.store import Store
-from udocker.system.files import tree_size
+from udocker.system.files import tree_size, unique_name, write_atomically
 
 
 @pytest.fixture
@@ -55,12 +57,50 @@ def test_a_container_of_a_store_without_tmp_can_be_removed(store: Store) -> None
     assert os.listdir(store.paths.containers) == []
 
 
+@pytest.mark.parametrize("umask", [0o000, 0o077, 0o777])
+def test_permissions_are_those_of_the_store_whatever_the_umask(store: Store, umask: int) -> None:
+    store.paths.root.chmod(0o2770)
+    old = os.umask(umask)
+    try:
+        container = make(store)
+        write_atomically(store.paths.root / "file", b"", store.paths.file_mode)
+    finally:
+        os.umask(old)
+    assert (store.paths.root / "file").stat().st_mode & 0o7777 == 0o660
+    assert container.directory.stat().st_mode & 0o7777 == 0o2770
+    assert (container.directory / "container.json").stat().st_mode & 0o777 == 0o660
+    assert {path.stat().st_mode & 0o777 for path in container.root.rglob("*")} == {0o755, 0o644}
+    assert container.root.stat().st_mode & 0o777 == 0o755
+
+
 @pytest.mark.parametrize("target", ["..", ".", "../..", "/", "nowhere"])
 def test_a_name_that_links_elsewhere_is_no_container(store: Store, target: str) -> None:
     (store.paths.containers / "odd").symlink_to(target)
     with pytest.raises(NotFoundError):
         store.containers.find("odd")
     assert store.paths.containers.is_dir()
+
+
+def test_what_a_killed_process_was_making_is_cleared_by_the_next(store: Store) -> None:
+    program = (
+        "import os, sys; from pathlib import Path; from udocker.system.files import unique_name\n"
+        "tmp = Path(sys.argv[1]); (tmp / unique_name('create-')).mkdir()\n"
+        "(tmp / unique_name('blob-')).touch(); print(flush=True); os.read(0, 1); os.kill(os.getpid(), 9)"
+    )
+    command = [sys.executable, "-c", program, str(store.paths.tmp)]
+    maker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert maker.stdout is not None
+    maker.stdout.readline()
+    mine = store.paths.tmp / unique_name("create-")
+    mine.mkdir()
+    others = ["key-g7", "blob-000000000000-1-1-000000000000", "-1-1-000000000000"]  # of another node
+    for name in others:
+        (store.paths.tmp / name).touch()
+    store.create()
+    assert len(os.listdir(store.paths.tmp)) == 6, "the maker lives"
+    maker.communicate(b"x")
+    store.create()
+    assert sorted(os.listdir(store.paths.tmp)) == sorted([*others, mine.name])
 
 
 def test_a_container_deeper_than_the_stack_can_be_measured_and_removed(store: Store) -> None:

@@ -83,7 +83,7 @@ class ContainerStore:
     ) -> None:
         root = directory / _ROOT
         self._paths.make(directory)
-        root.mkdir(mode=0o755)
+        _make_directory(root)
         unpack(root)
         _make_mount_points(root)
         mode = self._paths.file_mode
@@ -196,13 +196,19 @@ def _link_target(path: Path) -> str:
 def _make_mount_points(root: Path) -> None:
     for name in _MOUNT_POINTS:
         if not os.path.lexists(root / name):
-            (root / name).mkdir(mode=0o755)
+            _make_directory(root / name)
     etc = root / "etc"
     if etc.is_symlink() or not etc.is_dir():
         return  # an odd image: whoever runs it is told what cannot be bound
     for name in _MOUNT_FILES:
         if not os.path.lexists(etc / name):
-            (etc / name).touch(mode=0o644)
+            (etc / name).touch()
+            (etc / name).chmod(0o644)
+
+
+def _make_directory(path: Path) -> None:
+    path.mkdir()
+    path.chmod(0o755)  # whatever the umask: what is unpacked has its own permissions, too
 
 
 def check_name(name: str) -> None:

@@ -19,7 +19,7 @@ from udocker.model.manifest import ImageConfig, ImageIndex, Manifest, parse_mani
 from udocker.model.reference import ImageReference
 from udocker.store.layers import LayerStore
 from udocker.store.paths import StorePaths
-from udocker.system.files import write_atomically
+from udocker.system.files import discard_leftovers, write_atomically
 
 _MANIFEST, _INDEX, _TAG, _VERSION = "manifest", "index", "TAG", "v2"
 _OWN_FILES = (_MANIFEST, _INDEX, _VERSION)
@@ -68,6 +68,7 @@ class ImageStore:
             self._write(directory / _VERSION, b"")
             self._write(directory / _TAG, os.fsencode(f"{directory.parent}:{directory.name}"))
             self._drop_links(directory, keep={str(digest) for digest in digests})
+            discard_leftovers(directory)
         except OSError as error:
             raise from_os_error("store", error, str(directory)) from error
         missing = [descriptor.digest for descriptor in blobs if not self._layers.has(descriptor)]
@@ -135,6 +136,7 @@ class ImageStore:
             blobs = set(self._drop_links(directory, keep=set()))
             for name in _OWN_FILES:
                 (directory / name).unlink(missing_ok=True)
+            discard_leftovers(directory)
             self._remove_unused(blobs)
             self._remove_empty(directory)
         except OSError as error:

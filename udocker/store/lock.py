@@ -33,7 +33,7 @@ from typing import Callable, Optional
 
 from udocker.errors import StoreLocked, from_os_error
 from udocker.store.paths import StorePaths
-from udocker.system.files import unique_name, write_atomically
+from udocker.system.files import discard_leftovers, unique_name, write_atomically
 from udocker.system.process import ProcessIdentity
 
 _GENERATION = re.compile(r"g(\d+)")
@@ -184,6 +184,7 @@ class SharedLock:
             match = re.match(r"g(\d+)", name)
             if match and int(match[1]) < generation - 1:
                 (self._directory / name).unlink(missing_ok=True)
+        discard_leftovers(self._directory)
 
 
 class _Watch:
@@ -228,6 +229,7 @@ def _write_count(path: Path, count: int, mode: int) -> None:
     """Overwrite in place: one block of a fixed size, so that a full disk does not stop it."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT, mode)
     try:
+        os.fchmod(fd, mode)  # open(2) heeds the umask
         os.pwrite(fd, b"%020d\n" % count, 0)
         os.fsync(fd)
     finally:

@@ -10,6 +10,7 @@ from udocker.store.images import ImageStore
 from udocker.store.layers import LayerStore
 from udocker.store.lock import LockTiming, SharedLock
 from udocker.store.paths import StorePaths
+from udocker.system.files import discard_leftovers
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,12 @@ class Store:
         return cls(paths, layers, ImageStore(paths, layers), ContainerStore(paths), timing)
 
     def create(self) -> Store:
-        """Make the store's directories where they are missing; raises StoreError."""
+        """Make the store's directories where they are missing, and clear what the dead left behind.
+
+        Raises StoreError.
+        """
         self.paths.create()
+        discard_leftovers(self.paths.tmp)
         return self
 
     def lock(self, key: str) -> SharedLock:

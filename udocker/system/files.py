@@ -4,20 +4,41 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import secrets
-import socket
 import stat
 from pathlib import Path
 from typing import Optional
 
+from udocker.system.process import ProcessIdentity, is_mark_of_dead
+
+# The end of a name that unique_name made; the group is its maker's mark.
+_UNIQUE = re.compile(r"([0-9a-f]{12}-[0-9]{1,9}-[0-9]{1,18})-[0-9a-f]{12}\Z")
 # How many directories are open at a time while a tree is deleted.
 _REMOVE_DEPTH = 64
 
 
 def unique_name(prefix: str = "") -> str:
-    """A name that no other process of any node makes: host, pid and random digits."""
-    host = socket.gethostname().split(".")[0].replace("/", "_")
-    return f"{prefix}{host}-{os.getpid()}-{secrets.token_hex(6)}"
+    """A name that no other process of any node makes, and that tells who made it."""
+    return f"{prefix}{ProcessIdentity.current().mark()}-{secrets.token_hex(6)}"
+
+
+def discard_leftovers(directory: Path) -> None:
+    """Remove what processes of this node that have died left under a unique name; no error if they cannot.
+
+    Names are all that is asked: other nodes' and living processes' files stay, and so does what was
+    named otherwise.
+    """
+    try:
+        names = [match for match in map(_UNIQUE.search, os.listdir(directory)) if match]
+    except OSError:
+        return  # not there, or not ours to clean
+    for match in names:
+        if is_mark_of_dead(match[1]):
+            try:
+                remove_tree(directory / match.string)
+            except OSError:
+                continue  # somebody else's, in a store that is shared
 
 
 def sync_directory(path: Path) -> None:
@@ -49,6 +70,7 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o644) -> None:
     try:
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         with os.fdopen(fd, "wb") as stream:
+            os.fchmod(fd, mode)  # whatever the umask: a store may be shared by those whose umask is 077
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Optional
 
@@ -44,6 +45,10 @@ class ProcessIdentity:
         """A JSON object's content."""
         return asdict(self)
 
+    def mark(self) -> str:
+        """The process in a few characters for a file name; ``is_mark_of_dead`` reads them."""
+        return f"{_digest(self)}-{self.pid}-{self.start}"
+
     def is_dead(self) -> Optional[bool]:
         """True or False where this can be known from here, None for a process of another node."""
         if (self.host, self.boot, self.namespace) != (socket.gethostname(), *_node()):
@@ -57,6 +62,20 @@ class ProcessIdentity:
         start = _start_time(self.pid)
         # /proc may hide other users' processes (proc(5), hidepid): then the kill above decides.
         return start is not None and start != self.start
+
+
+def is_mark_of_dead(mark: str) -> bool:
+    """Whether a mark is of a process of this node that is known to be dead; False for anything else."""
+    parts = mark.split("-")
+    here = ProcessIdentity.current()
+    if len(parts) != 3 or parts[0] != _digest(here) or not all(map(str.isdecimal, parts[1:])):
+        return False
+    return replace(here, pid=int(parts[1]), start=int(parts[2])).is_dead() is True
+
+
+def _digest(process: ProcessIdentity) -> str:
+    node = "\0".join((process.host, process.boot, process.namespace))
+    return hashlib.sha256(os.fsencode(node)).hexdigest()[:12]
 
 
 def _node() -> tuple[str, str]:
