@@ -27,7 +27,7 @@ def usage_table(records: Sequence[Usage], *, tasks: Optional[int] = None, title:
     table = Table(title=title or None, caption=footer(records, tasks), caption_justify="left")
     for heading, _ in _COLUMNS:
         left = heading in ("task", "state", "host")
-        table.add_column(heading, justify="left" if left else "right", no_wrap=True)
+        table.add_column(heading, justify="left" if left else "right", overflow="fold")
     for usage in records:
         table.add_row(*(Text(cell(usage)) for _, cell in _COLUMNS))
     if records:

@@ -287,6 +287,15 @@ def test_table_shows_each_task_and_the_totals() -> None:
     assert "1 failed" in rows["total"]
 
 
+def test_table_in_a_narrow_terminal_loses_no_figure() -> None:
+    out = io.StringIO()
+    Console(file=out, width=80).print(usage_table([usage(0, host="node-with-a-long-name")]))
+    text = out.getvalue()
+    assert "…" not in text
+    for figure in ("10.00", "7.50", "0.50", "3.00", "2.00"):
+        assert figure in text
+
+
 def test_footer_tells_what_has_no_record_no_end_or_is_lost() -> None:
     text = rendered([usage(0), usage(1, state="running"), usage(2, state="lost")], tasks=5)
     assert "2 tasks: no record" in text
