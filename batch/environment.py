@@ -41,6 +41,12 @@ def passed_variables(environ: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(item for item in environ.items() if item[0].startswith(_PASSED)))
 
 
+def allocated_cores(environ: Mapping[str, str]) -> Optional[int]:
+    """How many cores of this node the task may use; None where the batch system does not tell."""
+    text = environ.get("SLURM_CPUS_ON_NODE", "")
+    return int(text) if _NUMBER.fullmatch(text) and int(text) > 0 else None
+
+
 def task_identity(environ: Mapping[str, str]) -> TaskIdentity:
     """Read what the job script has set; raises InvalidJob outside one."""
     scheduler, job = environ.get("UDOCKER_SCHEDULER", ""), environ.get("UDOCKER_JOB_ID", "")

@@ -17,7 +17,7 @@ from udocker import api
 
 from .accounting.records import ENDED, RUNNING, JobRecords
 from .accounting.sampler import Measurement, measure
-from .environment import TaskIdentity, passed_variables, task_identity
+from .environment import TaskIdentity, allocated_cores, passed_variables, task_identity
 from .prepare import Preparation, prepare
 from .taskspec import TaskSpec
 from .usage import Usage
@@ -41,11 +41,12 @@ _MEASURED = (
 def run_task(config: api.Config, spec: TaskSpec, environ: Mapping[str, str]) -> int:
     """Run the task that ``environ`` tells of; returns the program's exit status.
 
-    A task whose container cannot be made leaves a record too.  Raises UdockerError.
+    A task whose container cannot be made, or that is stopped before, leaves a record too.
+    Raises UdockerError.
     """
     config = spec.config(config)
     identity = task_identity(environ)
-    record = _Record(config, spec, identity)
+    record = _Record(config, spec, identity, allocated_cores(environ))
     try:
         with _terminable():
             prepared = prepare(config, spec.image)
@@ -54,7 +55,10 @@ def run_task(config: api.Config, spec: TaskSpec, environ: Mapping[str, str]) -> 
             return 0
         argv, env, cwd = api.plan(config, prepared.container, _run_spec(spec, environ), environ)
     except api.UdockerError as error:
-        record.end_failed(error)
+        record.end_failed(error.message, error.exit_status)
+        raise
+    except SystemExit as stopped:
+        record.end_failed("ended by a signal while the image was prepared", int(stopped.code or 0))
         raise
     record.prepared(prepared)
     started = measure(argv, env, cwd, on_start=record.running, on_end=record.measured)
@@ -94,7 +98,9 @@ class _Record:
     A record that cannot be written is logged and costs the task nothing: its program's result is worth more.
     """
 
-    def __init__(self, config: api.Config, spec: TaskSpec, identity: TaskIdentity) -> None:
+    def __init__(
+        self, config: api.Config, spec: TaskSpec, identity: TaskIdentity, cores: Optional[int]
+    ) -> None:
         self._enabled = spec.usage
         self._records = JobRecords(config.udocker_dir, identity.scheduler, identity.job)
         self._usage = Usage(
@@ -109,6 +115,7 @@ class _Record:
             started=time.time(),
             pid=os.getpid(),
             scheduler=identity.scheduler,
+            extra={} if cores is None else {"cpus": cores},
         )
 
     def prepared(self, preparation: Preparation) -> None:
@@ -137,10 +144,9 @@ class _Record:
         self._usage = replace(self._usage, state=ENDED, ended=time.time(), exit_status=0)
         self._write()
 
-    def end_failed(self, error: api.UdockerError) -> None:
+    def end_failed(self, error: str, status: int) -> None:
         """The program was never started."""
-        extra = {**self._usage.extra, "error": error.message}
-        status = error.exit_status
+        extra = {**self._usage.extra, "error": error}
         self._usage = replace(self._usage, state=ENDED, ended=time.time(), exit_status=status, extra=extra)
         self._write()
 

@@ -16,8 +16,11 @@ import pytest
 from tests.services.faulty_registry import FaultyRegistry, cut, hang, status
 from tests.services.images import ImageBuilder, directory, file, opaque, symlink, whiteout
 from tests.services.waiting import wait_until
+from udocker import api
 from udocker.config import Config
 from udocker.store.store import Store
+from udocker_batch.accounting.records import JobRecords
+from udocker_batch.taskspec import TaskSpec
 
 # What a process does: prepare an image.  Its first argument counts file system events, after which it kills
 # itself; Python's audit events stand before the calls that they tell of, so every step between two is met.
@@ -190,6 +193,23 @@ def test_a_holder_that_is_interrupted_gives_way_to_those_who_wait(
     holder.send_signal(signal.SIGINT)
     holder.wait()
     assert json.loads(waiter.communicate(timeout=60)[0])["role"] == "prepared"
+
+
+def test_a_task_that_is_stopped_while_it_prepares_leaves_a_record(
+    site: Site, registry: FaultyRegistry
+) -> None:
+    registry.fail("GET .*/blobs/", hang(20), times=1)
+    pinned = api.resolve(Config.from_environment(site.environment), site.image)
+    task = TaskSpec(image=pinned, command=(), udocker_dir=str(site.directory))
+    environment = {**site.environment, "UDOCKER_BATCH_TASK": task.to_json(), "UDOCKER_SCHEDULER": "slurm"}
+    environment.update({"UDOCKER_JOB_ID": "17", "UDOCKER_TASK_ATTEMPT": "1"})
+    command = [sys.executable, "-m", "udocker_batch.cli", "task"]
+    stopped = subprocess.Popen(command, env=environment)
+    wait_until(lambda: registry.asked("GET .*/blobs/"), "the first request for a layer")
+    stopped.send_signal(signal.SIGTERM)
+    assert stopped.wait(timeout=60) == 143
+    [record] = JobRecords(site.directory, "slurm", "17").read().usages
+    assert (record.state, record.exit_status, record.attempt) == ("ended", 143, 1)
 
 
 def test_those_who_wait_learn_why_the_holder_failed(site: Site, registry: FaultyRegistry) -> None:

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from udocker.config import Config
+from udocker_batch.environment import allocated_cores
 from udocker_batch.errors import InvalidJob
 from udocker_batch.jobspec import ArraySpec, JobSpec
 from udocker_batch.local.scheduler import LocalScheduler
@@ -73,6 +74,11 @@ def test_a_task_receives_what_the_job_said(
     received = tmp_path / "received"
     subprocess.run(["sh"], input=script.encode("ascii"), env={"RECEIVED": str(received)}, check=True)
     assert TaskSpec.from_json(received.read_text()) == task
+
+
+@pytest.mark.parametrize(("text", "cores"), [("4", 4), ("", None), ("0", None), ("x", None), ("4,2", None)])
+def test_cores_of_a_task_are_what_the_batch_system_says(text: str, cores: int | None) -> None:
+    assert allocated_cores({"SLURM_CPUS_ON_NODE": text}) == cores
 
 
 def test_a_task_keeps_the_submitters_settings() -> None:
