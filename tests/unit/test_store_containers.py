@@ -98,9 +98,14 @@ def test_what_a_killed_process_was_making_is_cleared_by_the_next(store: Store) -
         (store.paths.tmp / name).touch()
     store.create()
     assert len(os.listdir(store.paths.tmp)) == 6, "the maker lives"
-    maker.communicate(b"x")
+    assert maker.stdin is not None
+    maker.stdin.write(b"x")
+    maker.stdin.close()
+    os.waitid(os.P_PID, maker.pid, os.WEXITED | os.WNOWAIT)  # dead, and not reaped
     store.create()
     assert sorted(os.listdir(store.paths.tmp)) == sorted([*others, mine.name])
+    maker.wait()
+    maker.stdout.close()
 
 
 def test_a_container_deeper_than_the_stack_can_be_measured_and_removed(store: Store) -> None:

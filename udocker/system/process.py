@@ -84,9 +84,12 @@ def _node() -> tuple[str, str]:
 
 
 def _start_time(pid: int) -> Optional[int]:
+    """The start of a process, 0 for one that has ended and waits to be reaped; None if it cannot be read."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
         return None
     # The command's name is in parentheses and may hold anything, so count from the last one.
-    return int(stat[stat.rindex(b")") + 2 :].split()[19])
+    fields = stat[stat.rindex(b")") + 2 :].split()
+    # Z and X are of a process that has ended (proc(5)); its parent may reap it late, or never.
+    return 0 if fields[0] in (b"Z", b"X") else int(fields[19])
