@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import sysconfig
 from collections.abc import Mapping
@@ -34,6 +35,14 @@ def failure_lines(program: str, error: api.UdockerError) -> str:
     if error.hint:
         lines.append(f"  hint: {_printable(error.hint)}")
     return "\n".join(lines)
+
+
+def current_directory() -> str:
+    """Where the user is, the base of relative paths; raises UsageError where it has been removed."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        raise api.UsageError("submit: the current directory has been removed", "go to another one") from None
 
 
 def installed_program() -> str:

@@ -15,7 +15,7 @@ from typing import Optional
 
 from udocker import api
 
-from .arguments import SCHEDULERS, Parser, failure_lines, scheduler
+from .arguments import SCHEDULERS, Parser, current_directory, failure_lines, scheduler
 from .errors import InvalidJob
 from .jobspec import PREPARE_CHOICES, JobSpec
 from .scheduler import TaskStatus
@@ -64,14 +64,14 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 def _submit(config: api.Config, options: argparse.Namespace) -> int:
     from .jobfile import MAX_FILE, load_job
 
-    path = Path(options.file)
+    path, directory = Path(options.file), current_directory()
     try:
         with path.open(encoding="utf-8") as stream:
             text = stream.read(MAX_FILE + 1)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise InvalidJob(f"submit: {path}: {reason}") from None
-    job = load_job(text, path.name, options.scheduler, os.getcwd())
+    job = load_job(text, path.name, options.scheduler, directory)
     if options.prepare:
         job = replace(job, prepare=options.prepare)
     return _submit_or_show(config, replace(job, options=(*job.options, *options.option)), options)

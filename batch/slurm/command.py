@@ -13,7 +13,7 @@ from typing import Optional
 
 from udocker import api
 
-from ..arguments import Parser, failure_lines, scheduler
+from ..arguments import Parser, current_directory, failure_lines, scheduler
 from ..errors import InvalidJob
 from ..jobspec import PREPARE_CHOICES, ArraySpec, JobSpec
 from ..scheduler import Scheduler
@@ -88,7 +88,7 @@ def job_of(options: argparse.Namespace, passed: tuple[str, ...], command: tuple[
         workdir=options.workdir,
         user=options.user,
         entrypoint=None if options.entrypoint is None else _words(options.entrypoint),
-        directory=os.path.join(os.getcwd(), chdir or ""),
+        directory=os.path.join(current_directory(), chdir or ""),
         prepare=options.prepare,
         usage=not options.no_usage,
         options=passed,

@@ -179,6 +179,15 @@ def test_an_entrypoint_that_is_no_command_is_one_clear_line(capsys: pytest.Captu
     )
 
 
+def test_a_current_directory_that_was_removed_is_one_clear_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tmp_path.rmdir()
+    assert main(["--image", "x"]) == 125
+    assert "submit: the current directory has been removed" in capsys.readouterr().err
+
+
 def test_preparing_in_a_job_keeps_the_users_own_dependencies() -> None:
     job = JobSpec(image="x", options=("-d", "afterany:5", "--time=1"))
     argv = SLURM.submit_command(job, {"script": ""}, after="7").argv
