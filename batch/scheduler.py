@@ -29,7 +29,7 @@ class JobState(Enum):
     @property
     def ended(self) -> bool:
         """Whether no further change is expected."""
-        return self not in (JobState.PENDING, JobState.RUNNING, JobState.PREEMPTED, JobState.UNKNOWN)
+        return self not in (JobState.PENDING, JobState.RUNNING, JobState.UNKNOWN)
 
 
 @dataclass(frozen=True)

@@ -162,8 +162,10 @@ def _depend(options: tuple[str, ...], after: str) -> tuple[tuple[str, ...], tupl
     return options, (f"--dependency={joined}", "--kill-on-invalid-dep=yes")
 
 
-def _rank(task: TaskStatus) -> tuple[bool, bool, bool]:
-    return task.state.ended, task.exit_status is not None, task.state is not JobState.PENDING
+def _rank(task: TaskStatus) -> tuple[int, bool, bool]:
+    # The accounting calls a task preempted that the queue may have put back.
+    ended = 0 if task.state is JobState.PREEMPTED else 2 if task.state.ended else 1
+    return ended, task.exit_status is not None, task.state is not JobState.PENDING
 
 
 def _words(finished: Finished) -> str:

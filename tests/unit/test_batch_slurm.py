@@ -67,6 +67,12 @@ def test_every_way_to_end_has_its_state_and_status() -> None:
     ]
 
 
+def test_a_preempted_task_has_ended_unless_the_queue_has_it_back() -> None:
+    preempted, requeued = status("17_1|PREEMPTED|0:15|n1\nQ|17|2|PENDING||None\n17_2|PREEMPTED|0:15|n1\n")
+    assert (preempted.state, preempted.state.ended) == (JobState.PREEMPTED, True)
+    assert requeued.state is JobState.PENDING
+
+
 def test_a_job_without_an_array_is_one_task() -> None:
     assert [task.index for task in status("Q|17|N/A|RUNNING|n1|None\n17|RUNNING|0:0|n1\n")] == [None]
 
