@@ -29,6 +29,7 @@ class Config:
     insecure: bool = False
     insecure_registries: frozenset[str] = frozenset()
     docker_config: Optional[Path] = None
+    keystore: Optional[Path] = None
     registry_timeout: float = 30.0
     registry_retries: int = 5
     lock_beat: float = 5.0
@@ -50,6 +51,7 @@ class Config:
             insecure=_flag(environ, "UDOCKER_INSECURE"),
             insecure_registries=frozenset(name.strip() for name in registries.split(",") if name.strip()),
             docker_config=Path(docker) / "config.json" if docker else None,
+            keystore=Path(os.path.join(home or directory, ".udocker" if home else "", _keystore(environ))),
             registry_timeout=_positive(environ, "UDOCKER_REGISTRY_TIMEOUT", cls.registry_timeout, 1e-3),
             registry_retries=int(_positive(environ, "UDOCKER_REGISTRY_RETRIES", cls.registry_retries)),
             lock_beat=_positive(environ, "UDOCKER_LOCK_BEAT", cls.lock_beat),
@@ -63,6 +65,10 @@ def _home_of_user() -> str:
         return pwd.getpwuid(os.getuid()).pw_dir
     except KeyError:
         return ""  # a cluster's nodes need not know every user; UDOCKER_DIR does without
+
+
+def _keystore(environ: Mapping[str, str]) -> str:
+    return environ.get("UDOCKER_KEYSTORE") or "keystore"
 
 
 def _positive(environ: Mapping[str, str], name: str, default: float, least: float = 0.0) -> float:

@@ -81,7 +81,7 @@ def test_private_repository_without_a_password_says_how_to_log_in(registry, tmp_
     registry.require_basic("ann", "secret")
     with pytest.raises(RegistryError, match="a password is needed") as caught:
         Pull(registry, tmp_path).client.resolve()
-    assert f"docker login {registry.host}" in caught.value.hint
+    assert f"udocker login --registry={registry.host}" in caught.value.hint
 
 
 def test_unsafe_token_is_refused(registry, tmp_path):

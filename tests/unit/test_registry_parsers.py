@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from udocker.errors import ConfigError
-from udocker.registry.auth import Credentials, stored_credentials
 from udocker.registry.challenge import Challenge, parse_challenges
+from udocker.registry.credentials import Credentials, stored_credentials
 from udocker.registry.words import printable, server_words
 
 TOKENS = st.text("abcdefghijklmnopqrstuvwxyzABC0123456789-_.", min_size=1, max_size=12)

@@ -30,6 +30,8 @@ COMMANDS = {
     "inspect": ("inspect", "show a container's or an image's metadata"),
     "rm": ("rm", "remove containers"),
     "rmi": ("rmi", "remove images"),
+    "login": ("login", "keep a password for a registry"),
+    "logout": ("logout", "forget a registry's password"),
     "version": ("version", "print the version"),
 }
 

@@ -25,9 +25,8 @@ from udocker.model.manifest import (
     parse_manifest,
 )
 from udocker.model.reference import ImageReference
-from udocker.registry.auth import Authorizer
 from udocker.registry.download import Download
-from udocker.registry.transport import Transport
+from udocker.registry.session import RegistrySession
 from udocker.registry.words import printable
 
 # Registries need not take larger manifests (OCI distribution specification, Pushing Manifests).
@@ -76,14 +75,18 @@ class RegistryClient:
     """One image's repository; a context manager.  Every failure there is a RegistryError."""
 
     def __init__(
-        self, config: Config, reference: ImageReference, sleep: Callable[[float], None] = time.sleep
+        self,
+        config: Config,
+        reference: ImageReference,
+        sleep: Callable[[float], None] = time.sleep,
+        act: str = "pull",
     ) -> None:
         self._reference = reference
-        self._transport = Transport(config, reference.registry, f"pull: {reference}", sleep)
+        scope = f"repository:{reference.repository}:pull"
+        self._session = RegistrySession(config, reference.registry, f"{act}: {reference}", scope, sleep=sleep)
+        self._transport = self._session.transport
+        self._open = self._session.open
         self._base = f"/v2/{reference.repository}"
-        self._authorizer = Authorizer(
-            self._transport, reference.registry, reference.repository, config.docker_config
-        )
         # What resolve() had to fetch as a whole, so that it is not fetched, and counted, twice.
         self._fetched: dict[Digest, Document] = {}
 
@@ -177,23 +180,6 @@ class RegistryClient:
             return self._open("GET", f"{self._base}/blobs/{descriptor.digest}", "*/*", headers)
 
         return Download(self._transport, open_blob, descriptor, sink, on_bytes).run()
-
-    def _open(
-        self, method: str, path: str, accept: str, extra: Optional[dict[str, str]] = None
-    ) -> requests.Response:
-        """Send a request, and once more with (new) credentials if the registry asks for them."""
-        asked = {"Accept": accept, **(extra or {})}
-        authorization = self._authorizer.headers()
-        response = self._transport.send(method, path, {**asked, **authorization})
-        if response.status_code != 401 or not self._transport.is_registry(response.url):
-            return response
-        challenge = response.headers.get("WWW-Authenticate", "")
-        if not challenge:
-            return response
-        response.close()
-        return self._transport.send(
-            method, path, {**asked, **self._authorizer.answer(challenge, authorization)}
-        )
 
     def _manifest_path(self, selector: str) -> str:
         return f"{self._base}/manifests/{selector}"

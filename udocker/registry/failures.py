@@ -31,7 +31,7 @@ _BAD_REQUEST = (
     requests.exceptions.InvalidHeader,
     urllib3.exceptions.LocationValueError,
 )
-_HINT_LOGIN = "check the name; for a private image log in first (docker login), its config.json is read"
+_HINT_LOGIN = "check the name; for a private image log in first: udocker login"
 
 # The first class that occurs in an error's chain of causes decides.
 _CAUSES: tuple[tuple[type[BaseException], str, str], ...] = (
@@ -60,7 +60,7 @@ _CODES = {
     "BLOB_UNKNOWN": ("the registry has lost a part of this image", "the image must be pushed again"),
     "UNAUTHORIZED": ("no such repository, or no access to it", _HINT_LOGIN),
     "DENIED": ("no such repository, or no access to it", _HINT_LOGIN),
-    "TOOMANYREQUESTS": ("too many requests", "log in (docker login) for a higher limit, or try later"),
+    "TOOMANYREQUESTS": ("too many requests", "log in (udocker login) for a higher limit, or try later"),
 }
 _STATUSES = {
     401: _CODES["UNAUTHORIZED"],
