@@ -37,8 +37,14 @@ class TaskIdentity:
 
 
 def passed_variables(environ: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """The variables that a container is given, sorted by name."""
-    return tuple(sorted(item for item in environ.items() if item[0].startswith(_PASSED)))
+    """The variables that a container is given, sorted by name.
+
+    Outside arrays a job script may leave our variables of tasks empty: they are not set then.
+    """
+    empty = {name for name, value in environ.items() if name.startswith("UDOCKER_TASK_") and not value}
+    return tuple(
+        sorted(item for item in environ.items() if item[0].startswith(_PASSED) and item[0] not in empty)
+    )
 
 
 def allocated_cores(environ: Mapping[str, str]) -> Optional[int]:

@@ -38,6 +38,7 @@ def for_task(job: Job, task: Task, own_id: int) -> dict[str, str]:
         "SLURM_JOB_NAME": submission.name,
         "SLURM_JOB_USER": user(),
         "SLURM_JOB_UID": str(os.getuid()),
+        "SLURM_JOB_GID": str(os.getgid()),
         "SLURM_JOB_NODELIST": short,
         "SLURM_NODELIST": short,
         "SLURMD_NODENAME": short,
@@ -46,12 +47,17 @@ def for_task(job: Job, task: Task, own_id: int) -> dict[str, str]:
         "SLURM_JOB_NUM_NODES": "1",
         "SLURM_NNODES": "1",
         "SLURM_NTASKS": "1",
+        "SLURM_NPROCS": "1",
+        "SLURM_TASKS_PER_NODE": "1",
         "SLURM_PROCID": "0",
         "SLURM_LOCALID": "0",
         "SLURM_NODEID": "0",
         "SLURM_CPUS_PER_TASK": str(submission.cpus),
         "SLURM_CPUS_ON_NODE": str(submission.cpus),
+        "SLURM_JOB_CPUS_PER_NODE": str(submission.cpus),
     }
+    if submission.memory:
+        variables["SLURM_MEM_PER_NODE"] = str(-(-submission.memory >> 20))  # MiB
     return {**submission.environment, **variables, **_array(job, task)}
 
 

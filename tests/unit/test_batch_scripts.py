@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from udocker.config import Config
-from udocker_batch.environment import allocated_cores
+from udocker_batch.environment import allocated_cores, passed_variables
 from udocker_batch.errors import InvalidJob
 from udocker_batch.jobspec import ArraySpec, JobSpec
 from udocker_batch.local.scheduler import LocalScheduler
@@ -74,6 +74,11 @@ def test_a_task_receives_what_the_job_said(
     received = tmp_path / "received"
     subprocess.run(["sh"], input=script.encode("ascii"), env={"RECEIVED": str(received)}, check=True)
     assert TaskSpec.from_json(received.read_text()) == task
+
+
+def test_outside_arrays_a_container_has_no_variables_of_tasks() -> None:
+    environ = {"UDOCKER_TASK_ID": "", "UDOCKER_TASK_ATTEMPT": "0", "SLURM_JOB_ID": "1", "HOME": "/x"}
+    assert passed_variables(environ) == (("SLURM_JOB_ID", "1"), ("UDOCKER_TASK_ATTEMPT", "0"))
 
 
 @pytest.mark.parametrize(("text", "cores"), [("4", 4), ("", None), ("0", None), ("x", None), ("4,2", None)])

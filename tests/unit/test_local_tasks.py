@@ -101,6 +101,12 @@ def test_job_that_is_no_array_has_no_task_variables(queue: LocalQueue, tmp_path:
     assert not [name for name in found if "ARRAY" in name or name == "UDOCKER_TASK_ID"]
 
 
+def test_task_finds_what_it_was_granted(queue: LocalQueue, tmp_path: Path) -> None:
+    queue.wait(queue.submit("env > env", cpus=1, memory=(2 << 30) + 1))
+    found = variables(tmp_path / "env")
+    assert (found["SLURM_JOB_CPUS_PER_NODE"], found["SLURM_MEM_PER_NODE"]) == ("1", "2049")
+
+
 def test_environment_is_the_submitters_without_an_outer_jobs_variables(
     queue: LocalQueue, tmp_path: Path
 ) -> None:
