@@ -294,6 +294,16 @@ def test_no_layers_whatever_they_hold_change_anything_outside(tmp_path_factory, 
             assert found.stat().st_ino != (box.canary / "file").stat().st_ino
 
 
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_header_that_would_fill_the_memory_is_refused(box: Box, kind: bytes) -> None:
+    info = tarfile.TarInfo("h")
+    info.type, info.size = kind, 1 << 40
+    layer = box.path.parent / "layer-huge"
+    layer.write_bytes(info.tobuf(tarfile.GNU_FORMAT) + bytes(1 << 16))
+    with pytest.raises(UnpackError, match="a header of"):
+        unpack_layers([layer], box.root)
+
+
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_a_damaged_archive_raises_nothing_but_our_errors(tmp_path_factory, data) -> None:

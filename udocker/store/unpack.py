@@ -16,6 +16,15 @@ from udocker.store.rootfs import RootTree, clean_path
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
 _COPY = 1 << 20
+# Members that tarfile reads into memory as a whole: they only tell of the next one.
+_HEADERS = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
+_MAX_HEADER = 1 << 24
 # Errors of link(2) with which a file system says that it cannot, rather than that the names are wrong.
 _NO_HARD_LINKS = (1, 18, 31, 95)  # EPERM, EXDEV, EMLINK, ENOTSUP
 _BAD_ARCHIVE = (tarfile.TarError, ValueError, OverflowError, EOFError, RecursionError)
@@ -27,11 +36,14 @@ class _StrictMember(tarfile.TarInfo):
     @classmethod
     def frombuf(cls, buf: Union[bytes, bytearray], encoding: str, errors: str) -> _StrictMember:
         try:
-            return super().frombuf(buf, encoding, errors)
+            found = super().frombuf(buf, encoding, errors)
         except (tarfile.EmptyHeaderError, tarfile.EOFHeaderError):  # type: ignore[attr-defined]
             raise
         except tarfile.HeaderError as error:
             raise tarfile.ReadError(str(error)) from None
+        if found.type in _HEADERS and found.size > _MAX_HEADER:
+            raise tarfile.ReadError(f"a header of {found.size} bytes")
+        return found
 
 
 def unpack_layers(layers: list[Path], root: Path) -> None:
