@@ -82,6 +82,14 @@ def test_waiter_forwards_signals_and_restores_its_own(tmp_path: Path) -> None:
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+def test_what_was_inherited_reaches_the_program(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"7\n")
+    with (tmp_path / "file").open("rb") as inherited:
+        os.set_inheritable(inherited.fileno(), True)
+        script = f"read line </proc/self/fd/{inherited.fileno()}; exit $line"
+        assert run_and_wait(launch(script)) == 7
+
+
 def test_waiter_survives_the_terminals_interrupt() -> None:
     script = "kill -INT $PPID; kill -QUIT $PPID; exit 3"
     assert run_and_wait(launch(script)) == 3

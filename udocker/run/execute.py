@@ -56,7 +56,7 @@ def run_and_wait(launch: Launch) -> int:
     Signals that this process gets meanwhile reach the program.  Raises EngineError.
     """
     with _signals() as child:
-        process = spawn(launch)
+        process = spawn(launch, close_fds=False)  # as without --rm: what was inherited passes on
         child.start(process)
         status = process.wait()
     return status if status >= 0 else 128 - status
