@@ -12,7 +12,7 @@ from typing import Any, Callable, Optional
 
 from udocker import api
 
-from .accounting.records import JobRecords, Records
+from .accounting.records import ENDED, LOST, RUNNING, JobRecords, Records
 from .errors import BatchError, JobUnknown, SchedulerMissing
 from .jobspec import JobSpec
 from .prepare import prepare
@@ -145,7 +145,10 @@ class Job:
         return [_with_exit_status(task, recorded) for task in tasks]
 
     def cancel(self) -> None:
-        """Cancel what is left of the job; raises JobUnknown."""
+        """Cancel what is left of the job, and of the one that prepares for it; raises JobUnknown."""
+        preparing = (read_job(self.records.directory) or {}).get("preparing")
+        if isinstance(preparing, str):
+            self.run(self.scheduler.cancel_command(preparing))  # mostly it has ended, which is as good
         finished = self.run(self.scheduler.cancel_command(self.id))
         if finished.status != 0:
             words = finished.stderr.strip() or f"status {finished.status}"
@@ -170,13 +173,18 @@ class Job:
             pause = min(pause * 1.3, _LAST_POLL)
 
     def usage(self) -> Records:
-        """The usage of every task: our own records, and the batch system's for tasks that have none."""
+        """The usage of every task: our own records, and the batch system's for tasks that have none.
+
+        A record left as running of a task that the batch system calls ended is of one that was lost with
+        its node, or killed with its hook.
+        """
+        # Asked first: a task writes its record before the batch system sees it end.
+        accounted = {usage.task: usage for usage in self._accounted()}
         records = self.records.read()
-        known = {usage.task for usage in records.usages}
-        missing = [usage for usage in self._accounted() if usage.task not in known]
-        usages = sorted(
-            (*records.usages, *missing), key=lambda usage: -1 if usage.task is None else usage.task
-        )
+        own = [_settled(usage, accounted.get(usage.task)) for usage in records.usages]
+        known = {usage.task for usage in own}
+        missing = [usage for usage in accounted.values() if usage.task not in known]
+        usages = sorted((*own, *missing), key=lambda usage: -1 if usage.task is None else usage.task)
         return Records(tuple(usages), records.problems)
 
     def _accounted(self) -> Sequence[Usage]:
@@ -192,6 +200,12 @@ class Job:
         """How many tasks the job has, None where it was submitted without us."""
         document = read_job(self.records.directory)
         return None if document is None else int(document["tasks"])
+
+
+def _settled(usage: Usage, accounted: Optional[Usage]) -> Usage:
+    if usage.state == RUNNING and accounted is not None and accounted.state == ENDED:
+        return replace(usage, state=LOST, exit_status=accounted.exit_status, ended=accounted.ended)
+    return usage
 
 
 def _with_exit_status(task: TaskStatus, recorded: Mapping[Optional[int], Optional[int]]) -> TaskStatus:

@@ -38,9 +38,9 @@ class _Rows:
     step: str
 
 
-def parse_rows(text: str, job_id: str, states: Mapping[str, JobState]) -> Iterator[TaskStatus]:
+def parse_rows(text: str, job_id: str, states: Mapping[str, JobState]) -> Iterator[tuple[bool, TaskStatus]]:
     """Every task that squeue's rows (``Q|job|task|state|nodes|reason``) and sacct's
-    (``JobID|State|ExitCode|NodeList``) tell of."""
+    (``JobID|State|ExitCode|NodeList``) tell of, each with whether it is squeue that tells."""
     for line in text.splitlines():
         columns = line.split("|")
         if columns[0] == "Q" and len(columns) == 6:
@@ -55,7 +55,7 @@ def parse_rows(text: str, job_id: str, states: Mapping[str, JobState]) -> Iterat
         else:
             continue
         if row is not None and row.job == job_id:
-            yield from (replace(status, index=index) for index in row.tasks)
+            yield from ((columns[0] == "Q", replace(status, index=index)) for index in row.tasks)
 
 
 def parse_usage(text: str, job_id: str, states: Mapping[str, JobState]) -> list[Usage]:

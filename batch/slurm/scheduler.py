@@ -105,12 +105,17 @@ class SlurmScheduler:
         return Command(("sh", "-c", _STATUS, "status", _checked(job_id)))
 
     def parse_status(self, job_id: str, finished: Finished) -> Sequence[TaskStatus]:
-        """What either of them says, the state that is further on first."""
-        tasks: dict[Optional[int], TaskStatus] = {}
-        for task in parse_rows(finished.stdout, job_id, STATES):
-            before = tasks.get(task.index)
-            if before is None or _rank(task) > _rank(before):
-                tasks[task.index] = task
+        """What the queue says of a task while it has it; how a task ended the accounting knows better.
+
+        A requeued task is pending in the queue, while the accounting still tells how its first try ended.
+        """
+        queued: dict[Optional[int], TaskStatus] = {}
+        accounted: dict[Optional[int], TaskStatus] = {}
+        for is_queue, task in parse_rows(finished.stdout, job_id, STATES):
+            (queued if is_queue else accounted)[task.index] = task
+        active = {index: task for index, task in queued.items() if not task.state.ended}
+        ended = {index: task for index, task in accounted.items() if task.state.ended}
+        tasks = {**accounted, **queued, **ended, **active}
         if not tasks:
             words = finished.stderr.strip() or "neither the queue nor the accounting has it"
             raise JobUnknown(f"status: slurm job {job_id}: {words}")
@@ -160,12 +165,6 @@ def _depend(options: tuple[str, ...], after: str) -> tuple[tuple[str, ...], tupl
         )
     joined = f"{given},afterok:{after}" if given else f"afterok:{after}"
     return options, (f"--dependency={joined}", "--kill-on-invalid-dep=yes")
-
-
-def _rank(task: TaskStatus) -> tuple[int, bool, bool]:
-    # The accounting calls a task preempted that the queue may have put back.
-    ended = 0 if task.state is JobState.PREEMPTED else 2 if task.state.ended else 1
-    return ended, task.exit_status is not None, task.state is not JobState.PENDING
 
 
 def _words(finished: Finished) -> str:

@@ -225,6 +225,8 @@ def test_when_the_node_that_prepares_dies_another_one_finishes(
         (container,) = containers(desk.store)
         assert (container / "ROOT/usr/bin/python3").exists()
         completed = [record for record in desk.records(job) if record["state"] == "ended"]
+        lines = [line.split() for line in desk.batch("status", job).splitlines()]
+        assert sorted(line[1] for line in lines) == ["completed"] * 3 + ["node-failed"]
         assert_prepared_once(completed)
         assert list((desk.store / "tmp").iterdir()) == []
     finally:

@@ -55,6 +55,18 @@ def test_the_queue_and_the_accounting_make_one_picture() -> None:
     assert (tasks[0].exit_status, tasks[1].host) == (0, "n2")
 
 
+def test_a_requeued_task_is_pending_whatever_became_of_its_first_try() -> None:
+    tasks = status("Q|17|1|PENDING||BeginTime\n17_1|NODE_FAIL|1:0|n4\n")
+    assert [(task.state, task.exit_status) for task in tasks] == [(JobState.PENDING, None)]
+
+
+def test_the_accounting_tells_how_a_task_ended_that_the_queue_still_lists() -> None:
+    tasks = status("Q|17|1|FAILED|n1|NonZeroExitCode\n17_1|FAILED|3:0|n1\n")
+    assert [(task.state, task.exit_status) for task in tasks] == [(JobState.FAILED, 3)]
+    tasks = status("Q|17|1|FAILED|n1|NonZeroExitCode\n17_1|RUNNING|0:0|n1\n")
+    assert [(task.state, task.exit_status) for task in tasks] == [(JobState.FAILED, None)]
+
+
 def test_every_way_to_end_has_its_state_and_status() -> None:
     assert [(task.state.value, task.exit_status) for task in status(ENDED)] == [
         ("completed", 0),
