@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import random
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,47 +13,12 @@ from typing import Any, Optional
 
 import pytest
 
+from tests.real.commands import Commands
 from tests.services.base_images import PushedImage
 from tests.services.faulty_registry import Answer, FaultyRegistry, Request, cut, drop, errors, more, status
 from tests.services.images import Blob, ImageBuilder, file
 from tests.services.sharing import session_directory
 from tests.services.users import User
-
-
-@dataclass(frozen=True)
-class Commands:
-    """udocker as a user calls it, over a store of its own."""
-
-    user: User
-    programs: Path
-    store: Path
-
-    def __call__(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        env = {"UDOCKER_DIR": str(self.store), "UDOCKER_REGISTRY_RETRIES": "2", **options.pop("env", {})}
-        return self.user.run([self.programs / "udocker", *arguments], env=env, **options)
-
-    def good(self, *arguments: str, **options: Any) -> str:
-        """A command that succeeds; what it printed."""
-        return self(*arguments, check=True, **options).stdout
-
-    def bad(self, *arguments: str, **options: Any) -> str:
-        """A command that fails as ours do: status 125, one line and perhaps a hint, nothing on stdout."""
-        result = self(*arguments, **options)
-        assert result.returncode == 125, result
-        assert result.stdout == ""
-        lines = result.stderr.splitlines()
-        assert lines[-1].startswith(("udocker: ", "  hint: ")), result.stderr
-        failure = [line for line in lines if not line.startswith("  hint: ")][-1]
-        assert failure.startswith("udocker: "), result.stderr
-        assert "Traceback" not in result.stderr
-        return result.stderr
-
-
-@pytest.fixture
-def udocker(user1: User, udocker_bin: Path) -> Iterator[Commands]:
-    with session_directory("store") as directory:
-        os.chown(directory, user1.uid, user1.gid)
-        yield Commands(user1, udocker_bin, directory / "store")
 
 
 def test_pull_create_run_and_remove(udocker: Commands, busybox_image: PushedImage) -> None:

@@ -18,13 +18,14 @@ from udocker.errors import NotFoundError, StoreCorrupt, StoreError, UsageError, 
 from udocker.model.container import Container
 from udocker.model.manifest import ImageConfig
 from udocker.store.paths import StorePaths
+from udocker.store.protection import is_protected
 from udocker.system.files import remove_tree, sync_directory, sync_file_system, unique_name, write_atomically
 
 _ID = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+){4}")
 # What udocker refuses in a name, and what would make one a path, an option or two lines.
 _BAD_NAME = re.compile(r"[/. \[\]\x00-\x1f\x7f]|^-")
 _MAX_NAME = 255
-_CONFIG, _IMAGE, _ROOT, _PROTECT = "container.json", "imagerepo.name", "ROOT", "PROTECT"
+_CONFIG, _IMAGE, _ROOT = "container.json", "imagerepo.name", "ROOT"
 # What every run binds over: made now, so that no run has to change a tree that it may not be allowed to.
 _MOUNT_POINTS = ("dev", "proc", "sys", "tmp", "etc")
 _MOUNT_FILES = ("resolv.conf", "hosts")
@@ -56,18 +57,27 @@ class ContainerStore:
         container, so that the crash of this node leaves no truncated file for the others.  Raises
         StoreError, UnpackError.
         """
-        container_id = container_id or str(uuid.uuid4())
+
+        def fill(directory: Path) -> None:
+            self._fill(directory, image, config, unpack, extra or {})
+
+        return self.publish(container_id or str(uuid.uuid4()), fill, durable)
+
+    def publish(
+        self, container_id: str, fill: Callable[[Path], None], durable: bool = False, act: str = "create"
+    ) -> Container:
+        """Make a container of the directory that ``fill`` makes, under the path that it is given."""
         target = self._paths.containers / container_id
-        temporary = self._paths.tmp / unique_name(f"create-{container_id}-")
+        temporary = self._paths.tmp / unique_name(f"{act}-{container_id}-")
         try:
-            self._fill(temporary, image, config, unpack, extra or {})
+            fill(temporary)
             if durable:
                 sync_file_system(temporary)
             os.rename(temporary, target)
             sync_directory(self._paths.containers)
         except OSError as error:
             if not target.is_dir():
-                raise from_os_error("create", error, str(target)) from error
+                raise from_os_error(act, error, str(target)) from error
         finally:
             if temporary.exists():
                 remove_tree(temporary)
@@ -161,13 +171,43 @@ class ContainerStore:
         except OSError as error:
             raise from_os_error("name", error, str(self._paths.containers)) from error
 
+    def unname(self, name: str) -> None:
+        """Take a name away from its container, if that is still there; raises NotFoundError, StoreError."""
+        link = self._link(name)
+        try:
+            link.unlink()
+        except FileNotFoundError:
+            raise _no_such_name(name) from None
+        except OSError as error:
+            raise from_os_error("rmname", error, str(link)) from error
+
+    def rename(self, name: str, new: str) -> None:
+        """Change a name; the container has one of them at every moment.
+
+        Raises NotFoundError, UsageError, and StoreError when the new name is taken.
+        """
+        self._link(name)
+        self.name(self.directory(name).name, new)
+        try:
+            self.unname(name)
+        except NotFoundError:
+            self.unname(new)  # somebody else renamed it at the same time, and was first
+            raise
+
+    def _link(self, name: str) -> Path:
+        """The link of a name; raises NotFoundError where it is none."""
+        link = self._paths.containers / name
+        if "/" in name or "\0" in name or len(os.fsencode(name)) > _MAX_NAME or not _link_target(link):
+            raise _no_such_name(name)
+        return link
+
     def is_taken(self, name: str) -> bool:
         """Whether a container has this name or id."""
         return os.path.lexists(self._paths.containers / name)
 
     def is_protected(self, directory: Path) -> bool:
         """Whether ``udocker protect`` marked the container."""
-        return (directory / _PROTECT).exists()
+        return is_protected(directory)
 
     def remove(self, directory: Path) -> None:
         """Remove a container, damaged or not, and its names: out of sight in one step, then the files."""
@@ -182,6 +222,10 @@ class ContainerStore:
             raise NotFoundError(f"container: {directory.name}: not here", "see udocker ps") from None
         except OSError as error:
             raise from_os_error("rm", error, str(directory)) from error
+
+
+def _no_such_name(name: str) -> NotFoundError:
+    return NotFoundError(f"name: {name!r}: no container has it", "see udocker ps")
 
 
 def _link_target(path: Path) -> str:

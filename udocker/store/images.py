@@ -13,17 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional, Union
 
-from udocker.errors import NotFoundError, StoreCorrupt, from_os_error
+from udocker.errors import NotFoundError, StoreCorrupt, StoreError, UsageError, from_os_error
 from udocker.model.digest import Digest
 from udocker.model.manifest import ImageConfig, ImageIndex, Manifest, parse_manifest
 from udocker.model.reference import ImageReference
 from udocker.store.layers import LayerStore
 from udocker.store.paths import StorePaths
+from udocker.store.protection import is_protected
 from udocker.system.files import discard_leftovers, write_atomically
 
 _MANIFEST, _INDEX, _TAG, _VERSION = "manifest", "index", "TAG", "v2"
 _OWN_FILES = (_MANIFEST, _INDEX, _VERSION)
-_PROTECT = "PROTECT"
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,24 @@ class ImageStore:
             raise StoreCorrupt(f"store: {reference}: {missing[0]} was removed meanwhile", "pull it again")
         return self.load(reference)
 
+    def tag(self, source: ImageReference, target: ImageReference) -> Image:
+        """Give a whole image another name, beside the one that it has; its blobs are not copied.
+
+        Raises NotFoundError, StoreCorrupt, UsageError, and StoreError where ``target`` is there already.
+        """
+        if target.digest is not None:
+            raise UsageError(f"tag: {target}: a digest is not a name to give", "write NAME[:TAG]")
+        image = self.load(source)
+        self.layer_files(image)
+        self.config(image)
+        if self.has(target):
+            raise StoreError(f"tag: {target}: already there", f"udocker rmi {target}")
+        index = None
+        if image.digest != image.manifest.digest:
+            document = self._parse(image.directory / _INDEX)
+            index = document if isinstance(document, ImageIndex) else None
+        return self.publish(target, image.manifest, index)
+
     def load(self, reference: ImageReference) -> Image:
         """The image of a reference; raises NotFoundError, StoreCorrupt."""
         directory = self.directory(reference)
@@ -121,7 +139,7 @@ class ImageStore:
 
     def is_protected(self, directory: Path) -> bool:
         """Whether ``udocker protect`` marked the image."""
-        return (directory / _PROTECT).exists()
+        return is_protected(directory)
 
     def remove(self, reference: ImageReference) -> None:
         """Remove an image, and the blobs that no other image has; raises NotFoundError, StoreError."""

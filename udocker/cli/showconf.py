@@ -1,0 +1,30 @@
+"""``udocker showconf``."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+
+from udocker.cli.output import printable
+from udocker.config import Config
+
+DESCRIPTION = "Print the settings in force, one a line."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command has no options."""
+
+
+def run(config: Config, options: argparse.Namespace) -> int:
+    """Print ``name = value``, as udocker does; lists are separated by commas."""
+    for field in dataclasses.fields(config):
+        print(f"{field.name} = {printable(_text(getattr(config, field.name)))}")
+    return 0
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, (frozenset, set, tuple, list)):
+        return ",".join(sorted(map(str, value)))
+    return str(value)
