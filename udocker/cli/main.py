@@ -43,6 +43,10 @@ COMMANDS = {
     "showconf": ("showconf", "print the settings in force"),
     "login": ("login", "keep a password for a registry"),
     "logout": ("logout", "forget a registry's password"),
+    "save": ("save", "write images to an archive"),
+    "load": ("load", "load images from an archive"),
+    "export": ("export", "write a container's files to an archive"),
+    "import": ("import_", "make an image or a container of an archive of files"),
     "version": ("version", "print the version"),
 }
 

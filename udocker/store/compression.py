@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import importlib
+import io
 import queue
 import threading
 import zlib
@@ -24,6 +25,7 @@ except ImportError:  # no build of it for this machine: the standard library's i
 
 _CHUNK = 1 << 20
 _AHEAD = 8
+_MAGIC = 4
 
 # What broken compressed data makes the libraries raise.
 _BROKEN = (EOFError, gzip.BadGzipFile, zlib.error, _gzip_error, zstandard.ZstdError)
@@ -51,14 +53,45 @@ def open_layer(path: Path) -> Iterator[ReadAhead]:
     Reading raises UnpackError where the compressed data is broken.
     """
     with path.open("rb") as stream:
-        magic = stream.read(4)
+        magic = stream.read(_MAGIC)
         stream.seek(0)
-        opener = next((opener for prefix, opener in _FORMATS if magic.startswith(prefix)), None)
-        reader = ReadAhead(opener(stream) if opener else stream)
-        try:
+        with _opened(magic, stream) as reader:
             yield reader
-        finally:
-            reader.close()
+
+
+@contextmanager
+def open_stream(stream: BinaryIO) -> Iterator[ReadAhead]:
+    """The same for an open stream, which may be a pipe; it stays open."""
+    magic = stream.read(_MAGIC)
+    with _opened(magic, io.BufferedReader(_Rejoined(magic, stream), _CHUNK)) as reader:
+        yield reader
+
+
+@contextmanager
+def _opened(magic: bytes, stream: BinaryIO) -> Iterator[ReadAhead]:
+    opener = next((opener for prefix, opener in _FORMATS if magic.startswith(prefix)), None)
+    reader = ReadAhead(opener(stream) if opener else stream)
+    try:
+        yield reader
+    finally:
+        reader.close()
+
+
+class _Rejoined(io.RawIOBase):
+    """A stream whose first bytes were looked at and can still be read."""
+
+    def __init__(self, head: bytes, stream: BinaryIO) -> None:
+        self._head = head
+        self._stream = stream
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._head[: len(buffer)] or self._stream.read(len(buffer))
+        self._head = self._head[len(buffer) :]
+        buffer[: len(data)] = data
+        return len(data)
 
 
 class ReadAhead:

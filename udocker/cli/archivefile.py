@@ -1,0 +1,90 @@
+"""Archives that commands read and write: standard streams, and files that appear when they are whole."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from udocker.errors import NotFoundError, StoreError, UsageError, from_os_error
+from udocker.system.files import unique_name
+
+STANDARD = "-"
+
+
+@contextmanager
+def open_input(act: str, name: str) -> Iterator[BinaryIO]:
+    """Open ``name`` for ``act``; ``-`` is standard input, which must not be a terminal.
+
+    Raises NotFoundError, StoreError, UsageError.
+    """
+    if name == STANDARD:
+        if sys.stdin.isatty():
+            raise UsageError(f"{act}: standard input is a terminal", "give a file, or a pipe")
+        yield sys.stdin.buffer
+        return
+    try:
+        stream = open(name, "rb")  # noqa: SIM115 - the errors of the block are not those of opening
+    except FileNotFoundError:
+        raise NotFoundError(f"{act}: {name}: no such file") from None
+    except OSError as error:
+        raise StoreError(f"{act}: {name}: {error.strerror}") from error
+    with stream:
+        yield stream
+
+
+@contextmanager
+def open_output(act: str, name: str, replace: bool) -> Iterator[BinaryIO]:
+    """Open ``name`` for ``act``; ``-`` is standard output, which must not be a terminal.
+
+    A file is renamed into place at the end and left out where the block raises; what is no plain file, as
+    ``/dev/null``, is written to.  Raises UsageError where the file is there and ``replace`` is not set,
+    StoreError for what the system refuses.
+    """
+    if name == STANDARD:
+        if sys.stdout.isatty():
+            raise UsageError(f"{act}: standard output is a terminal", "write to a file with -o")
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    path = Path(name)
+    try:
+        if not _is_new(path):
+            if not stat.S_ISREG(path.stat().st_mode):
+                with path.open("wb") as stream:
+                    yield stream
+                return
+            if not replace:
+                raise UsageError(
+                    f"{act}: {name}: the file is there already", "remove it, or choose another name"
+                )
+            path = path.resolve()  # a link stays a link
+        with _new_file(path) as stream:
+            yield stream
+    except OSError as error:
+        raise from_os_error(act, error, str(error.filename or name)) from error
+
+
+def _is_new(path: Path) -> bool:
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return True
+    return False
+
+
+@contextmanager
+def _new_file(path: Path) -> Iterator[BinaryIO]:
+    temporary = path.with_name(unique_name(f".{path.name[:100]}."))
+    try:
+        with temporary.open("xb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.rename(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

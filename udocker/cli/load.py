@@ -1,0 +1,32 @@
+"""``udocker load``."""
+
+from __future__ import annotations
+
+import argparse
+
+from udocker.cli.archivefile import STANDARD, open_input
+from udocker.config import Config
+from udocker.errors import UsageError
+from udocker.run.archives import load
+
+DESCRIPTION = """Load images from an archive of docker save or an OCI layout in a tar, compressed or not.
+
+It is read from standard input where no file is given.  Prints the images' names."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    parser.add_argument("-i", "--input", default="", metavar="FILE|-", help="the archive")
+    parser.add_argument("image", metavar="[-] [IMAGE]", nargs="*", help="another name for a single image")
+
+
+def run(config: Config, options: argparse.Namespace) -> int:
+    """Load, then print each name."""
+    names = list(options.image)
+    if names[:1] == [STANDARD]:
+        names.pop(0)
+    if len(names) > 1:
+        raise UsageError(f"load: {names[1]!r}: one name at most", "see udocker load --help")
+    for reference in load(config, open_input("load", options.input or STANDARD), "".join(names)):
+        print(reference)
+    return 0
