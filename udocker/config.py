@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ class Config:
     insecure_registries: frozenset[str] = frozenset()
     docker_config: Optional[Path] = None
     keystore: Optional[Path] = None
+    hub_index: str = "https://hub.docker.com"
     registry_timeout: float = 30.0
     registry_retries: int = 5
     lock_beat: float = 5.0
@@ -52,6 +54,7 @@ class Config:
             insecure_registries=frozenset(name.strip() for name in registries.split(",") if name.strip()),
             docker_config=Path(docker) / "config.json" if docker else None,
             keystore=Path(os.path.join(home or directory, ".udocker" if home else "", _keystore(environ))),
+            hub_index=index_address(environ.get("UDOCKER_INDEX") or cls.hub_index),
             registry_timeout=_positive(environ, "UDOCKER_REGISTRY_TIMEOUT", cls.registry_timeout, 1e-3),
             registry_retries=int(_positive(environ, "UDOCKER_REGISTRY_RETRIES", cls.registry_retries)),
             lock_beat=_positive(environ, "UDOCKER_LOCK_BEAT", cls.lock_beat),
@@ -65,6 +68,14 @@ def _home_of_user() -> str:
         return pwd.getpwuid(os.getuid()).pw_dir
     except KeyError:
         return ""  # a cluster's nodes need not know every user; UDOCKER_DIR does without
+
+
+def index_address(text: str) -> str:
+    """The URL of an index, with a scheme; raises ConfigError."""
+    url = text if "://" in text else f"https://{text}"
+    if not re.fullmatch(r"https?://[^/@?#\s]+(/[^?#\s]*)?", url):
+        raise ConfigError(f"configuration: UDOCKER_INDEX={text!r}: not the address of an index")
+    return url
 
 
 def _keystore(environ: Mapping[str, str]) -> str:

@@ -41,6 +41,8 @@ COMMANDS = {
     "mkrepo": ("mkrepo", "make an empty store"),
     "avail": ("avail", "list the engines and whether they work here"),
     "showconf": ("showconf", "print the settings in force"),
+    "search": ("search", "look for images in a registry, or list an image's tags"),
+    "manifest": ("manifest", "show an image's manifest as its registry has it"),
     "login": ("login", "keep a password for a registry"),
     "logout": ("logout", "forget a registry's password"),
     "save": ("save", "write images to an archive"),

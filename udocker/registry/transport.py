@@ -160,6 +160,10 @@ class Transport:
         """Whether ``url`` is on the registry itself, and not where a redirect led."""
         return any(_origin(url) == _origin(f"{scheme}://{self._registry}") for scheme in self._schemes)
 
+    def address(self, path: str) -> str:
+        """The whole URL of a path on the registry."""
+        return self._url(path)
+
     def _address(self) -> SplitResult:
         try:
             parts = urlsplit(f"//{self._registry}")
