@@ -49,6 +49,7 @@ LAYERS = {
     "base": (
         "udocker",
         "udocker.config",
+        "udocker.conffile",
         "udocker.errors",
         "udocker.system.*",
         "udocker_batch",

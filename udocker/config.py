@@ -1,4 +1,4 @@
-"""Settings: read once from the environment, then passed down as one value."""
+"""Settings: read once from the environment and udocker.conf, then passed down as one value."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
+from udocker.conffile import KEYS, NAME, Setting, read_file, read_files
 from udocker.errors import ConfigError
 
 # Three years of seconds: more than anybody waits, and less than what overflows a timer.
 _MAX_NUMBER = 10**8
+SYSTEM_FILE = Path("/etc") / NAME
 
 
 @dataclass(frozen=True)
@@ -40,27 +42,56 @@ class Config:
     workspace: str = ""
 
     @classmethod
-    def from_environment(cls, environ: Mapping[str, str]) -> Config:
-        """Read UDOCKER_* and what docker reads; raises ConfigError naming the variable."""
+    def from_environment(cls, environ: Mapping[str, str], file: Optional[Path] = None) -> Config:
+        """Read UDOCKER_*, udocker.conf where a variable is not set, and what docker reads.
+
+        The files are /etc/udocker.conf, ~/.udocker/udocker.conf, the one in UDOCKER_DIR, and ``file``;
+        later ones win.  Raises ConfigError naming the variable or the file.
+        """
         home = environ.get("HOME") or _home_of_user()
-        directory = environ.get("UDOCKER_DIR") or (home and os.path.join(home, ".udocker"))
+        settings = _settings(environ, home, file)
+        directory = settings["UDOCKER_DIR"].text if "UDOCKER_DIR" in settings else ""
         docker = environ.get("DOCKER_CONFIG") or (home and os.path.join(home, ".docker"))
         if not directory:
             raise ConfigError("configuration: UDOCKER_DIR: not set, and nor is HOME", "set UDOCKER_DIR")
-        registries = environ.get("UDOCKER_INSECURE_REGISTRIES", "")
+        registries = _text(settings, "UDOCKER_INSECURE_REGISTRIES")
+        # udocker 1.3 keeps passwords in the home directory, wherever the store is.
+        private = os.path.join(home, ".udocker") if home else directory
+        keystore = os.path.join(private, _text(settings, "UDOCKER_KEYSTORE") or "keystore")
         return cls(
             udocker_dir=Path(os.path.abspath(directory)),
-            insecure=_flag(environ, "UDOCKER_INSECURE"),
+            insecure=_flag(settings, "UDOCKER_INSECURE"),
             insecure_registries=frozenset(name.strip() for name in registries.split(",") if name.strip()),
             docker_config=Path(docker) / "config.json" if docker else None,
-            keystore=Path(os.path.join(home or directory, ".udocker" if home else "", _keystore(environ))),
-            hub_index=index_address(environ.get("UDOCKER_INDEX") or cls.hub_index),
-            registry_timeout=_positive(environ, "UDOCKER_REGISTRY_TIMEOUT", cls.registry_timeout, 1e-3),
-            registry_retries=int(_positive(environ, "UDOCKER_REGISTRY_RETRIES", cls.registry_retries)),
-            lock_beat=_positive(environ, "UDOCKER_LOCK_BEAT", cls.lock_beat),
-            lock_stale=_positive(environ, "UDOCKER_LOCK_STALE", cls.lock_stale),
-            lock_wait=_positive(environ, "UDOCKER_LOCK_WAIT", cls.lock_wait),
+            keystore=Path(os.path.abspath(keystore)),
+            hub_index=index_address(_text(settings, "UDOCKER_INDEX") or cls.hub_index),
+            registry_timeout=_positive(settings, "UDOCKER_REGISTRY_TIMEOUT", cls.registry_timeout, 1e-3),
+            registry_retries=int(_positive(settings, "UDOCKER_REGISTRY_RETRIES", cls.registry_retries)),
+            lock_beat=_positive(settings, "UDOCKER_LOCK_BEAT", cls.lock_beat),
+            lock_stale=_positive(settings, "UDOCKER_LOCK_STALE", cls.lock_stale),
+            lock_wait=_positive(settings, "UDOCKER_LOCK_WAIT", cls.lock_wait),
         )
+
+
+def _settings(environ: Mapping[str, str], home: str, file: Optional[Path]) -> dict[str, Setting]:
+    """Every setting that is not empty, by its variable; the directory is always there but without a home."""
+    default = os.path.join(home, ".udocker") if home else ""
+    variables = {name: Setting(environ[name], name) for name in KEYS.values() if environ.get(name)}
+    places = [SYSTEM_FILE, *([Path(default) / NAME] if default else [])]
+    found = read_files(places)
+    given = read_file(file, required=True) if file is not None else {}
+    if default:
+        found.setdefault("UDOCKER_DIR", Setting(default, "HOME"))
+    directory = {**found, **given, **variables}.get("UDOCKER_DIR")
+    if directory is not None and directory.text != default:
+        # Which store it is has been settled: its own file has no say in that.
+        store = read_file(Path(directory.text) / NAME)
+        found.update({**store, "UDOCKER_DIR": directory})
+    return {**found, **given, **variables}
+
+
+def _text(settings: Mapping[str, Setting], name: str) -> str:
+    return settings[name].text if name in settings else ""
 
 
 def _home_of_user() -> str:
@@ -78,27 +109,23 @@ def index_address(text: str) -> str:
     return url
 
 
-def _keystore(environ: Mapping[str, str]) -> str:
-    return environ.get("UDOCKER_KEYSTORE") or "keystore"
-
-
-def _positive(environ: Mapping[str, str], name: str, default: float, least: float = 0.0) -> float:
-    text = environ.get(name, "")
-    if not text:
+def _positive(settings: Mapping[str, Setting], name: str, default: float, least: float = 0.0) -> float:
+    if name not in settings:
         return default
+    text, origin = settings[name]
     try:
         value = float(text)
     except ValueError:
         value = -1.0
     if not least <= value <= _MAX_NUMBER:
-        raise ConfigError(f"configuration: {name}={text!r}: not a number from {least:g} to {_MAX_NUMBER}")
+        raise ConfigError(f"configuration: {origin}={text!r}: not a number from {least:g} to {_MAX_NUMBER}")
     return value
 
 
-def _flag(environ: Mapping[str, str], name: str) -> bool:
-    text = environ.get(name, "").lower()
-    if text in ("", "0", "no", "false"):
+def _flag(settings: Mapping[str, Setting], name: str) -> bool:
+    text, origin = settings.get(name, Setting("", name))
+    if text.lower() in ("", "0", "no", "false"):
         return False
-    if text in ("1", "yes", "true"):
+    if text.lower() in ("1", "yes", "true"):
         return True
-    raise ConfigError(f"configuration: {name}={text!r}: not a yes or no", "use 1 or 0")
+    raise ConfigError(f"configuration: {origin}={text!r}: not a yes or no", "use 1 or 0")

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 
 from tests.services.needs import is_root, need_command
 from tests.services.sharing import session_directory
@@ -140,6 +140,8 @@ def _answers(process: subprocess.Popen[bytes], host: str, directory: Path) -> bo
         raise AssertionError(f"registry: ended at once: {(directory / 'registry.log').read_text()}")
     try:
         urllib.request.urlopen(f"http://{host}/v2/", timeout=5).close()
+    except HTTPError:  # it asks for a password
+        return True
     except URLError:  # not listening yet
         return False
     return True

@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
 from typing import Optional
 
@@ -88,7 +89,7 @@ def _dispatch(arguments: list[str]) -> int:
     logging.basicConfig(
         level=logging.DEBUG if options.debug else logging.WARNING, format="udocker: %(message)s"
     )
-    config = Config.from_environment(os.environ)
+    config = Config.from_environment(os.environ, Path(options.config) if options.config else None)
     if options.insecure:
         config = replace(config, insecure=True)
     return _run(name, rest[1:], config, quiet=options.quiet)
@@ -126,6 +127,7 @@ def _parser() -> Parser:
         epilog=f"commands:\n{lines}\n\nudocker COMMAND --help tells a command's options.",
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="print less")
+    parser.add_argument("--config", metavar="FILE", help="--config=FILE: settings beside udocker.conf's")
     parser.add_argument("-D", "--debug", action="store_true", help="log what is done")
     parser.add_argument(
         "--insecure", action="store_true", help="allow plain HTTP and certificates that cannot be verified"

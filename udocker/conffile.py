@@ -1,0 +1,106 @@
+"""udocker.conf: settings in files, in the format and the places of udocker 1.3.
+
+::
+
+    [DEFAULT]
+    topdir = /scratch/me/udocker
+    http_insecure = False
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from udocker.errors import ConfigError
+
+NAME = "udocker.conf"
+# udocker 1.3's keys that mean something here, then our own, each with the variable that it stands for.
+KEYS = {
+    "topdir": "UDOCKER_DIR",
+    "keystore": "UDOCKER_KEYSTORE",
+    "dockerio_index_url": "UDOCKER_INDEX",
+    "http_insecure": "UDOCKER_INSECURE",
+    "timeout": "UDOCKER_REGISTRY_TIMEOUT",
+    "insecure_registries": "UDOCKER_INSECURE_REGISTRIES",
+    "registry_timeout": "UDOCKER_REGISTRY_TIMEOUT",
+    "registry_retries": "UDOCKER_REGISTRY_RETRIES",
+    "lock_beat": "UDOCKER_LOCK_BEAT",
+    "lock_stale": "UDOCKER_LOCK_STALE",
+    "lock_wait": "UDOCKER_LOCK_WAIT",
+}
+_LARGEST = 1 << 20
+_HINT = "its first line is [DEFAULT], the others are key = value"
+
+_log = logging.getLogger(__name__)
+
+
+class Setting(NamedTuple):
+    """The text of a setting and where it is from, for messages."""
+
+    text: str
+    origin: str
+
+
+def read_files(paths: Iterable[Path]) -> dict[str, Setting]:
+    """The settings of all files that there are, by variable; later files win.  Raises ConfigError."""
+    found: dict[str, Setting] = {}
+    for path in paths:
+        found.update(read_file(path))
+    return found
+
+
+def read_file(path: Path, required: bool = False) -> dict[str, Setting]:
+    """The settings of one file by variable, none if it is missing and not ``required``.
+
+    Raises ConfigError.
+    """
+    try:
+        with path.open("rb") as file:
+            text = file.read(_LARGEST).decode("utf-8")
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if required:
+            raise ConfigError(f"configuration: {path}: {error.strerror}") from error
+        return {}
+    except OSError as error:
+        if isinstance(error, PermissionError) and not required and not os.access(path.parent, os.X_OK):
+            # A directory closed to this user, such as a home on a node: nothing in it is for us.
+            _log.debug("configuration: %s: %s", path, error.strerror)
+            return {}
+        raise ConfigError(f"configuration: {path}: {error.strerror}", "make it readable") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"configuration: {path}: not a text in UTF-8", _HINT) from error
+    return _settings(path, text)
+
+
+def _settings(path: Path, text: str) -> dict[str, Setting]:
+    if "\0" in text:
+        raise ConfigError(f"configuration: {path}: not a text", _HINT)
+    # Few users have such a file: others do not pay for the import at each start.
+    import configparser
+
+    parser = configparser.ConfigParser()
+    try:
+        parser.read_string(text)
+    except configparser.Error as error:
+        cause = str(error).splitlines()[0]
+        raise ConfigError(f"configuration: {path}: {cause}", _HINT) from error
+    found = {}
+    defaults = parser.defaults()
+    for key in defaults:
+        if key not in KEYS:
+            _log.debug("configuration: %s: %s: has no meaning here", path, key)
+    for key, variable in KEYS.items():
+        if key not in defaults:
+            continue
+        try:
+            value = parser.get(parser.default_section, key).strip()
+        except configparser.InterpolationError as error:
+            cause = f"{key}: a % that names no other key"
+            raise ConfigError(f"configuration: {path}: {cause}", "write %% for %") from error
+        if value:
+            found[variable] = Setting(value, f"{path}: {key}")
+    return found
