@@ -64,7 +64,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 def _submit(config: api.Config, options: argparse.Namespace) -> int:
     from .jobfile import MAX_FILE, load_job
 
-    path, directory = Path(options.file), current_directory()
+    path, directory = Path("/dev/stdin" if options.file == "-" else options.file), current_directory()
     try:
         with path.open(encoding="utf-8") as stream:
             text = stream.read(MAX_FILE + 1)
@@ -177,7 +177,7 @@ def _task(config: api.Config, options: argparse.Namespace) -> int:
 
 
 def _submit_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="JOB.YAML")
+    parser.add_argument("file", metavar="JOB.YAML", help="- for standard input")
     parser.add_argument("--scheduler", choices=tuple(SCHEDULERS), required=True)
     parser.add_argument("--option", action="append", default=[], help="handed to the batch system as it is")
     parser.add_argument("--dry-run", action="store_true", help="print the job script and submit nothing")
@@ -233,6 +233,7 @@ def _parser() -> Parser:
         description="Run images as jobs of a batch system: prepared once, accounted for.",
         epilog=_EPILOG,
     )
+    parser.add_argument("--version", action="version", version=f"udocker-batch {api.VERSION}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, (act, add_arguments, text) in _COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text)

@@ -37,7 +37,7 @@ def run_command(command: Command) -> Finished:
     except FileNotFoundError:
         raise SchedulerMissing(
             f"submit: {command.argv[0]}: not found on this machine",
-            "go to a submit host, or use --scheduler local",
+            "go to a submit host, or run here: udocker-batch submit --scheduler local",
         ) from None
     except OSError as error:
         raise BatchError(f"submit: {command.argv[0]}: {error.strerror}") from error

@@ -65,7 +65,7 @@ class Measurement:
     wall_seconds: float
     user_seconds: float
     system_seconds: float
-    peak_memory: int
+    peak_memory: Optional[int]
     read_bytes: Optional[int]
     written_bytes: Optional[int]
     storage_read_bytes: Optional[int]
@@ -185,7 +185,7 @@ def _measurement(
         wall_seconds=wall,
         user_seconds=tally.user + sampler.lost_user,
         system_seconds=tally.system + sampler.lost_system,
-        peak_memory=max(sampler.peak, tally.largest),
+        peak_memory=max(sampler.peak, tally.largest) or None,  # too short to be seen
         read_bytes=moved.read if moved else None,
         written_bytes=moved.written if moved else None,
         storage_read_bytes=moved.storage_read if moved else None,

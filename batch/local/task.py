@@ -90,7 +90,7 @@ class _Run:
         try:
             self.script = self._start()
         except (OSError, subprocess.SubprocessError, BatchError) as error:
-            return Ended(JobState.FAILED, CANNOT_START, f"cannot start: {error}", time.time())
+            return Ended(JobState.FAILED, CANNOT_START, f"cannot start: {_words(error)}", time.time())
         cut = self._wait(deadline)
         # Also after a good end: what the script left behind would use a core that counts as free.
         end_family(self._collect, GRACE)
@@ -163,3 +163,9 @@ def _record(job: Job, task: Task, ended: Ended) -> None:
             if time.monotonic() > deadline or job.is_removed:
                 raise
             time.sleep(_WRITE_PAUSE)
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)

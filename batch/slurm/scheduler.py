@@ -97,7 +97,8 @@ class SlurmScheduler:
         lines = finished.stdout.split()
         job_id = lines[-1].partition(";")[0] if lines else ""
         if finished.status != 0 or not _ID.fullmatch(job_id):
-            raise SubmitFailed(f"submit: slurm: {_words(finished)}", "see sbatch(1) for its options")
+            hint = "see sbatch(1) for its options; sinfo tells whether Slurm answers here"
+            raise SubmitFailed(f"submit: slurm: {_words(finished)}", hint)
         return job_id
 
     def status_command(self, job_id: str) -> Command:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Callable
+
+from udocker.system.files import remove_tree
 
 VAR_TMP = Path("/var/tmp")  # kept over a boot, and shared by the nodes of the test cluster
 
@@ -74,13 +75,13 @@ def session_directory(kind: str, mode: int = 0o755) -> Iterator[Path]:
         yield path
     finally:
         os.close(descriptor)
-        shutil.rmtree(path)
+        remove_tree(path)  # tests leave directories without permissions
 
 
 def _remove_unused(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         if _try_lock(descriptor):
-            shutil.rmtree(path)
+            remove_tree(path)
     finally:
         os.close(descriptor)

@@ -18,4 +18,5 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Report as every other error of this program."""
-        raise UsageError(f"{self.prog}: {message}", f"see {self.prog} --help")
+        act = self.prog.partition(" ")[2]  # the report names the program itself
+        raise UsageError(f"{act}: {message}" if act else message, f"see {self.prog} --help")

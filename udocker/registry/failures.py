@@ -81,6 +81,8 @@ def unreachable(subject: str, method: str, url: str, error: NetworkError) -> Reg
             cause, hint = text, advice
             break
     words = _words(chain)
+    if words.lower() == cause:
+        words = ""
     lasting = any(isinstance(item, _LASTING) or _unknown_host(item) for item in chain)
     return RegistryError(
         f"{subject}: {host_of(url)}: {cause}" + (f": {words}" if words else ""),

@@ -28,6 +28,7 @@ _USER_AGENT = "udocker-batch"
 _PORTS = {"https": 443, "http": 80}
 
 _log = logging.getLogger(__name__)
+_TELL_PAUSES_OVER = 1.5  # seconds
 
 
 class Transport:
@@ -101,7 +102,9 @@ class Transport:
         if wanted is not None and wanted > retry.MAX_RETRY_AFTER:
             raise self._later(failure, wanted)
         seconds = retry.pause_before(attempt) if wanted is None else wanted + retry.pause_before(0)
-        _log.info("%s; trying again in %.1f s", failure.message, seconds)
+        # A person who waits for longer than a moment is told what for.
+        level = logging.WARNING if seconds > _TELL_PAUSES_OVER else logging.INFO
+        _log.log(level, "%s; trying again in %.0f s", failure.message, seconds)
         self._sleep(seconds)
 
     def refused(self, method: str, response: requests.Response) -> RegistryError:

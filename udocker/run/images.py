@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any, Optional, Protocol
 
 from udocker.config import Config
-from udocker.errors import NotFoundError, StoreCorrupt, StoreError
+from udocker.errors import NotFoundError, RegistryError, StoreCorrupt, StoreError
 from udocker.model.container import Container
 from udocker.model.manifest import Descriptor, Platform
 from udocker.model.reference import ImageReference
@@ -14,6 +15,8 @@ from udocker.registry.client import RegistryClient
 from udocker.store.images import Image
 from udocker.store.store import Store
 from udocker.store.unpack import unpack_layers
+
+_LOG = logging.getLogger(__name__)
 
 
 class Progress(Protocol):
@@ -46,11 +49,25 @@ class Silent:
 
 
 def resolve(config: Config, reference: ImageReference) -> ImageReference:
-    """The same image by digest, asked from its registry; raises RegistryError."""
+    """The same image by digest, asked from its registry.
+
+    Where the registry cannot be reached, the image of the store counts, as on a cluster without a network.
+    Raises RegistryError.
+    """
     if reference.digest is not None:
         return reference.pinned(reference.digest)
-    with RegistryClient(config, reference) as client:
-        return reference.pinned(client.resolve().digest)
+    try:
+        with RegistryClient(config, reference) as client:
+            return reference.pinned(client.resolve().digest)
+    except RegistryError as error:
+        if error.status and not error.temporary:
+            raise  # it was reached, and refuses
+        try:
+            image = Store.at(config).images.load(reference)
+        except (NotFoundError, StoreCorrupt):
+            raise error from None
+        _LOG.warning("%s; taking the image that is here, %s", error.message, image.digest)
+        return reference.pinned(image.digest)
 
 
 def pull(

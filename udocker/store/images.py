@@ -95,23 +95,41 @@ class ImageStore:
         return self.publish(target, image.manifest, index)
 
     def load(self, reference: ImageReference) -> Image:
-        """The image of a reference; raises NotFoundError, StoreCorrupt."""
+        """The image of a reference; raises NotFoundError, StoreCorrupt.
+
+        An image that was pulled by a tag is found by its digest as well.
+        """
         directory = self.directory(reference)
         if not (directory / _TAG).is_file():
-            raise NotFoundError(f"image: {reference}: not here", f"udocker pull {reference}")
+            return self._of_same_digest(reference)
         image = self._read(directory)
-        if reference.digest is not None and reference.digest != image.digest:
+        if reference.digest is not None and not _matches(image, reference.digest):
             raise StoreCorrupt(f"image: {reference}: the manifest here has digest {image.digest}")
         return image
 
     def has(self, reference: ImageReference) -> bool:
-        """Whether the image is there."""
-        return (self.directory(reference) / _TAG).is_file()
+        """Whether the image is there and can be read."""
+        try:
+            self.load(reference)
+        except (NotFoundError, StoreCorrupt):
+            return False
+        return True
+
+    def _of_same_digest(self, reference: ImageReference) -> Image:
+        if reference.digest is not None:
+            for path in sorted((self._paths.repos / reference.name).glob(f"*/{_TAG}")):
+                try:
+                    image = self._read(path.parent)
+                except StoreCorrupt:
+                    continue  # that one is reported when it is asked for by its tag
+                if image.digest == reference.digest:
+                    return image
+        raise NotFoundError(f"image: {reference}: not here", f"udocker pull {reference}")
 
     def entries(self) -> list[tuple[str, str, Path]]:
-        """Every image as (name, tag, directory), sorted."""
+        """Every image as (name, tag, directory), sorted; raises StoreError for what cannot be read."""
         found = []
-        for directory, _, files in os.walk(self._paths.repos):
+        for directory, _, files in os.walk(self._paths.repos, onerror=_refuse):
             if _TAG in files:
                 path = Path(directory)
                 name = str(path.parent.relative_to(self._paths.repos))
@@ -218,3 +236,17 @@ class ImageStore:
             raise StoreCorrupt(f"image: {path}: {error.strerror}", "pull the image again") from error
         except StoreCorrupt as error:
             raise StoreCorrupt(f"image: {path}: {error.message}", "pull the image again") from None
+
+
+def _matches(image: Image, digest: Digest) -> bool:
+    """Whether the image's own document has this digest, of whatever algorithm."""
+    if image.digest.algorithm == digest.algorithm:
+        return image.digest == digest
+    index = image.directory / _INDEX
+    raw = index.read_bytes() if image.digest != image.manifest.digest else image.manifest.raw
+    return digest.matches(raw)
+
+
+def _refuse(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):  # a store that is not made yet has no images
+        raise from_os_error("images", error, str(error.filename)) from error

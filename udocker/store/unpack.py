@@ -58,12 +58,20 @@ def unpack_layers(layers: list[Path], root: Path) -> None:
     try:
         with RootTree(str(root)) as tree:
             for layer in layers:
-                with open_layer(layer) as stream:
-                    _apply(stream, tree)
+                _unpack_layer(layer, tree)
     except OSError as error:
         raise from_os_error("unpack", error, os.fspath(error.filename or root)) from error
     finally:
         os.umask(old)
+
+
+def _unpack_layer(layer: Path, tree: RootTree) -> None:
+    try:
+        with open_layer(layer) as stream:
+            _apply(stream, tree)
+    except UnpackError as error:
+        hint = error.hint or f"damaged? udocker verify tells; if so remove the file {layer} and pull again"
+        raise UnpackError(f"{error.message} (layer {layer.name})", hint) from error
 
 
 def _apply(stream: ReadAhead, tree: RootTree) -> None:
