@@ -48,6 +48,11 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             from .local.command import main as local
 
             return local(words[1:])
+        if words == ["--version"]:
+            import importlib.metadata  # as slow as all the rest together
+
+            print(f"udocker-batch {importlib.metadata.version('udocker-batch')}")
+            return 0
         options = _parser().parse_args(words)
         act: Callable[[api.Config, argparse.Namespace], int] = options.act
         return act(api.Config.from_environment(os.environ), options)
@@ -233,7 +238,6 @@ def _parser() -> Parser:
         description="Run images as jobs of a batch system: prepared once, accounted for.",
         epilog=_EPILOG,
     )
-    parser.add_argument("--version", action="version", version=f"udocker-batch {api.VERSION}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, (act, add_arguments, text) in _COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text)

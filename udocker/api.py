@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Optional
 
-from udocker import __version__
 from udocker.config import Config
 from udocker.errors import (
     EngineError,
@@ -33,11 +32,7 @@ from udocker.store.store import Store
 from udocker.system.files import remove_tree, write_atomically
 from udocker.system.process import ProcessIdentity
 
-# The package's version, as ``udocker version`` prints it.
-VERSION = __version__
-
 __all__ = [
-    "VERSION",
     "Config",
     "EngineError",
     "Holding",

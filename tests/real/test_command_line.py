@@ -293,6 +293,23 @@ def test_a_full_disk_is_one_clear_line_and_leaves_nothing(
         assert result.stdout == "status 125\nREPOSITORY\n"  # no image, nothing left in tmp
 
 
+def test_a_disk_that_fills_while_a_container_is_unpacked_is_one_clear_line(
+    user1: User, udocker_bin: Path, busybox_image: PushedImage
+) -> None:
+    with session_directory("full") as directory:
+        os.chown(directory, user1.uid, user1.gid)
+        script = (
+            'mount -t tmpfs -o size=20m none "$1" && UDOCKER_DIR="$1/store" && export UDOCKER_DIR && '
+            '"$2" -q pull "$3" && (head -c 30M /dev/zero >"$1/fill" || true) && truncate -s -300K "$1/fill"; '
+            '"$2" create "$3"; echo "status $?"; ls "$UDOCKER_DIR/containers" "$UDOCKER_DIR/tmp" | grep -v :'
+        )
+        command = ["unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh"]
+        result = user1.run([*command, str(directory), str(udocker_bin / "udocker"), busybox_image.reference])
+        assert result.stdout.split("\n", 1)[1].strip() == "status 125"  # no container, nothing left in tmp
+        assert "create" in result.stderr or "unpack" in result.stderr
+        assert "No space left" in result.stderr
+
+
 def test_user_namespaces_that_are_off_are_one_clear_line(
     udocker: Commands, busybox_image: PushedImage
 ) -> None:

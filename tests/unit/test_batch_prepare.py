@@ -13,11 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.services.faulty_registry import FaultyRegistry, cut, hang, status
+from tests.services.faulty_registry import FaultyRegistry, cut, drop, hang, status
 from tests.services.images import ImageBuilder, directory, file, opaque, symlink, whiteout
 from tests.services.waiting import wait_until
 from udocker import api
+from udocker.api import resolve
 from udocker.config import Config
+from udocker.errors import RegistryError
+from udocker.model.reference import ImageReference
+from udocker.run.images import pull
 from udocker.store.store import Store
 from udocker_batch.accounting.records import JobRecords
 from udocker_batch.taskspec import TaskSpec
@@ -234,3 +238,28 @@ def test_a_connection_cut_in_mid_layer_is_resumed(site: Site, registry: FaultyRe
     assert site.run()[1]["role"] == "prepared"
     assert any("range" in request.headers for request in registry.asked("GET .*/blobs/"))
     site.assert_nothing_half_made()
+
+
+def test_an_image_that_is_here_is_submitted_and_prepared_without_its_registry(
+    tmp_path: Path, registry: FaultyRegistry
+) -> None:
+    """A cluster without a network: the image was pulled by its tag, or loaded, before."""
+    site = Site(tmp_path, registry)
+    config = Config.from_environment(site.environment)
+    reference = ImageReference.parse(site.image)
+    digest = pull(config, reference).digest
+    registry.fail(".*", drop())
+    assert resolve(config, site.image) == f"{registry.host}/team/app@{digest}"
+    assert site.run()[1]["role"] == "prepared"
+    site.assert_nothing_half_made()
+
+
+def test_an_image_that_its_registry_no_longer_has_is_not_taken_from_the_store(
+    tmp_path: Path, registry: FaultyRegistry
+) -> None:
+    site = Site(tmp_path, registry)
+    config = Config.from_environment(site.environment)
+    pull(config, ImageReference.parse(site.image))
+    registry.fail(".*", status(404))
+    with pytest.raises(RegistryError):
+        resolve(config, site.image)

@@ -14,9 +14,7 @@ DESCRIPTION = "List the images that were pulled."
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
-    parser.add_argument(
-        "-a", "--all", "--no-trunc", action="store_true", help="accepted: all is shown anyhow"
-    )
+    parser.add_argument("-a", "--all", "--no-trunc", action="store_true", help="accepted: all are shown")
     parser.add_argument("-l", "--long", action="store_true", help="with directory and layers")
     parser.add_argument("-p", "--platform", action="store_true", help="with the platform")
 

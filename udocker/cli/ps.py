@@ -17,9 +17,7 @@ DESCRIPTION = "List the containers: id, P for protected, W or R for writable or 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
-    parser.add_argument(
-        "-a", "--all", "--no-trunc", action="store_true", help="accepted: all is shown anyhow"
-    )
+    parser.add_argument("-a", "--all", "--no-trunc", action="store_true", help="accepted: all are shown")
     parser.add_argument("-m", "--mode", action="store_true", help="with the execution mode")
     parser.add_argument("-s", "--size", action="store_true", help="with the size in MB")
     parser.add_argument("-p", "--platform", action="store_true", help="with the platform")
