@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from types import FrameType
 from typing import Optional
 
@@ -23,19 +23,8 @@ from .taskspec import TaskSpec
 from .usage import Usage
 
 _LOG = logging.getLogger(__name__)
-_MEASURED = (
-    "started",
-    "ended",
-    "exit_status",
-    "wall_seconds",
-    "user_seconds",
-    "system_seconds",
-    "peak_memory",
-    "read_bytes",
-    "written_bytes",
-    "storage_read_bytes",
-    "storage_written_bytes",
-)
+# What a Measurement and a Usage have in common, by the same names.
+_MEASURED = tuple(field.name for field in fields(Measurement) if field.name != "signal")
 
 
 def run_task(config: api.Config, spec: TaskSpec, environ: Mapping[str, str]) -> int:

@@ -187,7 +187,7 @@ def test_working_directory_is_the_root_by_default(stage: Stage) -> None:
 
 
 def test_working_directory_is_created_where_missing(stage: Stage) -> None:
-    assert stage.output("pwd", workdir="/work/deep") == "/work/deep\n"
+    assert stage.output("pwd", workdir="/srv/deep") == "/srv/deep\n"
     assert stage.image(workdir="/from/image").output("pwd") == "/from/image\n"
 
 

@@ -10,63 +10,22 @@ import hashlib
 import json
 import posixpath
 import tarfile
-from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, BinaryIO, Optional, Union, cast
+from typing import IO, Any, BinaryIO, Optional, cast
 
 from udocker.errors import StoreCorrupt, UnpackError
 from udocker.model.digest import Digest
 from udocker.store.compression import ReadAhead, open_layer, open_stream
+from udocker.store.tarstream import BAD_ARCHIVE, tar_members
 
-BAD_ARCHIVE = (tarfile.TarError, ValueError, OverflowError, EOFError, RecursionError)
 _COPY = 1 << 20
 _MAX_MEMBERS = 100_000
 _MAX_NAME = 4096  # PATH_MAX of Linux
-_MAX_HEADER = 1 << 16  # tarfile keeps extended headers in memory
 _MAX_JSON = 8 << 20
 _MAX_LINKS = 8
-_EXTENDED = (
-    tarfile.XHDTYPE,
-    tarfile.XGLTYPE,
-    tarfile.SOLARIS_XHDTYPE,
-    tarfile.GNUTYPE_LONGNAME,
-    tarfile.GNUTYPE_LONGLINK,
-)
-
-
-class BoundedMember(tarfile.TarInfo):
-    """A member whose header is right and of a bounded size: tarfile takes a damaged one for the end."""
-
-    @classmethod
-    def frombuf(cls, buf: Union[bytes, bytearray], encoding: str, errors: str) -> BoundedMember:
-        try:
-            member = super().frombuf(buf, encoding, errors)
-        except (tarfile.EmptyHeaderError, tarfile.EOFHeaderError):  # type: ignore[attr-defined]
-            raise
-        except tarfile.HeaderError as error:
-            raise tarfile.ReadError(str(error)) from None
-        if member.size < 0 or (member.type in _EXTENDED and member.size > _MAX_HEADER):
-            raise tarfile.ReadError(f"a header of {member.size} bytes")
-        return member
-
-
-def tar_members(stream: Union[ReadAhead, _Hashed]) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
-    """Each member of a tar stream, with the archive that reads it; raises what is in BAD_ARCHIVE."""
-    with tarfile.open(
-        fileobj=cast(Any, stream),  # it asks for no more than read()
-        mode="r|",
-        bufsize=1 << 18,
-        tarinfo=BoundedMember,
-        encoding="utf-8",
-        errors="surrogateescape",
-    ) as archive:
-        for member in archive:
-            yield archive, member
-            archive.members = []  # type: ignore[attr-defined]  # tarfile keeps every member
-            archive.pax_headers = {}  # and every global header
 
 
 @dataclass(frozen=True)

@@ -5,45 +5,19 @@ from __future__ import annotations
 import os
 import stat
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Callable, Optional, Union, cast
+from typing import Any, Callable, Optional, cast
 
 from udocker.errors import UnpackError, from_os_error
 from udocker.store.compression import ReadAhead, open_layer
 from udocker.store.rootfs import RootTree, clean_path
+from udocker.store.tarstream import BAD_ARCHIVE, tar_members
 
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
 _COPY = 1 << 20
-# Members that tarfile reads into memory as a whole: they only tell of the next one.
-_HEADERS = (
-    tarfile.XHDTYPE,
-    tarfile.XGLTYPE,
-    tarfile.SOLARIS_XHDTYPE,
-    tarfile.GNUTYPE_LONGNAME,
-    tarfile.GNUTYPE_LONGLINK,
-)
-_MAX_HEADER = 1 << 24
 # Errors of link(2) with which a file system says that it cannot, rather than that the names are wrong.
 _NO_HARD_LINKS = (1, 18, 31, 95)  # EPERM, EXDEV, EMLINK, ENOTSUP
-_BAD_ARCHIVE = (tarfile.TarError, ValueError, OverflowError, EOFError, RecursionError)
-
-
-class _StrictMember(tarfile.TarInfo):
-    """A member whose header must be right: tarfile takes a damaged one for the end of the archive."""
-
-    @classmethod
-    def frombuf(cls, buf: Union[bytes, bytearray], encoding: str, errors: str) -> _StrictMember:
-        try:
-            found = super().frombuf(buf, encoding, errors)
-        except (tarfile.EmptyHeaderError, tarfile.EOFHeaderError):  # type: ignore[attr-defined]
-            raise
-        except tarfile.HeaderError as error:
-            raise tarfile.ReadError(str(error)) from None
-        if found.type in _HEADERS and found.size > _MAX_HEADER:
-            raise tarfile.ReadError(f"a header of {found.size} bytes")
-        return found
 
 
 def unpack_layers(layers: list[Path], root: Path) -> None:
@@ -77,25 +51,11 @@ def _unpack_layer(layer: Path, tree: RootTree) -> None:
 def _apply(stream: ReadAhead, tree: RootTree) -> None:
     layer = _Layer(tree)
     try:
-        with tarfile.open(
-            fileobj=cast(Any, stream),  # it asks for no more than read()
-            mode="r|",
-            bufsize=1 << 18,
-            tarinfo=_StrictMember,
-            encoding="utf-8",
-            errors="surrogateescape",
-        ) as archive:
-            for member in _members(archive):
-                layer.add(member, archive)
-    except _BAD_ARCHIVE as error:
+        for archive, member in tar_members(stream):
+            layer.add(member, archive)
+    except BAD_ARCHIVE as error:
         raise UnpackError(f"unpack: layer: {error}") from error
     layer.finish()
-
-
-def _members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    for member in archive:
-        yield member
-        archive.members = []  # type: ignore[attr-defined]  # tarfile keeps every member; a layer may have millions
 
 
 class _Layer:
