@@ -133,7 +133,7 @@ def test_an_array_of_40_tasks_from_cold_pulls_and_creates_once(
     records = desk.records(job)
     assert len(records) == 40
     assert_prepared_once(records)
-    assert len({record["host"] for record in records}) == 4
+    assert len({record["host"] for record in records}) > 1
     for record in records:
         assert record["state"] == "ended"
         assert record["exit_status"] == 0
@@ -145,7 +145,7 @@ def test_an_array_of_40_tasks_from_cold_pulls_and_creates_once(
     assert len(usage["tasks"]) == 40
     table = desk.batch("usage", job)
     assert "total" in table
-    assert len(re.findall(r" ok ", table)) == 40
+    assert len(re.findall(r"^│ \d+ +│ ok ", table, re.MULTILINE)) == 40
 
 
 def test_our_cpu_is_what_slurm_measures(desk: Desk, slurm: Slurm, debian_there: str) -> None:
