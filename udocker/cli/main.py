@@ -85,7 +85,7 @@ def _dispatch(arguments: list[str]) -> int:
     if name == "help":
         rest, name = [rest[1], "--help"], rest[1]
     if name not in COMMANDS:
-        raise UsageError(f"udocker: {name!r}: unknown command", "see udocker --help")
+        raise UsageError(f"{name!r}: unknown command", "see udocker --help")
     logging.basicConfig(
         level=logging.DEBUG if options.debug else logging.WARNING, format="udocker: %(message)s"
     )
