@@ -25,6 +25,7 @@ PROGRAMS = {
         "userns/namespace.c",
         "userns/target.c",
         "userns/tree.c",
+        "userns/scratch.c",
         "userns/report.c",
     ],
 }

@@ -25,6 +25,7 @@ KEYS = {
     "dockerio_index_url": "UDOCKER_INDEX",
     "http_insecure": "UDOCKER_INSECURE",
     "timeout": "UDOCKER_REGISTRY_TIMEOUT",
+    "override_default_execution_mode": "UDOCKER_DEFAULT_EXECUTION_MODE",
     "insecure_registries": "UDOCKER_INSECURE_REGISTRIES",
     "registry_timeout": "UDOCKER_REGISTRY_TIMEOUT",
     "registry_retries": "UDOCKER_REGISTRY_RETRIES",

@@ -26,6 +26,7 @@ class Config:
     node sees no beat before it takes the lock over: longer than a client may cache attributes.
     ``lock_wait`` bounds the wait for somebody else's pull and unpacking.  ``workspace`` is a directory below
     the store's ``tmp`` for what is being made, so that it can be cleared when its maker has died.
+    ``execution_mode`` is for containers that have none recorded.
     """
 
     udocker_dir: Path
@@ -40,6 +41,7 @@ class Config:
     lock_stale: float = 90.0
     lock_wait: float = 3600.0
     workspace: str = ""
+    execution_mode: str = ""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], file: Optional[Path] = None) -> Config:
@@ -70,6 +72,7 @@ class Config:
             lock_beat=_positive(settings, "UDOCKER_LOCK_BEAT", cls.lock_beat),
             lock_stale=_positive(settings, "UDOCKER_LOCK_STALE", cls.lock_stale),
             lock_wait=_positive(settings, "UDOCKER_LOCK_WAIT", cls.lock_wait),
+            execution_mode=_text(settings, "UDOCKER_DEFAULT_EXECUTION_MODE"),
         )
 
 

@@ -11,12 +11,12 @@ import pytest
 
 from tests.contract.roots import Stage, make_stage, remove
 from udocker.engine.binaries import locate
-from udocker.engine.select import ENGINES
+from udocker.engine.select import ENGINES, MODES
 from udocker.engine.userns import PROGRAM, UsernsEngine
 from udocker.model.mode import ExecutionMode
 
 # Every mode, and engine R once more as on a kernel without the newer calls.
-VARIANTS = [*(mode.value for mode in ExecutionMode), "R1-old-kernel"]
+VARIANTS = [*(mode.value for mode in MODES), "R1-old-kernel"]
 OLD_KERNEL = ("openat2", "mount_setattr", "pivot_root")
 
 

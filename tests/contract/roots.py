@@ -30,7 +30,7 @@ from udocker.system.host import HostFacts
 ORDINARY = 65534
 # Those that the suite calls; each is a link to busybox.
 APPLETS = """
-    cat cut echo env false grep id kill ls mount pwd rm sh sleep stty touch true tty umount
+    cat cut echo env false grep id kill ls mount pwd rm sh sleep stty tail touch true tty umount
 """.split()  # noqa: SIM905 - one line reads better than twenty
 PASSWD = "root:x:0:0:root:/root:/bin/sh\nalice:x:1234:2345:Alice:/home/alice:/bin/sh\n"
 GROUP = "root:x:0:\nusers:x:100:alice\nstaff:x:2345:\n"

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import fcntl
+import grp
 import os
 import pty
+import pwd
 import resource
 import select
 import signal
 import struct
 import subprocess
 import termios
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,7 @@ import pytest
 from tests.contract.roots import Stage, caller
 from udocker.errors import UsageError
 from udocker.model.mount import Mount
+from udocker.model.runspec import Accounts
 from udocker.system.host import HostFacts
 
 
@@ -100,9 +104,47 @@ def test_user_is_given_by_name_or_number(stage: Stage, user: str, ids: str) -> N
     assert sh(stage, "echo $(id -u) $(id -g)", user=user) == f"{ids}\n"
 
 
-def test_unknown_name_is_refused(stage: Stage) -> None:
+def test_a_new_name_is_the_callers_and_known_inside(stage: Stage) -> None:
+    uid, gid = caller()
+    facts = replace(HostFacts.read(), uid=uid, gid=gid)
+    before = (stage.root / "etc/passwd").read_text()
+    script = "id -u; id -un; tail -n 1 /etc/passwd"
+    made = sh(stage, script, user="newcomer", facts=facts)
+    assert made == f"{uid}\nnewcomer\nnewcomer:x:{uid}:{gid}::/:/bin/sh\n"
+    assert (stage.root / "etc/passwd").read_text() == before
+
+
+def test_a_new_number_is_known_inside(stage: Stage) -> None:
+    assert sh(stage, "id -un; id -gn", user="77:88") == "user77\nuser77\n"
+
+
+def test_an_unterminated_last_line_is_not_joined_with_a_new_one(stage: Stage) -> None:
+    stage.file("ROOT/etc/passwd", "root:x:0:0:root:/root:/bin/sh")
+    assert sh(stage, "cat /etc/passwd", user="7").splitlines()[1].startswith("user7:x:7:0:")
+
+
+def test_the_containers_accounts_can_be_left_as_they_are(stage: Stage) -> None:
     with pytest.raises(UsageError, match="mallory"):
-        stage.plan("true", user="mallory")
+        stage.plan("true", user="mallory", accounts=Accounts.CONTAINER)
+    passwd = (stage.root / "etc/passwd").read_text()
+    assert sh(stage, "cat /etc/passwd", user="77", accounts=Accounts.CONTAINER) == passwd
+
+
+def test_the_hosts_accounts_are_shown_with_the_callers_own(stage: Stage) -> None:
+    uid, gid = caller()
+    facts = replace(HostFacts.read(), uid=uid, gid=gid)
+    made = sh(stage, "cat /etc/passwd /etc/group", accounts=Accounts.HOST, facts=facts)
+    assert made.startswith(Path("/etc/passwd").read_text())
+    assert f"\n{pwd.getpwuid(uid).pw_name}:x:{uid}:{gid}:" in made
+    assert f":x:{grp.getgrgid(gid).gr_gid}:" in made
+    with pytest.raises(UsageError, match="no-such-user-here"):
+        stage.plan("true", user="no-such-user-here", accounts=Accounts.HOST)
+
+
+def test_a_bound_passwd_decides_who_the_user_is(stage: Stage) -> None:
+    source = stage.file("passwd", "carol:x:44:55::/home/carol:/bin/sh\n")
+    mounts = (Mount(str(source), "/etc/passwd"),)
+    assert sh(stage, "id -u; id -g; echo $HOME", user="carol", mounts=mounts) == "44\n55\n/home/carol\n"
 
 
 def test_other_users_programs_get_no_capabilities(stage: Stage) -> None:

@@ -77,7 +77,7 @@ def test_a_store_may_have_any_name(udocker: Commands, busybox_image: PushedImage
 def test_a_run_that_cannot_start_leaves_no_container_with_rm(
     udocker: Commands, busybox_image: PushedImage
 ) -> None:
-    udocker.bad("run", "--rm", "--name=once", "--user=nobody-here", busybox_image.reference, "true")
+    udocker.bad("run", "--rm", "--name=once", "--user=0:no-such-group", busybox_image.reference, "true")
     assert len(udocker.good("ps").splitlines()) == 1
 
 

@@ -141,7 +141,7 @@ def test_users_mounts_replace_the_systems_at_and_below_their_targets() -> None:
 def test_files_of_the_host_are_read_only_and_can_be_left_out() -> None:
     made = plan_mounts((), True, FACTS)
     assert [mount.target for mount in made if mount.read_only] == ["/etc/resolv.conf", "/etc/hosts"]
-    assert targets(system=False) == ["/proc", "/dev", "/sys"]
+    assert targets(system=False) == []
 
 
 def test_what_the_host_lacks_is_not_mounted() -> None:
@@ -167,7 +167,7 @@ def test_mounts_that_make_no_sense_are_refused(mounts: tuple[Mount, ...]) -> Non
 def test_planning_is_pure_and_gives_the_launchers_command_line(tmp_path: Path) -> None:
     config = Config.from_environment({"HOME": str(tmp_path)})
     spec = RunSpec(
-        ("ls", "-l"), mounts=(Mount("/s", "/t", True),), user="5:6", workdir="/w", system_mounts=False
+        ("ls", "-l"), mounts=(Mount("/s", "/t", True),), user="5:6", workdir="/w", system_mounts=True
     )
     facts = HostFacts("node7", False, ("/dev",))
     made = container(tmp_path)

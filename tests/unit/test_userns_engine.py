@@ -9,9 +9,9 @@ import pytest
 from udocker.engine import select
 from udocker.engine.base import Engine, Support
 from udocker.engine.binaries import locate
-from udocker.engine.select import DEFAULT_MODE, ENGINES, choose, preferred
+from udocker.engine.select import DEFAULT_MODE, ENGINES, MODES, choose
 from udocker.engine.userns import UsernsEngine
-from udocker.errors import EngineUnavailable
+from udocker.errors import EngineUnavailable, UsageError
 from udocker.model.mode import ExecutionMode
 
 
@@ -22,9 +22,20 @@ def script(path: Path, text: str) -> Path:
 
 
 def test_every_mode_has_its_engine_and_every_engine_its_modes() -> None:
-    assert {mode.family for mode in ExecutionMode} == set(ENGINES)
-    assert set(preferred()) == set(ExecutionMode)
-    assert preferred()[0] == DEFAULT_MODE
+    assert {mode.family for mode in MODES} == set(ENGINES)
+    assert MODES[0] == DEFAULT_MODE
+
+
+@pytest.mark.parametrize("mode", sorted(set(ExecutionMode) - set(MODES), key=lambda mode: mode.value))
+def test_a_mode_without_engine_is_refused_with_those_there_are(mode: ExecutionMode) -> None:
+    with pytest.raises(UsageError, match=f"{mode.value}: known, but") as caught:
+        choose(mode)
+    assert DEFAULT_MODE.value in caught.value.hint
+
+
+def test_a_mode_that_nobody_knows_is_told_from_one_without_engine() -> None:
+    with pytest.raises(UsageError, match="'X9': unknown"):
+        ExecutionMode.parse("X9")
 
 
 def test_missing_native_program_is_named(tmp_path: Path) -> None:

@@ -6,8 +6,7 @@ import argparse
 
 from udocker.cli.output import printable
 from udocker.config import Config
-from udocker.engine.select import ENGINES
-from udocker.model.mode import ExecutionMode
+from udocker.engine.select import ENGINES, MODES
 
 DESCRIPTION = """List the engines of this package, and whether this host allows them.
 
@@ -22,7 +21,7 @@ def run(config: Config, options: argparse.Namespace) -> int:
     """Print one line an engine: its execution modes, yes or no, and why not."""
     print("MODES      WORKS HERE")
     for family, engine in ENGINES.items():
-        modes = ",".join(mode.value for mode in ExecutionMode if mode.family == family)
+        modes = ",".join(mode.value for mode in MODES if mode.family == family)
         support = engine.check()
         reason = support.reason + (f" ({support.hint})" if support.hint else "")
         print(f"{modes:<10} " + ("yes" if support.available else f"no: {printable(reason)}"))

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import shlex
+from collections.abc import Iterator
 from typing import Optional
 
-from udocker.cli.output import progress
+from udocker.cli.parser import Parser
 from udocker.config import Config
 from udocker.errors import NotFoundError, StoreError, UsageError
 from udocker.model.container import Container
 from udocker.model.mode import ExecutionMode
 from udocker.model.mount import Mount
-from udocker.model.reference import ImageReference
-from udocker.model.runspec import RunSpec
+from udocker.model.runspec import Accounts, RunSpec
 from udocker.run.execute import execute, run_and_wait
 from udocker.run.plan import plan_run
 from udocker.store.containers import check_name
@@ -25,61 +26,160 @@ DESCRIPTION = """Run a command in a container, or in a new one of an image (pull
 The exit status is the command's; 125 where udocker itself fails, 126 where the command cannot be
 executed, 127 where it is not found."""
 
+_PULL_POLICIES = ("missing", "never", "always", "reuse")
+_LOG = logging.getLogger(__name__)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options, docker's and udocker's."""
-    add = parser.add_argument
-    add("-v", "--volume", action="append", default=[], metavar="SOURCE[:TARGET][:ro]", help="bind a path")
+    _add_image_options(parser)
+    _add_process_options(parser)
+    _add_host_options(parser)
+    _add_compatible_options(parser)
+    parser.add_argument("object", metavar="CONTAINER|IMAGE", nargs="?", default="")
+    parser.add_argument("command", metavar="COMMAND", nargs=argparse.REMAINDER, help="and its arguments")
+
+
+def _add_image_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("container and image").add_argument
+    add("--name", default="", help="a name for the container")
+    add("--rm", action="store_true", help="remove the container at the end, unless it is protected")
+    add("--pull", action="store_true", help="--pull=missing, never, always, or reuse the container of --name")
+    for policy in _PULL_POLICIES:
+        # Each an option of its own, because the word after a mere --pull is the image.
+        text = argparse.SUPPRESS
+        add(f"--pull={policy}", dest="policy", action="store_const", const=policy, default="", help=text)
+    add("--platform", default="", metavar="OS/ARCH", help="pull the image for this platform")
+    add("--index", default="", metavar="URL", help="see udocker pull")
+    add("--registry", default="", metavar="URL", help="see udocker pull")
+    add("--httpproxy", default="", metavar="PROXY", help="see udocker pull")
+    add("--nometa", action="store_true", help="ignore what the image says of how to run it")
+    add(
+        "--location",
+        default="",
+        metavar="DIR",
+        help="use this root directory, and no container: the first word names none",
+    )
+    add("--execmode", default="", metavar="MODE", help="the execution mode, as R1")
+
+
+def _add_process_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("program").add_argument
     add("-e", "--env", action="append", default=[], metavar="NAME[=VALUE]", help="set a variable")
+    add("--env-file", action="append", default=[], metavar="FILE", help="set those of a file, one a line")
+    add("--hostenv", action="store_true", help="pass all variables of the host")
     add("-w", "--workdir", default="", metavar="DIR", help="the directory to run in")
     add(
         "-u",
         "--user",
         default="",
         metavar="USER[:GROUP]",
-        help="name or number; root where the image has none",
+        help="name or number; root where the image has none; a new name gets the caller's numbers",
     )
-    add("--name", default="", help="a name for the new container")
+    add("--hostauth", action="store_true", help="show the host's users and groups")
+    add("--containerauth", action="store_true", help="show the container's users and groups as they are")
     add("--entrypoint", default=None, metavar="COMMAND", help="instead of the image's; '' for none")
-    add("--rm", action="store_true", help="remove the new container at the end")
-    add("--nosysdirs", action="store_true", help="do not bind the host's /etc/resolv.conf and /etc/hosts")
-    add("--execmode", default="", metavar="MODE", help="the execution mode, as R1")
+    add("--cpuset-cpus", default="", metavar="LIST", help="run on these processors: 0,2,4-7")
+
+
+def _add_host_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("what is seen of the host").add_argument
+    add("-v", "--volume", action="append", default=[], metavar="SOURCE[:TARGET][:ro]", help="bind a path")
+    add("--novol", action="append", default=[], metavar="SOURCE", help="do not bind it after all")
+    add("--nosysdirs", action="store_true", help="bind none of the host's system paths: /dev, /proc, /sys...")
+    add("--bindhome", action="store_true", help="bind the home directory at its path")
+    add("--device", action="append", default=[], metavar="DEVICE[:TARGET]", help="show a device")
+    add("--dri", action="store_true", help="bind what direct rendering needs")
+    add(
+        "-p",
+        "--publish",
+        action="append",
+        default=[],
+        metavar="PORT:PORT",
+        help="accepted: the network is the host's, every port is open there under its own number",
+    )
+    add("-P", "--publish-all", "--netcoop", action="store_true", help="accepted, likewise")
+
+
+def _add_compatible_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("for compatibility").add_argument
     add("-i", "--interactive", action="store_true", help="accepted: standard input is always passed")
     add("-t", "--tty", action="store_true", help="accepted: a terminal is always passed")
-    add("object", metavar="CONTAINER|IMAGE")
-    add("command", metavar="COMMAND", nargs=argparse.REMAINDER, help="and its arguments")
+    add("-a", action="store_true", help="accepted: output is always attached")
+    add("--nobanner", action="store_true", help="accepted: there is no banner")
+    add("--kernel", default="", metavar="RELEASE", help="not in this version: the host's kernel is seen")
+    for name in ("--volumes-from", "--dns", "--dns-search"):
+        add(name, action="append", default=[], metavar="TEXT", help="without effect, as in udocker 1.3")
 
 
 def run(config: Config, options: argparse.Namespace) -> int:
     """Run; without ``--rm`` this process becomes the command."""
+    _settle_words(options)
     spec = _spec(options)
+    _tell_of_the_impossible(options)
+    if options.cpuset_cpus:
+        from udocker.model.cpus import parse_cpus
+        from udocker.run.affinity import restrict_to
+
+        restrict_to(parse_cpus(options.cpuset_cpus))
     container, is_new = _container(config, options)
-    if not (is_new and options.rm):
+    containers = Store.at(config).containers
+    if not options.rm or options.location or containers.is_protected(container.directory):
         execute(plan_run(config, container, spec, os.environ))
+    is_over = is_new  # a container that was there stays where the run cannot start
     try:
-        return run_and_wait(plan_run(config, container, spec, os.environ))
+        launch = plan_run(config, container, spec, os.environ)
+        is_over = True
+        return run_and_wait(launch)
     finally:
-        Store.at(config).containers.remove(container.directory)
+        if is_over:
+            containers.remove(container.directory)
+
+
+def _settle_words(options: argparse.Namespace) -> None:
+    """Give the words after the options their meaning: ``--pull always IMAGE`` is docker's spelling."""
+    if options.pull and not options.policy and options.object in _PULL_POLICIES:
+        options.policy, options.object = options.object, ""
+        rest = Parser(prog="udocker run")
+        add_arguments(rest)
+        rest.parse_args(options.command, options)
+    if not options.object and not options.location:
+        raise UsageError("run: no container and no image given", "see udocker run --help")
 
 
 def _spec(options: argparse.Namespace) -> RunSpec:
-    entrypoint: Optional[tuple[str, ...]] = None
-    if options.entrypoint is not None:
-        try:
-            entrypoint = tuple(shlex.split(options.entrypoint))
-        except ValueError as error:
-            message = f"run: --entrypoint {options.entrypoint!r}: {error}"
-            raise UsageError(message, "quote as in a shell") from None
     return RunSpec(
         command=tuple(options.command),
-        entrypoint=entrypoint,
-        env=tuple(pair for text in options.env for pair in _variable(text)),
+        entrypoint=_entrypoint(options.entrypoint),
+        env=tuple(_environment(options)),
         workdir=options.workdir,
         user=options.user,
         mounts=tuple(Mount.parse(text, _directory()) for text in options.volume),
         mode=ExecutionMode.parse(options.execmode) if options.execmode else None,
         system_mounts=not options.nosysdirs,
+        devices=tuple(Mount.parse_device(text) for text in options.device),
+        excluded=tuple(options.novol),
+        host_env=options.hostenv,
+        metadata=not options.nometa,
+        accounts=_accounts(options),
+        bind_home=options.bindhome,
+        graphics=options.dri,
     )
+
+
+def _entrypoint(text: Optional[str]) -> Optional[tuple[str, ...]]:
+    if text is None:
+        return None
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise UsageError(f"run: --entrypoint {text!r}: {error}", "quote as in a shell") from None
+
+
+def _accounts(options: argparse.Namespace) -> Accounts:
+    if options.containerauth:  # which wins over --hostauth in udocker 1.3, too
+        return Accounts.CONTAINER
+    return Accounts.HOST if options.hostauth else Accounts.EXTENDED
 
 
 def _directory() -> str:
@@ -87,6 +187,17 @@ def _directory() -> str:
         return os.getcwd()
     except FileNotFoundError:
         return "/proc/self/cwd"  # deleted under us: an absolute path needs none, others are not found
+
+
+def _environment(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
+    """The variables of files, then those of the command line, which win."""
+    if options.env_file:
+        from udocker.run.envfile import read_env_file
+
+        for path in options.env_file:
+            yield from read_env_file(path, os.environ)
+    for text in options.env:
+        yield from _variable(text)
 
 
 def _variable(text: str) -> list[tuple[str, str]]:
@@ -99,24 +210,47 @@ def _variable(text: str) -> list[tuple[str, str]]:
     return [(name, os.environ[name])] if name in os.environ else []
 
 
+def _tell_of_the_impossible(options: argparse.Namespace) -> None:
+    """One line for each wish that this version cannot fulfil; the run goes on, as in udocker 1.3."""
+    for text in options.publish:
+        from udocker.model.port import PublishedPort
+
+        if PublishedPort.parse(text).is_mapped:
+            _LOG.warning(
+                "run: --publish %s: not mapped: the network is the host's, ports keep their numbers", text
+            )
+    if options.kernel:
+        _LOG.warning(
+            "run: --kernel %s: no engine of this version can show another kernel than this host's, %s",
+            options.kernel,
+            os.uname().release,
+        )
+    for name in ("volumes_from", "dns", "dns_search"):
+        for text in getattr(options, name):
+            _LOG.warning("run: --%s %s: has no effect, as in udocker 1.3", name.replace("_", "-"), text)
+
+
 def _container(config: Config, options: argparse.Namespace) -> tuple[Container, bool]:
+    """The container to run in, and whether it was made for this run."""
+    if options.location:
+        return Container.at_location(_directory(), options.location), False
     store = Store.at(config)
-    try:
-        return store.containers.find(options.object), False
-    except NotFoundError:
-        pass  # then it is an image
-    try:
-        reference = ImageReference.parse(options.object)
-    except UsageError:
-        message = f"run: {options.object!r}: no such container, and not an image reference"
-        raise NotFoundError(message, "see udocker ps and udocker images") from None
+    for name in (options.name if options.policy == "reuse" else "", options.object):
+        try:
+            container = store.containers.find(name)
+        except NotFoundError:
+            continue  # then it is an image
+        if options.name and options.name not in container.names:
+            store.containers.name(container.id, options.name)
+        return container, False
     if options.name:
         check_name(options.name)
         if store.containers.is_taken(options.name):
-            raise StoreError(f"run: {options.name}: name already taken", f"udocker run {options.name} ...")
+            raise StoreError(
+                f"run: {options.name}: name already taken",
+                f"udocker run {options.name} ..., or --pull=reuse",
+            )
     # Imported only here: running a container that is there needs no HTTP, and half the start-up is imports.
-    from udocker.run.images import create, ensure_image
+    from udocker.cli.newcontainer import new_container
 
-    with progress(options.quiet) as bars:
-        ensure_image(config, reference, bars)
-    return create(config, reference, options.name), True
+    return new_container(config, options), True

@@ -22,11 +22,24 @@ class Identity:
 
 
 @dataclass(frozen=True)
+class ExtendedFile:
+    """What the program sees at ``target``: the container's file there, and after it ``text``.
+
+    It is a copy that ends with the run; with ``source`` it is one of that file of the host.
+    """
+
+    target: str
+    text: str
+    source: str = ""
+
+
+@dataclass(frozen=True)
 class Process:
     """A run in full, nothing left to the image or to defaults: what an engine starts.
 
     ``argv[0]`` is looked up in ``env``'s PATH inside the container when it has no slash; ``workdir``
-    is a path in the container.
+    is a path in the container.  ``volumes`` are directories of the container that have to be there, and
+    writable; ``scratch`` are empty ones that end with the run; ``mounts`` come after both, ``files`` last.
     """
 
     argv: tuple[str, ...]
@@ -34,6 +47,9 @@ class Process:
     workdir: str
     identity: Identity
     mounts: tuple[Mount, ...]
+    volumes: tuple[str, ...] = ()
+    scratch: tuple[str, ...] = ()
+    files: tuple[ExtendedFile, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Optional
 
 from udocker.engine.base import Engine
 from udocker.engine.userns import UsernsEngine
-from udocker.errors import EngineUnavailable
+from udocker.errors import EngineUnavailable, UsageError
 from udocker.model.mode import ExecutionMode
 
 # Each family of execution modes and its engine, the one to prefer first.
@@ -15,16 +15,21 @@ ENGINES: Mapping[str, Engine] = {
     "R": UsernsEngine(),
 }
 
+# The modes that these engines offer, the one to prefer first.
+MODES = (ExecutionMode.R1,)
+
 # What a container is run with where nobody chose and the host allows it.
-DEFAULT_MODE = ExecutionMode.R1
+DEFAULT_MODE = MODES[0]
 
 
 def choose(mode: Optional[ExecutionMode]) -> tuple[Engine, ExecutionMode]:
     """The engine for ``mode``, or for the first mode that this host supports where that is None.
 
-    Raises EngineUnavailable with every reason met.
+    Raises UsageError for a mode that this version has not, EngineUnavailable with every reason met.
     """
-    candidates = [mode] if mode is not None else preferred()
+    if mode is not None:
+        require_engine("run", mode)
+    candidates = [mode] if mode is not None else MODES
     reasons = []
     for candidate in candidates:
         engine = ENGINES[candidate.family]
@@ -36,7 +41,11 @@ def choose(mode: Optional[ExecutionMode]) -> tuple[Engine, ExecutionMode]:
     raise EngineUnavailable(f"run: execution mode {'; '.join(reasons)}")
 
 
-def preferred() -> list[ExecutionMode]:
-    """Every mode, those of the engine to prefer first."""
-    order = list(ENGINES)
-    return sorted(ExecutionMode, key=lambda mode: order.index(mode.family))
+def require_engine(act: str, mode: ExecutionMode) -> None:
+    """Raise UsageError where this version has no engine for ``mode``."""
+    if mode not in MODES:
+        offered = ", ".join(offer.value for offer in MODES)
+        raise UsageError(
+            f"{act}: execution mode {mode.value}: known, but this version has no engine for it",
+            f"it has {offered}; containers of the modes P, R and S run in that as they are",
+        )

@@ -72,5 +72,11 @@ class UsernsEngine:
         yield from ("--workdir", process.workdir)
         for call in self.without:
             yield from ("--without", call)
+        for path in process.volumes:
+            yield from ("--volume", path)
+        for path in process.scratch:
+            yield from ("--scratch", path)
         for mount in process.mounts:
             yield from ("--bind-ro" if mount.read_only else "--bind", mount.source, mount.target)
+        for file in process.files:
+            yield from ("--extend", file.source, file.target, file.text)

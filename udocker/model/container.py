@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Optional
 
-from udocker.model.manifest import ImageConfig
+from udocker.errors import UsageError
+from udocker.model.manifest import ImageConfig, Platform
 
 
 @dataclass(frozen=True)
 class Container:
-    """A container's directory holds ``ROOT`` and its metadata; ``image`` is the name it was made from."""
+    """A container's directory holds ``ROOT`` and its metadata; ``image`` is the name it was made from.
+
+    ``location`` is a root directory outside any container, with no metadata; then ``id`` is empty.
+    """
 
     id: str
     directory: Path
     image: str
     config: ImageConfig
     names: tuple[str, ...] = ()
+    location: Optional[Path] = None
+
+    @classmethod
+    def at_location(cls, cwd: str, location: str) -> Container:
+        """The root directory ``location``, taken from ``cwd`` where it is relative; raises UsageError."""
+        path = Path(os.path.normpath(os.path.join(cwd, location)))
+        if "\0" in location or not path.is_dir():
+            raise UsageError(f"run: --location {location!r}: not a directory")
+        config = ImageConfig(document={}, platform=Platform("unknown", "unknown"))
+        return cls("", path, "", config, location=path)
 
     @property
     def root(self) -> Path:
         """The container's root file system on the host."""
-        return self.directory / "ROOT"
+        return self.location or self.directory / "ROOT"

@@ -8,9 +8,24 @@ from udocker.errors import UsageError
 
 
 class ExecutionMode(Enum):
-    """One way to run a container: a family of engines and a variant of it."""
+    """One way to run a container: a family of engines and a variant of it.
 
+    All names are known, whether or not this version has an engine for them (``udocker.engine.select``):
+    containers of udocker 1.3 have them recorded.
+    """
+
+    P1 = "P1"
+    P2 = "P2"
+    F1 = "F1"
+    F2 = "F2"
+    F3 = "F3"
+    F4 = "F4"
     R1 = "R1"
+    R2 = "R2"
+    R3 = "R3"
+    S1 = "S1"
+    T1 = "T1"
+    T2 = "T2"
 
     @property
     def family(self) -> str:

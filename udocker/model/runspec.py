@@ -4,19 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Optional
 
 from udocker.model.mode import ExecutionMode
 from udocker.model.mount import Mount
 
 
+class Accounts(Enum):
+    """Whose passwd and group files the program sees."""
+
+    EXTENDED = "the container's, with the program's user and group where they are missing"
+    HOST = "the host's, with the caller where only its directory service knows him"
+    CONTAINER = "the container's as they are"
+
+
 @dataclass(frozen=True)
 class RunSpec:
     """One run of a container; empty fields leave the choice to the image.
 
-    ``env`` holds (name, value) pairs that win over the image's.  ``entrypoint`` None keeps the
-    image's; an empty one removes it, as ``docker run --entrypoint ''`` does.  ``user`` is
-    ``name|uid[:group|gid]``.
+    ``env`` holds (name, value) pairs that win over the image's; with ``host_env`` the caller's variables
+    pass as well, and lose to both.  ``entrypoint`` None keeps the image's; an empty one removes it, as
+    ``docker run --entrypoint ''`` does.  ``user`` is ``name|uid[:group|gid]``.  ``excluded`` are sources of
+    mounts, or SOURCE:TARGET, that are not to be made.  Without ``metadata`` the image's configuration is
+    passed over.
     """
 
     command: tuple[str, ...] = ()
@@ -27,6 +38,13 @@ class RunSpec:
     mounts: tuple[Mount, ...] = ()
     mode: Optional[ExecutionMode] = None
     system_mounts: bool = True
+    devices: tuple[Mount, ...] = ()
+    excluded: tuple[str, ...] = ()
+    host_env: bool = False
+    metadata: bool = True
+    accounts: Accounts = Accounts.EXTENDED
+    bind_home: bool = False
+    graphics: bool = False
 
     def argv(self, image_entrypoint: Sequence[str], image_cmd: Sequence[str]) -> tuple[str, ...]:
         """The command line after docker's rules: a new entry point drops the image's command."""

@@ -1,4 +1,4 @@
-"""The program's environment, by docker's rules: nothing of the host's passes by itself."""
+"""The program's environment, by docker's rules: nothing of the host's passes unless it is asked for."""
 
 from __future__ import annotations
 
@@ -12,12 +12,18 @@ from udocker.system.host import HostFacts
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+# With it shells source the terminal's own script, which no image has.
+_NEVER_PASSED = ("VTE_VERSION",)
+
 
 def build_environment(
     container: Container, spec: RunSpec, identity: Identity, environ: Mapping[str, str], facts: HostFacts
 ) -> dict[str, str]:
     """Defaults, over them the image's variables, over them the user's; raises UsageError."""
-    env = {"PATH": DEFAULT_PATH, "HOSTNAME": facts.hostname, "HOME": identity.home}
+    env: dict[str, str] = {}
+    if spec.host_env:
+        env.update((name, value) for name, value in environ.items() if name not in _NEVER_PASSED)
+    env.update({"PATH": DEFAULT_PATH, "HOSTNAME": facts.hostname, "HOME": identity.home})
     if facts.terminal and environ.get("TERM"):
         env["TERM"] = environ["TERM"]
     # An entry without a name says nothing; the kernel would take it, the C library cannot find it.

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
@@ -21,6 +22,9 @@ from udocker.system.rooted import read_in_root
 SIZE_MAX = 16 * 1024 * 1024
 # docker's own bound; the highest number of 32 bits is none (setresuid(2)).
 ID_MAX = 2**31 - 1
+PASSWD, GROUP = "/etc/passwd", "/etc/group"
+# What useradd(8) takes, and what directory services have beside it.
+_NEW_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True)
@@ -31,61 +35,94 @@ class _User:
     home: str
 
 
-def resolve_identity(root: Path, user: str) -> Identity:
-    """``user``, written ``name|uid[:group|gid]``, in the container at ``root``; empty means root.
+@dataclass(frozen=True)
+class AccountFiles:
+    """Where users and groups are looked up: below ``root``, but for the files that lie ``elsewhere``.
 
-    A number needs no entry: without one its group is 0 and its home ``/``, as in docker.  Raises
-    UsageError for an unknown name, StoreCorrupt where the files cannot be read.
+    ``elsewhere`` are paths of the host by what the container calls them.  ``newcomer`` are the numbers for a
+    user whose name is in no file; without them he is refused.
     """
-    name, colon, group = user.partition(":")
-    found = _user(root, name or "0")
-    if colon and not group:
-        raise UsageError(f"user: {user!r}: no group after the colon", "write name|uid[:group|gid]")
-    gid = _group(root, group) if group else found.gid
-    return Identity(found.uid, gid, found.home, found.name)
+
+    root: Path
+    elsewhere: Mapping[str, Path] = field(default_factory=dict)
+    newcomer: Optional[tuple[int, int]] = None
+
+    def has_user(self, uid: int, name: str = "") -> bool:
+        """Whether the number, or else the name, has an entry; raises StoreCorrupt."""
+        return any(user.uid == uid or (name and user.name == name) for user in self._users())
+
+    def has_group(self, gid: int, name: str = "") -> bool:
+        """Whether the number, or else the name, has an entry; raises StoreCorrupt."""
+        entries = self._entries(GROUP, 3)
+        return any(_id(fields[2]) == gid or (name and fields[0] == name) for fields in entries)
+
+    def has(self, path: str) -> bool:
+        """Whether the file is there."""
+        return next(self._entries(path, 1), None) is not None
+
+    def identity(self, user: str) -> Identity:
+        """``user``, written ``name|uid[:group|gid]``; empty means root.
+
+        A number needs no entry: without one its group is 0 and its home ``/``, as in docker.  Raises
+        UsageError for an unknown name, StoreCorrupt where the files cannot be read.
+        """
+        name, colon, group = user.partition(":")
+        found = self._user(name or "0")
+        if colon and not group:
+            raise UsageError(f"user: {user!r}: no group after the colon", "write name|uid[:group|gid]")
+        gid = self._group(group) if group else found.gid
+        return Identity(found.uid, gid, found.home, found.name)
+
+    def _user(self, wanted: str) -> _User:
+        number = _number("user", wanted)
+        for user in self._users():
+            if wanted == user.name if number is None else number == user.uid:
+                return user
+        if number is not None:
+            return _User("", number, 0, "/")
+        if self.newcomer and _NEW_NAME.fullmatch(wanted):
+            return _User(wanted, *self.newcomer, "/")
+        raise UsageError(f"user: {wanted!r}: not in the container's {PASSWD}", "give its number instead")
+
+    def _group(self, wanted: str) -> int:
+        number = _number("group", wanted)
+        if number is not None:
+            return number
+        for fields in self._entries(GROUP, 3):
+            gid = _id(fields[2])
+            if fields[0] == wanted and gid is not None:
+                return gid
+        raise UsageError(f"group: {wanted!r}: not in the container's {GROUP}", "give its number instead")
+
+    def _users(self) -> Iterator[_User]:
+        for fields in self._entries(PASSWD, 4):
+            uid, gid = _id(fields[2]), _id(fields[3])
+            if uid is not None and gid is not None:
+                home = fields[5] if len(fields) > 5 and fields[5].startswith("/") else "/"
+                yield _User(fields[0], uid, gid, home)
+
+    def _entries(self, path: str, width: int) -> Iterator[list[str]]:
+        """The fields of every line that has at least ``width`` of them; none where the file is missing."""
+        try:
+            data = self._read(path)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR):
+                return
+            raise StoreCorrupt(f"user: the container's {path}: {error.strerror}") from error
+        for line in os.fsdecode(data.replace(b"\0", b"")).split("\n"):
+            fields = line.split(":")
+            if len(fields) >= width and fields[0]:
+                yield fields
+
+    def _read(self, path: str) -> bytes:
+        if path in self.elsewhere:
+            return read_in_root(Path("/"), str(self.elsewhere[path]), SIZE_MAX)
+        return read_in_root(self.root, path, SIZE_MAX)
 
 
-def _user(root: Path, wanted: str) -> _User:
-    number = _number("user", wanted)
-    for user in _users(root):
-        if wanted == user.name if number is None else number == user.uid:
-            return user
-    if number is None:
-        raise UsageError(f"user: {wanted!r}: not in the container's /etc/passwd", "give its number instead")
-    return _User("", number, 0, "/")
-
-
-def _group(root: Path, wanted: str) -> int:
-    number = _number("group", wanted)
-    if number is not None:
-        return number
-    for fields in _entries(root, "/etc/group", 3):
-        gid = _id(fields[2])
-        if fields[0] == wanted and gid is not None:
-            return gid
-    raise UsageError(f"group: {wanted!r}: not in the container's /etc/group", "give its number instead")
-
-
-def _users(root: Path) -> Iterator[_User]:
-    for fields in _entries(root, "/etc/passwd", 4):
-        uid, gid = _id(fields[2]), _id(fields[3])
-        if uid is not None and gid is not None:
-            home = fields[5] if len(fields) > 5 and fields[5].startswith("/") else "/"
-            yield _User(fields[0], uid, gid, home)
-
-
-def _entries(root: Path, path: str, width: int) -> Iterator[list[str]]:
-    """The fields of every line that has at least ``width`` of them; none where the file is missing."""
-    try:
-        data = read_in_root(root, path, SIZE_MAX)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR):
-            return
-        raise StoreCorrupt(f"user: the container's {path}: {error.strerror}") from error
-    for line in os.fsdecode(data.replace(b"\0", b"")).split("\n"):
-        fields = line.split(":")
-        if len(fields) >= width and fields[0]:
-            yield fields
+def resolve_identity(root: Path, user: str) -> Identity:
+    """``user`` by the files of the container at ``root``; see ``AccountFiles.identity``."""
+    return AccountFiles(root).identity(user)
 
 
 def _number(what: str, text: str) -> Optional[int]:

@@ -129,13 +129,20 @@ def create(
     return store.containers.find(container.id)
 
 
-def ensure_image(config: Config, reference: ImageReference, progress: Optional[Progress] = None) -> Image:
-    """The image from the store, pulled where it is missing or damaged."""
+def ensure_image(
+    config: Config,
+    reference: ImageReference,
+    progress: Optional[Progress] = None,
+    platform: Optional[Platform] = None,
+) -> Image:
+    """The image from the store, pulled where it is missing, damaged or for another platform than is asked."""
     store = Store.at(config)
     try:
         image = store.images.load(reference)
         store.images.layer_files(image)
-        store.images.config(image)
-        return image
+        found = store.images.config(image).platform
+        if platform is None or platform.accepts(found):
+            return image
     except (NotFoundError, StoreCorrupt):
-        return pull(config, reference, progress=progress)
+        pass  # pulled below
+    return pull(config, reference, platform, progress)

@@ -6,6 +6,8 @@ import logging
 import os
 import posixpath
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Optional
 
 from udocker.config import Config
@@ -13,14 +15,20 @@ from udocker.engine.base import Engine, Launch, Process
 from udocker.engine.select import choose
 from udocker.errors import StoreCorrupt, UdockerError, UsageError
 from udocker.model.container import Container
-from udocker.model.manifest import Platform
+from udocker.model.manifest import ImageConfig, Platform
 from udocker.model.mode import ExecutionMode
+from udocker.model.mount import Mount
 from udocker.model.runspec import RunSpec
+from udocker.run.accounts import host_home, plan_accounts
 from udocker.run.environment import build_environment
-from udocker.run.identity import resolve_identity
-from udocker.run.mounts import plan_mounts
-from udocker.system.host import HostFacts
+from udocker.run.identity import GROUP, PASSWD
+from udocker.run.modes import mode_of
+from udocker.run.mounts import plan_devices, plan_mounts, plan_volumes
+from udocker.store.execmode import PARKED_TARGET, parked_file, parked_files
+from udocker.system.host import GRAPHICS_DIRECTORIES, HostFacts
 
+# What is run where nobody says what, and there is no metadata either: the first that is there.
+_SHELLS = ("/bin/bash", "/usr/bin/bash", "/bin/sh")
 _LOG = logging.getLogger(__name__)
 
 
@@ -37,9 +45,13 @@ def plan_run(
     This host is looked at where ``facts`` or the engine's ``choice`` are not given.  Raises UsageError
     for a spec that makes no sense here, StoreCorrupt for an image that does not, EngineUnavailable.
     """
+    if choice is None:
+        choice = choose(mode_of(config, container, spec.mode))
+    if not spec.metadata:
+        container = replace(container, config=ImageConfig({}, container.config.platform))
     _warn_of_platform(container)
     process = plan_process(container, spec, environ, facts or HostFacts.read())
-    engine, mode = choice or choose(spec.mode)
+    engine, mode = choice
     return engine.plan(container, process, mode)
 
 
@@ -48,19 +60,57 @@ def plan_process(
 ) -> Process:
     """What an engine starts, by docker's rules.  Reads the container's passwd and group files."""
     image = container.config
-    argv = spec.argv(image.entrypoint, image.cmd)
-    if not argv:
-        raise UsageError("run: no command given, and the image has none", "add a command")
+    argv = _argv(container, spec)
     _refuse_unpassable(_texts_of_spec(spec), UsageError, "run")
     _refuse_unpassable(_texts_of_image(container), StoreCorrupt, "image configuration")
-    identity = resolve_identity(container.root, spec.user or image.user)
+    parked = None if container.location else parked_files(container.directory)
+    elsewhere = {path: file for path in (PASSWD, GROUP) if parked and (file := parked_file(parked, path))}
+    identity, files = plan_accounts(container.root, spec, spec.user or image.user, elsewhere, facts)
+    mounts = plan_mounts(_wanted_mounts(spec, facts, parked), spec.system_mounts, facts, spec.excluded)
     return Process(
         argv=argv,
         env=build_environment(container, spec, identity, environ, facts),
         workdir=_workdir(spec.workdir, image.workdir),
         identity=identity,
-        mounts=plan_mounts(spec.mounts, spec.system_mounts, facts),
+        mounts=mounts,
+        volumes=plan_volumes(image.volumes, mounts),
+        files=files,
     )
+
+
+def _wanted_mounts(spec: RunSpec, facts: HostFacts, parked: Optional[Path]) -> Iterable[Mount]:
+    """The user's mounts and what his other options show of the host."""
+    yield from spec.mounts
+    yield from plan_devices(spec.devices, spec.system_mounts)
+    if spec.bind_home:
+        yield _same(host_home(facts.uid))
+    if spec.graphics:
+        yield from _graphics(spec.system_mounts)
+    if parked is not None:
+        # The root's links to files that udocker 1.3 put away lead to them again.
+        yield Mount(str(parked), PARKED_TARGET)
+
+
+def _graphics(system: bool) -> Iterable[Mount]:
+    found = [path for path in GRAPHICS_DIRECTORIES if os.path.isdir(path)]
+    if not found:
+        _LOG.warning("run: --dri: this host has no drivers for direct rendering")
+    if not system and os.path.isdir("/dev/dri"):
+        found.append("/dev/dri")
+    yield from map(_same, found)
+
+
+def _same(path: str) -> Mount:
+    return Mount(path, os.path.normpath(path))
+
+
+def _argv(container: Container, spec: RunSpec) -> tuple[str, ...]:
+    argv = spec.argv(container.config.entrypoint, container.config.cmd)
+    if not argv and (container.location or not spec.metadata) and spec.entrypoint is None:
+        argv = next(((shell,) for shell in _SHELLS if os.path.lexists(f"{container.root}{shell}")), ())
+    if not argv:
+        raise UsageError("run: no command given, and the image has none", "add a command")
+    return argv
 
 
 def _workdir(asked: str, image: str) -> str:

@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 # What every container shows of its host, as far as the host has it.
 SYSTEM_DIRECTORIES = ("/proc", "/dev", "/sys")
 SYSTEM_FILES = ("/etc/resolv.conf", "/etc/hosts")
 
 
+# Drivers of direct rendering, by the libraries' places in the distributions.
+GRAPHICS_DIRECTORIES = (
+    "/usr/lib64/dri",
+    "/lib64/dri",
+    "/usr/lib/dri",
+    "/lib/dri",
+    "/usr/lib/x86_64-linux-gnu/dri",
+    "/usr/lib/aarch64-linux-gnu/dri",
+)
+
+
 @dataclass(frozen=True)
 class HostFacts:
-    """Facts read once, so that planning a run is pure; ``paths`` are the system paths that exist."""
+    """Facts read once, so that planning a run is pure; ``paths`` are the system paths that exist.
+
+    ``uid`` and ``gid`` are the caller's.
+    """
 
     hostname: str
     terminal: bool
     paths: tuple[str, ...]
+    uid: int = field(default_factory=os.geteuid)
+    gid: int = field(default_factory=os.getegid)
 
     @classmethod
     def read(cls) -> HostFacts:

@@ -27,18 +27,6 @@ struct attribute_request {
     uint64_t set, clear, propagation, userns_fd;
 };
 
-/* mount(2) takes paths only; this one leads to the very place that fd is, whatever its name is by now. */
-struct place {
-    char path[32];
-};
-
-static struct place place_of(int fd)
-{
-    struct place place;
-    snprintf(place.path, sizeof place.path, "/proc/self/fd/%d", fd);
-    return place;
-}
-
 /* The flags of a mount that a less privileged namespace must not clear, in mount(2)'s terms. */
 static unsigned long flags_of(const struct statfs *info)
 {
@@ -126,7 +114,7 @@ static int bind_set_read_only(const struct tree *tree, const struct bind *bind)
     return mounts_set_read_only(path);
 }
 
-static const char *target_hint(int error)
+const char *target_hint(int error)
 {
     switch (error) {
     case EACCES:

@@ -6,13 +6,18 @@
  *   --root DIR              the container's root directory on the host
  *   --uid N, --gid N        what the caller's user and group are called inside (the caller's own)
  *   --workdir DIR           in the container; created where it is missing (/)
+ *   --volume DIR            make sure that this directory is in the container, and writable
+ *   --scratch DIR           an empty directory in memory
  *   --bind SOURCE TARGET    show the host's SOURCE at the container's TARGET; in the order given
  *   --bind-ro SOURCE TARGET the same, read-only with everything below
+ *   --extend SOURCE TARGET TEXT
+ *                           show a copy of the host's SOURCE, or where that is empty of the container's TARGET
+ *                           itself, with TEXT after it at TARGET
  *   --without CALL          do without openat2, mount_setattr or pivot_root, as on older kernels
  *   --probe                 only try the namespaces: status 0, or the reason
  *
- * Steps: enter a user and a mount namespace; make the root a mount; bind; make it the namespace's root;
- * give up capabilities; become the program.  The launcher is no parent of the program, it is replaced
+ * Steps: enter a user and a mount namespace; make the root a mount; volumes, scratch, binds, extended files;
+ * make it the namespace's root; give up capabilities; become the program.  The launcher is no parent of the program, it is replaced
  * by it: pid, signals, limits, standard files, inherited descriptors and the environment pass as they are.
  *
  * Exit status: 125 for a failure of the launcher, 126 for a program that cannot be executed, 127 for one
@@ -34,8 +39,14 @@ struct options {
     const char *workdir;
     uid_t uid;
     gid_t gid;
-    struct bind *binds; /* room for as many as there are arguments */
+    struct bind *binds; /* each list has room for as many as there are arguments */
     size_t bind_count;
+    struct extension *extensions;
+    size_t extension_count;
+    const char **volumes;
+    size_t volume_count;
+    const char **scratches;
+    size_t scratch_count;
     struct kernel kernel;
     bool probe;
     char **command;
@@ -79,33 +90,64 @@ static void bind_add(struct options *options, const char *source, const char *ta
     options->binds[options->bind_count++] = (struct bind){source, target, read_only};
 }
 
+static void extension_add(struct options *options, const char *source, const char *target, const char *text)
+{
+    if ((*source && source[0] != '/') || target[0] != '/')
+        usage_fail(target, "an extended file needs absolute paths");
+    options->extensions[options->extension_count++] = (struct extension){source, target, text};
+}
+
+/* Takes an option with one value; false where it is none. */
+static bool value_read(struct options *options, const char *name, const char *value)
+{
+    if (strcmp(name, "--root") == 0)
+        options->root = value;
+    else if (strcmp(name, "--workdir") == 0)
+        options->workdir = value;
+    else if (strcmp(name, "--uid") == 0)
+        options->uid = number_read(name, value);
+    else if (strcmp(name, "--gid") == 0)
+        options->gid = number_read(name, value);
+    else if (strcmp(name, "--volume") == 0)
+        options->volumes[options->volume_count++] = value;
+    else if (strcmp(name, "--scratch") == 0)
+        options->scratches[options->scratch_count++] = value;
+    else if (strcmp(name, "--without") == 0)
+        call_forbid(&options->kernel, value);
+    else
+        return false;
+    return true;
+}
+
+/* How many words there are, up to `most`. */
+static int words_left(char **words, int most)
+{
+    int count = 0;
+    while (count < most && words[count])
+        count++;
+    return count;
+}
+
 /* Takes one option and returns how many words it used. */
 static int option_read(struct options *options, char **words)
 {
     const char *name = words[0];
+    int left = words_left(words, 4);
+    bool bind = strcmp(name, "--bind") == 0, bind_ro = strcmp(name, "--bind-ro") == 0;
     if (strcmp(name, "--probe") == 0) {
         options->probe = true;
         return 1;
     }
-    bool bind = strcmp(name, "--bind") == 0, bind_ro = strcmp(name, "--bind-ro") == 0;
-    if (!words[1] || ((bind || bind_ro) && !words[2]))
-        usage_fail(name, "unknown option, or its value is missing");
-    if (bind || bind_ro) {
+    if ((bind || bind_ro) && left >= 3) {
         bind_add(options, words[1], words[2], bind_ro);
         return 3;
     }
-    if (strcmp(name, "--root") == 0)
-        options->root = words[1];
-    else if (strcmp(name, "--workdir") == 0)
-        options->workdir = words[1];
-    else if (strcmp(name, "--uid") == 0)
-        options->uid = number_read(name, words[1]);
-    else if (strcmp(name, "--gid") == 0)
-        options->gid = number_read(name, words[1]);
-    else if (strcmp(name, "--without") == 0)
-        call_forbid(&options->kernel, words[1]);
-    else
-        usage_fail(name, "unknown option");
+    if (strcmp(name, "--extend") == 0 && left >= 4) {
+        extension_add(options, words[1], words[2], words[3]);
+        return 4;
+    }
+    if (left < 2 || !value_read(options, name, words[1]))
+        usage_fail(name, "unknown option, or its value is missing");
     return 2;
 }
 
@@ -186,16 +228,36 @@ static int program_run(char **command)
     return program_refused(command[0], error);
 }
 
+/* Makes the container's tree and steps into it; reports. */
+static int tree_build(const struct options *options)
+{
+    struct tree tree = {.path = options->root, .root = -1, .kernel = options->kernel};
+    int result = tree_open(&tree);
+    for (size_t i = 0; result >= 0 && i < options->volume_count; i++)
+        result = scratch_volume(&tree, options->volumes[i]);
+    for (size_t i = 0; result >= 0 && i < options->scratch_count; i++)
+        result = scratch_mount(&tree, options->scratches[i]);
+    for (size_t i = 0; result >= 0 && i < options->bind_count; i++)
+        result = tree_bind(&tree, &options->binds[i]);
+    if (result >= 0)
+        result = scratch_extend(&tree, options->extensions, options->extension_count);
+    return result < 0 ? result : tree_enter(&tree, options->workdir);
+}
+
 int main(int argc, char **argv)
 {
+    size_t room = (size_t)argc + 1; /* there cannot be more of anything */
     struct options options = {
         .workdir = "/",
         .uid = geteuid(),
         .gid = getegid(),
-        .binds = calloc((size_t)argc + 1, sizeof(struct bind)),
+        .binds = calloc(room, sizeof(struct bind)),
+        .extensions = calloc(room, sizeof(struct extension)),
+        .volumes = calloc(room, sizeof(char *)),
+        .scratches = calloc(room, sizeof(char *)),
         .kernel = {.openat2 = true, .mount_setattr = true, .pivot_root = true},
     };
-    if (!options.binds) {
+    if (!options.binds || !options.extensions || !options.volumes || !options.scratches) {
         report_error("memory", ENOMEM, NULL);
         return EXIT_LAUNCHER;
     }
@@ -204,13 +266,7 @@ int main(int argc, char **argv)
         return EXIT_LAUNCHER;
     if (options.probe)
         return 0;
-    struct tree tree = {.path = options.root, .root = -1, .kernel = options.kernel};
-    if (tree_open(&tree) < 0)
-        return EXIT_LAUNCHER;
-    for (size_t i = 0; i < options.bind_count; i++)
-        if (tree_bind(&tree, &options.binds[i]) < 0)
-            return EXIT_LAUNCHER;
-    if (tree_enter(&tree, options.workdir) < 0 || namespace_drop_capabilities() < 0)
+    if (tree_build(&options) < 0 || namespace_drop_capabilities() < 0)
         return EXIT_LAUNCHER;
     return program_run(options.command);
 }

@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -25,6 +26,13 @@ struct bind {
     const char *source; /* on the host */
     const char *target; /* in the container */
     bool read_only;
+};
+
+/* A file of the container, or of the host, that the program sees with text after it. */
+struct extension {
+    const char *source; /* on the host; empty: the container's own target */
+    const char *target; /* in the container */
+    const char *text;
 };
 
 /* The container's tree while it still lies in the host's: root is an O_PATH descriptor. */
@@ -53,6 +61,18 @@ void report_error(const char *object, int error, const char *hint);
 int namespace_enter(uid_t uid, gid_t gid);  /* reports */
 int namespace_drop_capabilities(void);      /* reports */
 
+/* mount(2) takes paths only; this one leads to the very place that fd is, whatever its name. */
+struct place {
+    char path[32];
+};
+
+static inline struct place place_of(int fd)
+{
+    struct place place;
+    snprintf(place.path, sizeof place.path, "/proc/self/fd/%d", fd);
+    return place;
+}
+
 /* target.c */
 int target_open(const struct tree *tree, const char *path, enum target_kind kind);
 
@@ -60,5 +80,11 @@ int target_open(const struct tree *tree, const char *path, enum target_kind kind
 int tree_open(struct tree *tree);                                /* reports */
 int tree_bind(const struct tree *tree, const struct bind *bind); /* reports */
 int tree_enter(const struct tree *tree, const char *workdir);    /* reports */
+const char *target_hint(int error);
+
+/* scratch.c */
+int scratch_volume(const struct tree *tree, const char *path); /* reports */
+int scratch_mount(const struct tree *tree, const char *path);  /* reports */
+int scratch_extend(const struct tree *tree, const struct extension *extensions, size_t count); /* reports */
 
 #endif

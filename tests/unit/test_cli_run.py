@@ -1,0 +1,175 @@
+"""The command line of ``udocker run``: every option of udocker 1.3.17, in every spelling it takes."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+import pytest
+
+from udocker.cli import run
+from udocker.cli.parser import Parser
+from udocker.errors import UsageError
+from udocker.model.mount import Mount
+
+# From the table of options in udocker 1.3.17's do_run: flags, then options with a value.
+FLAGS = (
+    "-i",
+    "-t",
+    "-a",
+    "-P",
+    "--publish-all",
+    "--netcoop",
+    "--hostauth",
+    "--containerauth",
+    "--nosysdirs",
+    "--hostenv",
+    "--bindhome",
+    "--nometa",
+    "--dri",
+    "--nobanner",
+    "--rm",
+    "--pull",
+)
+VALUES = {
+    "-p": "8080:8080",
+    "--publish": "8080:8080",
+    "--novol": "/proc",
+    "-v": "/data:/mnt",
+    "--volume": "/data",
+    "-e": "A=x y",
+    "--env": "A=1",
+    "--env-file": "/dev/null",
+    "-u": "root",
+    "--user": "1:2",
+    "-w": "/tmp",
+    "--workdir": "/tmp",
+    "--entrypoint": "sh -c",
+    "--cpuset-cpus": "0,1-2",
+    "--volumes-from": "other",
+    "--dns": "1.1.1.1",
+    "--dns-search": "example.org",
+    "--kernel": "5.4.0",
+    "--device": "/dev/null",
+    "--platform": "linux/amd64",
+    "--pull": "never",
+    "--name": "box",
+    "--location": "/tmp",
+    "--index": "https://index",
+    "--registry": "https://registry",
+    "--httpproxy": "socks5://user:pass@host:1080",
+}
+REPEATED = ("-p", "--publish", "--novol", "-v", "--volume", "-e", "--env", "--env-file", "--device")
+
+
+def parse(*words: str) -> argparse.Namespace:
+    parser = Parser(prog="udocker run")
+    run.add_arguments(parser)
+    options = parser.parse_args(list(words))
+    options.quiet = False
+    run._settle_words(options)
+    return options
+
+
+def spellings() -> list[list[str]]:
+    words = [[flag] for flag in FLAGS]
+    for option, value in VALUES.items():
+        words += [[f"{option}={value}"], [option, value], [option, value, f"{option}={value}"]]
+    return words
+
+
+@pytest.mark.parametrize("words", spellings(), ids=" ".join)
+def test_every_option_of_udocker_is_accepted_in_every_spelling(words: list[str]) -> None:
+    options = parse(*words, "image:tag", "program", "--rm", "-v")
+    assert options.object == "image:tag"
+    assert options.command == ["program", "--rm", "-v"]
+
+
+@pytest.mark.parametrize("option", REPEATED)
+def test_options_that_may_be_repeated_keep_every_value(option: str) -> None:
+    value = VALUES[option]
+    name = {"-p": "publish", "-v": "volume", "-e": "env"}.get(option, option.strip("-").replace("-", "_"))
+    assert getattr(parse(f"{option}={value}", option, value, "image"), name) == [value, value]
+
+
+@pytest.mark.parametrize("words", [["-it"], ["-ti"], ["-i", "-t"], ["-itP"], ["-itw", "/x"], ["-itv/a:/b"]])
+def test_short_options_may_be_joined(words: list[str]) -> None:
+    options = parse(*words, "image", "sh")
+    assert (options.interactive, options.tty) == (True, True)
+    assert (options.object, options.command) == ("image", ["sh"])
+
+
+@pytest.mark.parametrize(
+    ("words", "policy", "command"),
+    [
+        (["image"], "", []),
+        (["--pull", "image"], "", []),
+        (["--pull", "image", "never"], "", ["never"]),
+        (["--pull", "--rm", "image", "sh"], "", ["sh"]),
+        (["--pull=always", "image", "sh"], "always", ["sh"]),
+        (["--pull", "never", "image", "sh"], "never", ["sh"]),
+        (["-e=A=1", "--pull", "never", "--rm", "-e=B=2", "image", "sh", "--rm"], "never", ["sh", "--rm"]),
+        (["--pull=reuse", "--name=x", "image"], "reuse", []),
+        (["--pull=missing", "image"], "missing", []),
+    ],
+)
+def test_pull_may_stand_alone_and_never_swallows_the_image(
+    words: list[str], policy: str, command: list[str]
+) -> None:
+    options = parse(*words)
+    assert (options.policy, options.object, options.command) == (policy, "image", command)
+
+
+@pytest.mark.parametrize("words", [[], ["--rm"], ["--pull", "never"], ["--pull=sometimes", "image"]])
+def test_a_command_line_without_an_image_is_refused(words: list[str]) -> None:
+    with pytest.raises(UsageError):
+        parse(*words)
+
+
+def test_a_location_needs_no_container() -> None:
+    assert parse("--location=/tmp").location == "/tmp"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [(None, None), ("", ()), ("sh", ("sh",)), ("python3 -u", ("python3", "-u")), ("'a b' c", ("a b", "c"))],
+)
+def test_an_entry_point_is_split_as_a_shell_would(text: str, expected: object) -> None:
+    words = [] if text is None else ["--entrypoint", text]
+    assert run._spec(parse(*words, "image")).entrypoint == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("/a/b", Mount("/a/b", "/a/b")),
+        ("/a/b:", Mount("/a/b", "/a/b")),
+        ("/a/b/:/c/", Mount("/a/b", "/c")),
+        ("/a:/b:ro", Mount("/a", "/b", True)),
+        ("/a:ro", Mount("/a", "/a", True)),
+        ("b", Mount(os.path.join(os.getcwd(), "b"), os.path.join(os.getcwd(), "b"))),
+    ],
+)
+def test_a_volume_is_read_as_udocker_and_docker_read_it(text: str, expected: Mount) -> None:
+    assert run._spec(parse("-v", text, "image")).mounts == (expected,)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("/dev/fuse", Mount("/dev/fuse", "/dev/fuse")),
+        ("/dev/a:/dev/b", Mount("/dev/a", "/dev/b")),
+        ("/dev/a:/b:r", Mount("/dev/a", "/b")),
+        ("/dev/a:rwm", Mount("/dev/a", "/dev/a")),
+    ],
+)
+def test_a_device_is_read_as_docker_reads_it(text: str, expected: Mount) -> None:
+    assert run._spec(parse("--device", text, "image")).devices == (expected,)
+
+
+@pytest.mark.parametrize(
+    "text", ["fuse", "/etc/passwd", "/dev/../etc/passwd", "/dev/a:/b:x", "/dev/a:/b:/c:r"]
+)
+def test_what_is_no_device_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="device"):
+        run._spec(parse("--device", text, "image"))

@@ -1,0 +1,42 @@
+"""A new container for ``udocker run``, of an image that is pulled as its ``--pull`` says."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Optional
+
+from udocker.cli.output import progress
+from udocker.config import Config
+from udocker.errors import NotFoundError, UsageError
+from udocker.model.container import Container
+from udocker.model.manifest import Platform
+from udocker.model.reference import ImageReference
+from udocker.run.images import create, ensure_image, pull
+from udocker.store.store import Store
+
+
+def new_container(config: Config, options: argparse.Namespace) -> Container:
+    """Make it; raises NotFoundError where there is no such image, RegistryError, StoreError."""
+    try:
+        reference = ImageReference.parse(options.object)
+    except UsageError:
+        message = f"run: {options.object!r}: no such container, and not an image reference"
+        raise NotFoundError(message, "see udocker ps and udocker images") from None
+    platform = Platform.parse(options.platform) if options.platform else None
+    if options.policy == "never":
+        _need_local(config, reference, platform)
+    else:
+        with progress(options.quiet) as bars:
+            if options.policy == "always":
+                pull(config, reference, platform, bars)
+            else:
+                ensure_image(config, reference, bars, platform)
+    return create(config, reference, options.name)
+
+
+def _need_local(config: Config, reference: ImageReference, platform: Optional[Platform]) -> None:
+    images = Store.at(config).images
+    found = images.config(images.load(reference)).platform
+    if platform is not None and not platform.accepts(found):
+        message = f"run: {reference}: the image that is here is for {found}, not {platform}"
+        raise NotFoundError(message, "--pull=missing fetches the other one")

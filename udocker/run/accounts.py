@@ -1,0 +1,153 @@
+"""The users and groups that the program sees: itself among them, whatever the image knows."""
+
+from __future__ import annotations
+
+import grp
+import pwd
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Optional
+
+from udocker.engine.base import ExtendedFile, Identity
+from udocker.errors import StoreCorrupt, UsageError
+from udocker.model.runspec import Accounts, RunSpec
+from udocker.run.identity import GROUP, PASSWD, AccountFiles
+from udocker.system.host import HostFacts
+
+
+def plan_accounts(
+    root: Path, spec: RunSpec, user: str, elsewhere: Mapping[str, Path], facts: HostFacts
+) -> tuple[Identity, tuple[ExtendedFile, ...]]:
+    """Who ``user`` is, and what is shown at /etc/passwd and /etc/group for it.
+
+    ``elsewhere`` are files of the host that the container has at these two places already.  Raises
+    UsageError for an unknown user, StoreCorrupt for files that cannot be read.
+    """
+    bound = {mount.target: Path(mount.source) for mount in spec.mounts if mount.target in (PASSWD, GROUP)}
+    if any(path.is_file() for path in bound.values()):  # of others the engine tells that they cannot be bound
+        return AccountFiles(root, {**elsewhere, **bound}).identity(user), ()
+    if spec.accounts is Accounts.CONTAINER:
+        return AccountFiles(root, elsewhere).identity(user), ()
+    if spec.accounts is Accounts.HOST:
+        identity = _host_identity(user)
+        return identity, _host_files(identity, facts)
+    files = AccountFiles(root, elsewhere, (facts.uid, facts.gid))
+    identity = files.identity(user)
+    return _extended(files, identity, spec, facts)
+
+
+def _extended(
+    files: AccountFiles, identity: Identity, spec: RunSpec, facts: HostFacts
+) -> tuple[Identity, tuple[ExtendedFile, ...]]:
+    """The container's files with the lines that they lack; what is not there at all is left so."""
+    made = []
+    try:
+        if files.has(PASSWD) and not files.has_user(identity.uid):
+            name = identity.name or _new_name(files, identity.uid, facts)
+            home = (spec.bind_home and _home_of(facts.uid)) or identity.home
+            identity = replace(identity, home=home, name=name)
+            made.append(ExtendedFile(PASSWD, f"{name}:x:{identity.uid}:{identity.gid}::{home}:/bin/sh\n"))
+        if files.has(GROUP) and not files.has_group(identity.gid):
+            made.append(ExtendedFile(GROUP, f"{_new_group(files, identity, facts)}:x:{identity.gid}:\n"))
+    except StoreCorrupt:
+        pass  # a file that nobody can read, and that nobody asked for: the program may do without
+    return identity, tuple(made)
+
+
+def _new_name(files: AccountFiles, uid: int, facts: HostFacts) -> str:
+    entry = _user(uid) if uid == facts.uid else None
+    if entry is not None and not files.has_user(uid, entry.pw_name):
+        return entry.pw_name
+    return f"user{uid}"
+
+
+def _new_group(files: AccountFiles, identity: Identity, facts: HostFacts) -> str:
+    entry = _group(identity.gid) if identity.gid == facts.gid else None
+    for name in (entry.gr_name if entry is not None else "", identity.name):
+        if name and not files.has_group(identity.gid, name):
+            return name
+    return f"group{identity.gid}"
+
+
+def host_home(uid: int) -> str:
+    """The home directory of a user of this host; raises UsageError where there is none."""
+    home = _home_of(uid)
+    if not home or not Path(home).is_dir():
+        raise UsageError(f"run: --bindhome: {home or 'this user'}: no such directory on this host")
+    return home
+
+
+def _home_of(uid: int) -> str:
+    entry = _user(uid)
+    return entry.pw_dir if entry is not None else ""
+
+
+def _host_identity(user: str) -> Identity:
+    name, colon, group = user.partition(":")
+    entry = _user(int(name)) if _is_number(name) else _named(name or "root")
+    if entry is None:
+        raise UsageError(f"user: {name!r}: this host knows no such user", "leave out --hostauth")
+    gid = _host_group(group) if colon else entry.pw_gid
+    return Identity(entry.pw_uid, gid, entry.pw_dir or "/", entry.pw_name)
+
+
+def _host_group(text: str) -> int:
+    if _is_number(text):
+        return int(text)
+    try:
+        return grp.getgrnam(text).gr_gid
+    except KeyError:
+        raise UsageError(f"group: {text!r}: this host knows no such group", "give its number") from None
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 10
+
+
+def _host_files(identity: Identity, facts: HostFacts) -> tuple[ExtendedFile, ...]:
+    """The host's two files, and what its directory service alone knows: the program's user and the caller."""
+    here = AccountFiles(Path("/"))
+    users = {uid: _user(uid) for uid in (identity.uid, facts.uid)}
+    groups = {gid: _group(gid) for gid in (identity.gid, facts.gid)}
+    lines = [_passwd_line(entry) for uid, entry in users.items() if entry and not here.has_user(uid)]
+    more = [_group_line(entry) for gid, entry in groups.items() if entry and not here.has_group(gid)]
+    return (
+        ExtendedFile(PASSWD, "".join(lines), PASSWD),
+        ExtendedFile(GROUP, "".join(more), GROUP),
+    )
+
+
+def _passwd_line(entry: pwd.struct_passwd) -> str:
+    numbers = (str(entry.pw_uid), str(entry.pw_gid))
+    return _line((entry.pw_name, "x", *numbers, entry.pw_gecos, entry.pw_dir, entry.pw_shell))
+
+
+def _group_line(entry: grp.struct_group) -> str:
+    return _line((entry.gr_name, "x", str(entry.gr_gid), ""))
+
+
+def _line(texts: Iterable[str]) -> str:
+    """A line of a file; a directory service could deliver what would break it."""
+    return ":".join(text.replace(":", " ").replace("\n", " ") for text in texts) + "\n"
+
+
+def _user(uid: int) -> Optional[pwd.struct_passwd]:
+    try:
+        return pwd.getpwuid(uid)
+    except KeyError:
+        return None  # a cluster's nodes need not know every user
+
+
+def _named(name: str) -> Optional[pwd.struct_passwd]:
+    try:
+        return pwd.getpwnam(name)
+    except (KeyError, ValueError):
+        return None
+
+
+def _group(gid: int) -> Optional[grp.struct_group]:
+    try:
+        return grp.getgrgid(gid)
+    except KeyError:
+        return None

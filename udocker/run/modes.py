@@ -1,0 +1,43 @@
+"""The execution mode of a run: the user's, else the container's, else the configuration's."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+from udocker.config import Config
+from udocker.engine.select import DEFAULT_MODE, MODES
+from udocker.errors import ConfigError, EngineError, UsageError
+from udocker.model.container import Container
+from udocker.model.mode import ExecutionMode
+from udocker.store.execmode import read_mode
+
+
+def effective_mode(config: Config, container: Container) -> ExecutionMode:
+    """What ``udocker setup`` shows: the recorded mode, or what a container without one runs in."""
+    return read_mode(container.directory) or _configured(config) or DEFAULT_MODE
+
+
+def mode_of(config: Config, container: Container, asked: Optional[ExecutionMode]) -> Optional[ExecutionMode]:
+    """The mode to run in, None for whatever this host allows.
+
+    A mode that this version has no engine for does not hinder: P, R and S leave the container's files
+    usable by any engine.  F does not, and raises EngineError.
+    """
+    recorded = None if container.location else read_mode(container.directory)
+    if recorded is not None and recorded.family == "F":
+        name = container.names[0] if container.names else container.id
+        raise EngineError(
+            f"run: {name}: set up for execution mode {recorded.value}, which changed its files for the host",
+            f"undo it with the udocker that did it (udocker setup --execmode=P1 {name}), or create it again",
+        )
+    if asked is not None:
+        return asked
+    return next((mode for mode in (recorded, _configured(config)) if mode in MODES), None)
+
+
+def _configured(config: Config) -> Optional[ExecutionMode]:
+    try:
+        return ExecutionMode.parse(config.execution_mode) if config.execution_mode else None
+    except UsageError as error:
+        message = f"configuration: UDOCKER_DEFAULT_EXECUTION_MODE: {error.message}"
+        raise ConfigError(message, error.hint) from None
