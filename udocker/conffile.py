@@ -32,6 +32,11 @@ KEYS = {
     "lock_beat": "UDOCKER_LOCK_BEAT",
     "lock_stale": "UDOCKER_LOCK_STALE",
     "lock_wait": "UDOCKER_LOCK_WAIT",
+    "max_files": "UDOCKER_MAX_FILES",
+    "max_bytes": "UDOCKER_MAX_BYTES",
+    "max_depth": "UDOCKER_MAX_DEPTH",
+    "max_name": "UDOCKER_MAX_NAME",
+    "max_ratio": "UDOCKER_MAX_RATIO",
 }
 _LARGEST = 1 << 20
 _HINT = "its first line is [DEFAULT], the others are key = value"

@@ -15,6 +15,7 @@ from udocker.errors import ConfigError
 
 # Three years of seconds: more than anybody waits, and less than what overflows a timer.
 _MAX_NUMBER = 10**8
+_COUNT = re.compile(r"([0-9]{1,15})([kMGT]?)", re.ASCII)
 SYSTEM_FILE = Path("/etc") / NAME
 
 
@@ -27,6 +28,8 @@ class Config:
     ``lock_wait`` bounds the wait for somebody else's pull and unpacking.  ``workspace`` is a directory below
     the store's ``tmp`` for what is being made, so that it can be cleared when its maker has died.
     ``execution_mode`` is for containers that have none recorded.
+    ``max_files`` to ``max_ratio`` are what an image may hold (udocker/store/limits.py), in members, bytes,
+    directories, bytes and bytes out of one.
     """
 
     udocker_dir: Path
@@ -42,6 +45,11 @@ class Config:
     lock_wait: float = 3600.0
     workspace: str = ""
     execution_mode: str = ""
+    max_files: int = 5_000_000
+    max_bytes: int = 1 << 40
+    max_depth: int = 512
+    max_name: int = 4096
+    max_ratio: int = 200
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], file: Optional[Path] = None) -> Config:
@@ -73,6 +81,11 @@ class Config:
             lock_stale=_positive(settings, "UDOCKER_LOCK_STALE", cls.lock_stale),
             lock_wait=_positive(settings, "UDOCKER_LOCK_WAIT", cls.lock_wait),
             execution_mode=_text(settings, "UDOCKER_DEFAULT_EXECUTION_MODE"),
+            max_files=_count(settings, "UDOCKER_MAX_FILES", cls.max_files),
+            max_bytes=_count(settings, "UDOCKER_MAX_BYTES", cls.max_bytes),
+            max_depth=_count(settings, "UDOCKER_MAX_DEPTH", cls.max_depth),
+            max_name=_count(settings, "UDOCKER_MAX_NAME", cls.max_name),
+            max_ratio=_count(settings, "UDOCKER_MAX_RATIO", cls.max_ratio),
         )
 
 
@@ -123,6 +136,19 @@ def _positive(settings: Mapping[str, Setting], name: str, default: float, least:
     if not least <= value <= _MAX_NUMBER:
         raise ConfigError(f"configuration: {origin}={text!r}: not a number from {least:g} to {_MAX_NUMBER}")
     return value
+
+
+def _count(settings: Mapping[str, Setting], name: str, default: int) -> int:
+    """A whole number of at least 1, which may end in k, M, G or T, each 1024 times the one before."""
+    if name not in settings:
+        return default
+    text, origin = settings[name]
+    match = _COUNT.fullmatch(text)
+    if match is None or not int(match[1]):
+        raise ConfigError(
+            f"configuration: {origin}={text!r}: not a whole number from 1 on", "k, M, G and T may follow it"
+        )
+    return int(match[1]) << 10 * ("kMGT".index(match[2]) + 1 if match[2] else 0)
 
 
 def _flag(settings: Mapping[str, Setting], name: str) -> bool:

@@ -28,6 +28,7 @@ from udocker.store.archive import (
     write_docker_archive,
 )
 from udocker.store.containers import check_name
+from udocker.store.limits import Limits
 from udocker.store.members import Member, Members, check_tree, spool
 from udocker.store.store import Store
 from udocker.store.treetar import write_tree
@@ -74,7 +75,7 @@ def load(config: Config, source: Opened, name: str = "") -> list[ImageReference]
     new_name = ImageReference.parse(name) if name else None
     store = Store.at(config).create()
     with _workspace(store, "load") as work, source as stream:
-        images = _read_images(Members.read_from(stream, work))
+        images = _read_images(Members.read_from(stream, work, Limits.of(config)))
         named = [(image, _references(image, new_name, name)) for image in images]
         if new_name is not None and len(images) > 1:
             raise UsageError(
@@ -149,7 +150,9 @@ def import_image(
         raise UsageError(f"import: {reference}: a digest cannot be given to an image", "write NAME[:TAG]")
     store = Store.at(config).create()
     with _workspace(store, "import") as work:
-        layer, diff_id = _layer(source, work, move if move and _can_move(move, work) else None)
+        layer, diff_id = _layer(
+            source, work, move if move and _can_move(move, work) else None, Limits.of(config)
+        )
         raw = json.dumps(_document(platform, diff_id)).encode()
         manifest = docker_manifest(raw, [layer])
         _publish(store, ArchivedImage((), raw, (layer,), manifest), [reference])
@@ -169,16 +172,18 @@ def import_container(
 
     ``in_place`` is the source's file, which then needs no copy.
     """
-    store = Store.at(config).create()
+    store, limits = Store.at(config).create(), Limits.of(config)
     if name:
         check_name(name)
         if store.containers.is_taken(name):
             raise StoreError(f"import: {name}: name already taken", "choose another")
     label = str(ImageReference.parse(image)) if image else _UNNAMED
     with _workspace(store, "import") as work:
-        layer, diff_id = _layer(source, work, in_place)
+        layer, diff_id = _layer(source, work, in_place, limits)
         document = _document(platform, diff_id)
-        container = store.containers.create(label, document, lambda root: unpack_layers([layer.path], root))
+        container = store.containers.create(
+            label, document, lambda root: unpack_layers([layer.path], root, limits)
+        )
     if not name:
         return container
     try:
@@ -189,13 +194,13 @@ def import_container(
     return store.containers.find(container.id)
 
 
-def _layer(source: Opened, work: Path, in_place: Optional[Path]) -> tuple[Member, Digest]:
+def _layer(source: Opened, work: Path, in_place: Optional[Path], limits: Limits) -> tuple[Member, Digest]:
     """An archive as a layer, copied to ``work`` if not ``in_place``, and the digest of its plain tar."""
     with source as stream:
         layer = spool(stream, "layer", None if in_place else work / "layer")
     if in_place:
         layer = replace(layer, path=in_place)
-    return layer, check_tree(layer.path)
+    return layer, check_tree(layer.path, limits)
 
 
 def _can_move(source: Path, work: Path) -> bool:

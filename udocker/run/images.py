@@ -13,6 +13,7 @@ from udocker.model.manifest import Descriptor, Platform
 from udocker.model.reference import ImageReference
 from udocker.registry.client import RegistryClient
 from udocker.store.images import Image
+from udocker.store.limits import Limits
 from udocker.store.store import Store
 from udocker.store.unpack import unpack_layers
 
@@ -114,7 +115,7 @@ def create(
     container = store.containers.create(
         str(reference) if reference.digest else f"{image.name}:{image.tag}",
         document,
-        lambda root: unpack_layers(layers, root),
+        lambda root: unpack_layers(layers, root, Limits.of(config)),
         container_id,
         {"digest": str(image.digest), "manifest": str(image.manifest.digest)},
         durable,

@@ -11,11 +11,12 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Callable, Union
+from typing import Any, BinaryIO, Callable, Optional, Union, cast
 
 import zstandard
 
 from udocker.errors import UnpackError
+from udocker.store.limits import Limits
 
 try:
     _igzip: Any = importlib.import_module("isal.igzip")
@@ -26,6 +27,8 @@ except ImportError:  # no build of it for this machine: the standard library's i
 _CHUNK = 1 << 20
 _AHEAD = 8
 _MAGIC = 4
+# What `zstd --ultra -22 --long=27` makes; more is refused, as zstd itself refuses it without being told to.
+_MAX_WINDOW = 1 << 27
 
 # What broken compressed data makes the libraries raise.
 _BROKEN = (EOFError, gzip.BadGzipFile, zlib.error, _gzip_error, zstandard.ZstdError)
@@ -36,7 +39,8 @@ def _open_gzip(stream: BinaryIO) -> Any:
 
 
 def _open_zstd(stream: BinaryIO) -> Any:
-    return zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True)
+    decompressor = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW)
+    return decompressor.stream_reader(stream, read_across_frames=True)
 
 
 # First bytes of a compressed stream, and what opens it.  The media type is not asked: it is often wrong.
@@ -47,34 +51,71 @@ _FORMATS: tuple[tuple[bytes, Callable[[BinaryIO], Any]], ...] = (
 
 
 @contextmanager
-def open_layer(path: Path) -> Iterator[ReadAhead]:
+def open_layer(path: Path, limits: Optional[Limits] = None) -> Iterator[ReadAhead]:
     """Open a layer's blob as a tar stream.
 
-    Reading raises UnpackError where the compressed data is broken.
+    Reading raises UnpackError where the compressed data is broken or a bomb.
     """
-    with path.open("rb") as stream:
+    with path.open("rb", buffering=0) as stream:
         magic = stream.read(_MAGIC)
         stream.seek(0)
-        with _opened(magic, stream) as reader:
+        with _opened(magic, cast(BinaryIO, stream), limits) as reader:
             yield reader
 
 
 @contextmanager
-def open_stream(stream: BinaryIO) -> Iterator[ReadAhead]:
+def open_stream(stream: BinaryIO, limits: Optional[Limits] = None) -> Iterator[ReadAhead]:
     """The same for an open stream, which may be a pipe; it stays open."""
     magic = stream.read(_MAGIC)
-    with _opened(magic, io.BufferedReader(_Rejoined(magic, stream), _CHUNK)) as reader:
+    rejoined = cast(BinaryIO, io.BufferedReader(_Rejoined(magic, stream), _CHUNK))
+    with _opened(magic, rejoined, limits) as reader:
         yield reader
 
 
 @contextmanager
-def _opened(magic: bytes, stream: BinaryIO) -> Iterator[ReadAhead]:
+def _opened(magic: bytes, stream: BinaryIO, limits: Optional[Limits]) -> Iterator[ReadAhead]:
     opener = next((opener for prefix, opener in _FORMATS if magic.startswith(prefix)), None)
-    reader = ReadAhead(opener(stream) if opener else stream)
+    if opener is None:
+        reader = ReadAhead(stream.read)
+    else:
+        reader = ReadAhead(_Checked(opener, stream, limits or Limits()).read)
     try:
         yield reader
     finally:
         reader.close()
+
+
+class _Checked:
+    """Decompressed data, counted against the compressed."""
+
+    def __init__(self, opener: Callable[[BinaryIO], Any], stream: BinaryIO, limits: Limits) -> None:
+        self._compressed = _Counted(stream)
+        self._plain = opener(cast(BinaryIO, self._compressed))
+        self._limits = limits
+        self._count = 0
+
+    def read(self, size: int) -> bytes:
+        data: bytes = self._plain.read(size)
+        self._count += len(data)
+        self._limits.check_ratio(self._compressed.count, self._count)
+        return data
+
+
+class _Counted(io.RawIOBase):
+    """A stream that knows how much was read of it."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.count = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._stream.read(len(buffer))
+        buffer[: len(data)] = data
+        self.count += len(data)
+        return len(data)
 
 
 class _Rejoined(io.RawIOBase):
@@ -100,8 +141,8 @@ class ReadAhead:
     Decompression releases the interpreter's lock, so it runs beside the unpacking.
     """
 
-    def __init__(self, source: Any) -> None:
-        self._source = source
+    def __init__(self, read: Callable[[int], bytes]) -> None:
+        self._source = read
         self._queue: queue.Queue[Union[bytes, Exception]] = queue.Queue(_AHEAD)
         self._closed = threading.Event()
         self._rest = b""
@@ -110,7 +151,7 @@ class ReadAhead:
         self._thread.start()
 
     def read(self, size: int) -> bytes:
-        """Up to ``size`` bytes, fewer at the end only."""
+        """Up to ``size`` bytes, fewer at the end only; not to be mixed with ``chunk``."""
         if len(self._rest) - self._at >= size:
             self._at += size
             return self._rest[self._at - size : self._at]
@@ -118,7 +159,7 @@ class ReadAhead:
         missing = size - len(parts[0])
         self._rest, self._at = b"", 0
         while missing > 0:
-            chunk = self._next()
+            chunk = self.chunk()
             if not chunk:
                 break
             parts.append(chunk[:missing])
@@ -136,7 +177,8 @@ class ReadAhead:
             except queue.Empty:
                 continue
 
-    def _next(self) -> bytes:
+    def chunk(self) -> bytes:
+        """The next piece of any length, none at the end."""
         item = self._queue.get()
         if isinstance(item, bytes) and item:
             return item
@@ -151,7 +193,7 @@ class ReadAhead:
         item: Union[bytes, Exception] = b"first"
         while not self._closed.is_set() and isinstance(item, bytes) and item:
             try:
-                item = self._source.read(_CHUNK)
+                item = self._source(_CHUNK)
             except Exception as error:  # noqa: BLE001 - handed to the reader's thread, which raises it
                 item = error
             self._queue.put(item)

@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import posixpath
-import tarfile
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, BinaryIO, Optional, cast
+from typing import Any, BinaryIO, Optional, Protocol
 
 from udocker.errors import StoreCorrupt, UnpackError
 from udocker.model.digest import Digest
 from udocker.store.compression import ReadAhead, open_layer, open_stream
-from udocker.store.tarstream import BAD_ARCHIVE, tar_members
+from udocker.store.limits import Budget, Limits, beyond
+from udocker.store.tarstream import DIRECTORY, FILE, HARDLINK, SYMLINK, TarMember, TarReader
 
 _COPY = 1 << 20
+# An archive of images has a few files for each layer, whatever is in these.
 _MAX_MEMBERS = 100_000
-_MAX_NAME = 4096  # PATH_MAX of Linux
 _MAX_JSON = 8 << 20
 _MAX_LINKS = 8
 
@@ -56,10 +57,16 @@ class Member:
             raise StoreCorrupt(f"archive: {self.name!r}: not JSON") from None
 
 
-def measure(path: Path) -> tuple[int, Digest]:
+class _Readable(Protocol):
+    def read(self, size: int) -> bytes:
+        """Up to so many bytes; none at the end."""
+        ...
+
+
+def measure(path: Path, limits: Optional[Limits] = None) -> tuple[int, Digest]:
     """Size and digest of a layer without its compression; raises UnpackError."""
     size, hasher = 0, hashlib.sha256()
-    with open_layer(path) as stream:
+    with open_layer(path, limits) as stream:
         while block := stream.read(_COPY):
             size += len(block)
             hasher.update(block)
@@ -69,26 +76,26 @@ def measure(path: Path) -> tuple[int, Digest]:
 class Members:
     """What an archive holds, by name."""
 
-    def __init__(self, work: Path) -> None:
+    def __init__(self, work: Path, limits: Limits) -> None:
         self._work = work
+        self._limits = limits
         self._files: dict[str, Member] = {}
         self._links: dict[str, str] = {}
 
     @classmethod
-    def read_from(cls, stream: BinaryIO, work: Path) -> Members:
+    def read_from(cls, stream: BinaryIO, work: Path, limits: Optional[Limits] = None) -> Members:
         """Read an archive, gzip, zstd or uncompressed, into the empty directory ``work``.
 
-        Raises UnpackError for one that is broken or whose names lead out of it.
+        Raises UnpackError for one that is broken, whose names lead out of it, or that is beyond the limits.
         """
-        members = cls(work)
-        try:
-            with open_stream(stream) as plain:
-                for number, (archive, info) in enumerate(tar_members(plain)):
-                    if number >= _MAX_MEMBERS:
-                        raise UnpackError(f"archive: more than {_MAX_MEMBERS} members")
-                    members._add(archive, info, work / str(number))
-        except BAD_ARCHIVE as error:
-            raise UnpackError(f"archive: not a whole tar archive: {error}") from error
+        limits = limits or Limits()
+        members = cls(work, limits)
+        with open_stream(stream, limits) as plain:
+            reader = TarReader(plain, Budget(limits, "archive"))
+            for number, member in enumerate(reader):
+                if number >= _MAX_MEMBERS:
+                    raise UnpackError(f"archive: more than {_MAX_MEMBERS} members", "is this an image?")
+                members._add(reader, member, work / str(number))
         return members
 
     def __contains__(self, name: str) -> bool:
@@ -107,18 +114,18 @@ class Members:
             place = self._links[place]
         raise StoreCorrupt(f"archive: {what} {name!r}: missing in the archive", "is the file complete?")
 
-    def _add(self, archive: tarfile.TarFile, info: tarfile.TarInfo, path: Path) -> None:
-        name = clean_name(info.name)
-        if info.isdir() or not name:
+    def _add(self, reader: TarReader, member: TarMember, path: Path) -> None:
+        name = clean_name(os.fsdecode(member.name), self._limits)
+        if member.kind == DIRECTORY or not name:
             return
         self._forget(name)
-        if info.issym():
-            self._links[name] = clean_name(posixpath.join(posixpath.dirname(name), info.linkname))
-        elif info.islnk():
-            self._links[name] = clean_name(info.linkname)
-        elif info.isreg() and not info.issparse():
-            source = cast(IO[bytes], archive.extractfile(info))
-            self._files[name] = spool(source, name, path, info.size)
+        link = os.fsdecode(member.link)
+        if member.kind == SYMLINK:
+            self._links[name] = clean_name(posixpath.join(posixpath.dirname(name), link), self._limits)
+        elif member.kind == HARDLINK:
+            self._links[name] = clean_name(link, self._limits)
+        elif member.kind == FILE and member.pieces is None:
+            self._files[name] = spool(reader, name, path, member.size)
         else:
             raise UnpackError(f"archive: {name!r}: not a plain file", "is this an image?")
 
@@ -130,7 +137,7 @@ class Members:
             old.path.unlink()
 
 
-def clean_name(name: str) -> str:
+def clean_name(name: str, limits: Optional[Limits] = None) -> str:
     """A member's name without ``.`` components; raises UnpackError for one that leads out of the archive."""
     parts: list[str] = []
     for part in name.split("/"):
@@ -140,12 +147,14 @@ def clean_name(name: str) -> str:
             raise UnpackError(f"archive: {name[:200]!r}: the name leads out of the archive")
         elif part not in ("", "."):
             parts.append(part)
-    if name.startswith("/") or len(name) > _MAX_NAME:
-        raise UnpackError(f"archive: {name[:200]!r}: absolute or too long")
+    if name.startswith("/"):
+        raise UnpackError(f"archive: {name[:200]!r}: an absolute name")
+    if len(name) > (limits or Limits()).name:
+        raise beyond(f"{name[:200]!r}: a name of {len(name)} characters", "NAME", "archive")
     return "/".join(parts)
 
 
-def spool(source: IO[bytes], name: str, path: Optional[Path], size: Optional[int] = None) -> Member:
+def spool(source: _Readable, name: str, path: Optional[Path], size: Optional[int] = None) -> Member:
     """Copy ``size`` bytes, or all there are, to the new file ``path``; with None they are only measured.
 
     Raises UnpackError where ``source`` ends too early.
@@ -165,18 +174,18 @@ def spool(source: IO[bytes], name: str, path: Optional[Path], size: Optional[int
     return Member(name, path or Path(), at, Digest("sha256", hasher.hexdigest()))
 
 
-def check_tree(path: Path) -> Digest:
+def check_tree(path: Path, limits: Optional[Limits] = None) -> Digest:
     """The digest of the plain tar of an archive of files; raises UnpackError where it is none."""
     hasher = hashlib.sha256()
-    try:
-        with open_layer(path) as stream:
-            hashed = _Hashed(stream, hasher)
-            for _ in tar_members(hashed):
-                pass
-            while hashed.read(_COPY):
-                pass  # what follows the end of the archive belongs to the layer's digest
-    except BAD_ARCHIVE as error:
-        raise UnpackError(f"archive: not a whole tar archive: {error}") from error
+    limits = limits or Limits()
+    with open_layer(path, limits) as stream:
+        hashed = _Hashed(stream, hasher)
+        for _ in TarReader(hashed, Budget(limits, "archive")):
+            pass
+        if not hashed.size:
+            raise UnpackError("archive: empty: not a tar archive")
+        while hashed.chunk():
+            pass  # what follows the end of the archive belongs to the layer's digest
     return Digest("sha256", hasher.hexdigest())
 
 
@@ -186,8 +195,11 @@ class _Hashed:
     def __init__(self, stream: ReadAhead, hasher: hashlib._Hash) -> None:
         self._stream = stream
         self._hasher = hasher
+        self.size = 0
 
-    def read(self, size: int) -> bytes:
-        block = self._stream.read(size)
+    def chunk(self) -> bytes:
+        """The next bytes, as they come."""
+        block = self._stream.chunk()
         self._hasher.update(block)
+        self.size += len(block)
         return block
