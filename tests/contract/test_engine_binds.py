@@ -6,7 +6,8 @@ import os
 
 import pytest
 
-from tests.contract.roots import Stage
+from tests.contract.roots import Stage, give
+from tests.services.needs import need_root
 from udocker.errors import UsageError
 from udocker.model.mount import Mount
 
@@ -200,3 +201,60 @@ def test_root_cannot_be_replaced(stage: Stage) -> None:
         stage.plan("true", mounts=(Mount(str(stage.host), "/"),))
     (stage.root / "slash").symlink_to("/")
     assert stage.run("true", mounts=(Mount(str(stage.host), "/slash"),)).status == 125
+
+
+def test_volumes_of_the_image_are_there_and_writable(stage: Stage) -> None:
+    stage.file("ROOT/data/seed", "seed\n")
+    made = stage.image(volumes=("/data", "/new/volume"))
+    script = "cat /data/seed; echo mine > /data/file; echo mine > /new/volume/file; cat /new/volume/file"
+    assert sh(made, script, user="alice") == "seed\nmine\n"
+    assert (stage.root / "new/volume/file").read_text() == "mine\n"  # as long as the container lives
+
+
+def test_a_volume_that_is_not_ours_to_write_is_in_memory(stage: Stage) -> None:
+    need_root()
+    stage.output("true")  # which makes the mount points
+    seed = stage.file("ROOT/full/seed", "seed\n")
+    empty = stage.root / "empty"
+    empty.mkdir()
+    for path in (empty, seed.parent, stage.root):
+        path.chmod(0o755)
+        os.chown(path, 0, 0)  # somebody else's container
+    made = stage.image(volumes=("/empty", "/full", "/missing"))
+    script = "echo mine > /empty/file && cat /empty/file /full/seed; test -e /missing || echo none"
+    assert sh(made, script, user="alice") == "mine\nseed\nnone\n"
+    assert list(empty.iterdir()) == []
+
+
+def test_a_volume_behind_a_link_of_the_image_stays_inside(stage: Stage) -> None:
+    stage.file("victim/kept")
+    (stage.root / "trap").symlink_to(f"{stage.host}/victim")
+    made = stage.image(volumes=("/trap/volume",))
+    assert made.run("true").status == 0
+    assert os.listdir(stage.host / "victim") == ["kept"]
+
+
+def test_a_volume_that_a_bind_covers_is_the_bind(stage: Stage) -> None:
+    stage.file("data/seed", "bound\n")
+    mounts = (Mount(str(stage.host / "data"), "/data"),)
+    assert sh(stage.image(volumes=("/data",)), "cat /data/seed", mounts=mounts) == "bound\n"
+
+
+def test_files_that_another_udocker_put_away_are_found_again(stage: Stage) -> None:
+    """As the R modes of udocker 1.3 leave them: a link in the root, the file beside it."""
+    parked = stage.container.directory / ".bind_orig_files"
+    parked.mkdir()
+    for name in ("passwd", "hosts"):
+        (parked / f"#etc#{name}").write_text("root:x:0:0:root:/root:/bin/sh\nbob:x:7:8::/home/bob:/bin/sh\n")
+        (stage.root / "etc" / name).unlink(missing_ok=True)
+        (stage.root / "etc" / name).symlink_to(f"/.bind_host_files/#etc#{name}")
+    give(stage.container.directory)
+    assert sh(stage, "id -un; grep -c bob /etc/passwd; echo $HOME", user="7") == "bob\n1\n/home/bob\n"
+    assert sh(stage, "id -un; tail -n 1 /etc/passwd", user="9").startswith("user9\nuser9:x:9:")
+    with open("/etc/hosts", encoding="utf-8") as hosts:
+        assert stage.output("cat", "/etc/hosts") == hosts.read()
+    assert "bob" in (parked / "#etc#hosts").read_text()
+
+
+def test_host_paths_are_bound_nowhere_where_no_system_is_wanted(stage: Stage) -> None:
+    assert sh(stage, "ls /", system_mounts=False) == "bin\netc\ntmp\n"

@@ -204,6 +204,24 @@ def test_configuration_is_read():
     assert str(config.platform) == "linux/arm64"
 
 
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, ()),
+        ("", ()),
+        ([], ()),
+        ([""], ("",)),
+        ("/bin/app", ("/bin/app",)),
+        ("run 'it all'", ("/bin/sh", "-c", "run 'it all'")),
+        (["a b", "c"], ("a b", "c")),
+    ],
+)
+def test_a_command_is_a_list_or_a_string(value, expected):
+    document = json.dumps({"config": {"Cmd": value, "Entrypoint": value}}).encode()
+    config = ImageConfig.parse(document)
+    assert (config.cmd, config.entrypoint) == (expected, expected)
+
+
 @pytest.mark.parametrize("config", [None, {}, {"Cmd": None, "Env": None, "Volumes": None, "User": None}])
 def test_empty_configuration_is_allowed(config):
     assert ImageConfig.parse(json.dumps({"config": config}).encode()).cmd == ()

@@ -40,6 +40,7 @@ COMMANDS = {
     "unprotect": ("unprotect", "allow it to be removed"),
     "verify": ("verify", "check an image or a container for damage"),
     "mkrepo": ("mkrepo", "make an empty store"),
+    "setup": ("setup", "change how a container is run"),
     "avail": ("avail", "list the engines and whether they work here"),
     "showconf": ("showconf", "print the settings in force"),
     "search": ("search", "look for images in a registry, or list an image's tags"),

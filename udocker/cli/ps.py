@@ -7,8 +7,9 @@ import os
 
 from udocker.cli.output import printable
 from udocker.config import Config
-from udocker.engine.select import DEFAULT_MODE
 from udocker.errors import NotFoundError, StoreCorrupt
+from udocker.model.container import Container
+from udocker.run.modes import effective_mode
 from udocker.store.store import Store
 from udocker.system.files import tree_size
 
@@ -37,7 +38,7 @@ def run(config: Config, options: argparse.Namespace) -> int:
             print(f"{container_id:<36.36} . N")
             continue
         columns = [
-            (f"{DEFAULT_MODE.value:<2.2} ", options.mode),
+            (f"{_mode(config, container) if options.mode else '':<2.2} ", options.mode),
             (f"{tree_size(container.root) >> 20 if options.size else 0:>5} ", options.size),
             (f"{container.config.platform!s:<18.18} ", options.platform),
         ]
@@ -48,3 +49,10 @@ def run(config: Config, options: argparse.Namespace) -> int:
         image = printable(container.image)
         print(f"{container.id:<36.36} {protected} {writable} {middle}{names:<18} {image:<20}")
     return 0
+
+
+def _mode(config: Config, container: Container) -> str:
+    try:
+        return effective_mode(config, container).value
+    except StoreCorrupt:
+        return "?"  # what is recorded is no mode; udocker setup mends it

@@ -230,10 +230,11 @@ def _strings(config: Mapping[str, Any], key: str) -> list[str]:
 
 
 def _vector(config: Mapping[str, Any], key: str) -> tuple[str, ...]:
-    """An argument vector; the string form is a shell command, as in docker's own history."""
+    """An argument vector; the string form of some tools is a program, or a shell's command line."""
     value = config.get(key)
     if isinstance(value, str):
-        return ("/bin/sh", "-c", value) if value else ()
+        words = value.split()
+        return ("/bin/sh", "-c", value) if len(words) > 1 else tuple(words)
     return tuple(_strings(config, key))
 
 

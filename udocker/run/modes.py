@@ -24,15 +24,25 @@ def mode_of(config: Config, container: Container, asked: Optional[ExecutionMode]
     usable by any engine.  F does not, and raises EngineError.
     """
     recorded = None if container.location else read_mode(container.directory)
-    if recorded is not None and recorded.family == "F":
-        name = container.names[0] if container.names else container.id
-        raise EngineError(
-            f"run: {name}: set up for execution mode {recorded.value}, which changed its files for the host",
-            f"undo it with the udocker that did it (udocker setup --execmode=P1 {name}), or create it again",
-        )
+    refuse_changed_files("run", container, recorded)
     if asked is not None:
         return asked
     return next((mode for mode in (recorded, _configured(config)) if mode in MODES), None)
+
+
+def refuse_changed_files(act: str, container: Container, recorded: Optional[ExecutionMode]) -> None:
+    """Raise EngineError for a container that an F mode of udocker 1.3 has changed.
+
+    F1 turns the absolute links of its root into paths of the host, F2 replaces its dynamic loader, F3 and F4
+    write the host's path of the loader into each of its programs.
+    """
+    if recorded is None or recorded.family != "F":
+        return
+    name = container.names[0] if container.names else container.id
+    raise EngineError(
+        f"{act}: {name}: set up for execution mode {recorded.value}, which changed its files to fit the host",
+        f"undo it with the udocker that did it (udocker setup --execmode=P1 {name}), or create it again",
+    )
 
 
 def _configured(config: Config) -> Optional[ExecutionMode]:

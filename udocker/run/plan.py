@@ -24,7 +24,7 @@ from udocker.run.environment import build_environment
 from udocker.run.identity import GROUP, PASSWD
 from udocker.run.modes import mode_of
 from udocker.run.mounts import plan_devices, plan_mounts, plan_volumes
-from udocker.store.execmode import PARKED_TARGET, parked_file, parked_files
+from udocker.store.execmode import PARKED_TARGET, parked_file, parked_files, wants_nvidia
 from udocker.system.host import GRAPHICS_DIRECTORIES, HostFacts
 
 # What is run where nobody says what, and there is no metadata either: the first that is there.
@@ -51,6 +51,11 @@ def plan_run(
         container = replace(container, config=ImageConfig({}, container.config.platform))
     _warn_of_platform(container)
     process = plan_process(container, spec, environ, facts or HostFacts.read())
+    if not container.location and wants_nvidia(container.directory):
+        # Imported only here: few containers have it.
+        from udocker.run.hostlibs import with_nvidia
+
+        process = with_nvidia(process, environ, spec.system_mounts)
     engine, mode = choice
     return engine.plan(container, process, mode)
 
