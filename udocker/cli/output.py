@@ -48,7 +48,8 @@ class LineProgress:
         self._waited.add(str(layer.digest))
 
     def advance(self, layer: Descriptor, count: int) -> None:
-        """Nothing: a line for every block would drown a log."""
+        """Nothing to say: a line for every block would drown a log."""
+        self._waited.discard(str(layer.digest))
 
     def done(self, layer: Descriptor) -> None:
         """Say how much came in what time."""
@@ -104,7 +105,7 @@ class BarProgress:
 
     def advance(self, layer: Descriptor, count: int) -> None:
         """Move it."""
-        self._progress.advance(self._tasks[str(layer.digest)], count)
+        self._progress.update(self._tasks[str(layer.digest)], advance=count, description=layer.digest.short)
 
     def done(self, layer: Descriptor) -> None:
         """Fill it."""

@@ -156,8 +156,8 @@ class Download:
 
     def _receive(self, response: requests.Response) -> RegistryError:
         while True:
-            # One byte more than is wanted, to notice a registry that sends too much.
-            wanted = min(_CHUNK, self._descriptor.size - self._position + 1)
+            # At last one byte more than is wanted, to notice a registry that sends too much.
+            wanted = min(_CHUNK, self._descriptor.size - self._position) or 1
             try:
                 chunk = self._transport.receive(response, wanted)
             except RegistryError as failure:

@@ -7,6 +7,7 @@ the thread was reading then ends.  Whoever wants all threads to stop cuts the so
 
 from __future__ import annotations
 
+import signal
 import socket
 import ssl
 import threading
@@ -118,7 +119,8 @@ class Line:
         self.is_late = False
         self.until = time.monotonic() + seconds
         try:
-            yield
+            with _no_broken_pipe():
+                yield
         finally:
             self.until = float("inf")
 
@@ -146,6 +148,19 @@ class Line:
         """Close the connections."""
         for session in self._sessions.values():
             session.close()
+
+
+@contextmanager
+def _no_broken_pipe() -> Iterator[None]:
+    """A server that has gone away is an error here, although the program may be one that SIGPIPE ends."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPIPE})
+    try:
+        yield
+    finally:
+        if signal.SIGPIPE not in before:
+            # One that came meanwhile was sent to this thread (pipe(7)): taken off before it is let in.
+            signal.sigtimedwait({signal.SIGPIPE}, 0)
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _Adapter(HTTPAdapter):

@@ -102,7 +102,8 @@ class Transport:
                     return response
                 failure = self.refused(method, response)
                 wanted = retry.retry_after(response.headers.get("Retry-After"), self._clock())
-            if not failure.temporary or attempt >= self.retries:
+            last = attempt >= self.retries and (wanted is None or wanted <= retry.MAX_RETRY_AFTER)
+            if not failure.temporary or last:
                 raise failure
             self.pause(attempt, failure, wanted)
             attempt += 1
@@ -252,7 +253,7 @@ class Transport:
         line = self._lines.here()
         # As long to connect as to answer; an answer's head may not take longer, however it comes.
         with line.within(2 * timeout):
-            return line.session(verified).request(
+            response = line.session(verified).request(
                 method,
                 url,
                 headers=dict(headers),
@@ -262,6 +263,11 @@ class Transport:
                 allow_redirects=False,
                 stream=True,
             )
+        if line.is_late:
+            # A head that was broken off counts as whole for the library.
+            response.close()
+            raise requests.ReadTimeout(request=response.request)
+        return response
 
     def _proxies(self, url: str, host: Optional[str]) -> Optional[dict[str, str]]:
         """What goes through which proxy; None for what the environment says."""
