@@ -92,6 +92,11 @@ def cut(after: int) -> Fault:
     return lambda request, answer: replace(answer, cut=after)
 
 
+def cut_if_allowed(after: int) -> Fault:
+    """``cut`` for an answer that has the content, and not for a refusal."""
+    return lambda request, answer: replace(answer, cut=after if answer.status < 300 else None)
+
+
 def body(data: bytes) -> Fault:
     """Another body, with the right Content-Length for it."""
     return lambda request, answer: replace(answer, body=data)
@@ -187,7 +192,7 @@ class FaultyRegistry:
         self._basic = ""
         self._tokens: Optional[dict[str, int]] = None
         self._token_uses = 0
-        self._challenge = ""
+        self.challenge = ""
         self.gone = threading.Event()
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.registry = self
@@ -237,6 +242,10 @@ class FaultyRegistry:
         with self._lock:
             self._contents[repository, selector] = blob
 
+    def content(self, repository: str, selector: str) -> Blob:
+        """What is here under a tag or digest."""
+        return self._contents[repository, selector]
+
     def fail(self, pattern: str, *faults: Fault, times: Optional[int] = None) -> None:
         """Apply faults, in their order, to the next ``times`` requests whose line matches (None: to all)."""
         for fault in faults:
@@ -254,7 +263,7 @@ class FaultyRegistry:
     def require_basic(self, user: str, password: str) -> None:
         """Ask for a password by Basic authentication."""
         self._basic = _basic_header(user, password)
-        self._challenge = 'Basic realm="test, registry"'
+        self.challenge = 'Basic realm="test, registry"'
 
     def require_tokens(
         self, user: str = "", password: str = "", uses: int = 1 << 30, realm: str = ""
@@ -262,7 +271,7 @@ class FaultyRegistry:
         """Ask for tokens, each good for ``uses`` requests; for anybody, or for this user alone."""
         self._basic = _basic_header(user, password) if user else ""
         self._tokens, self._token_uses = {}, uses
-        self._challenge = f'Bearer realm="{realm or self.url + "/token"}",service="test"'
+        self.challenge = f'Bearer realm="{realm or self.url + "/token"}",service="test"'
 
     def answer(self, request: Request, received: bytes) -> Answer:
         """What to send for a request, faults applied; for the server's threads."""
@@ -291,7 +300,7 @@ class FaultyRegistry:
         if not self._allowed(request):
             scope = _scope(path) if self._tokens is not None else ""
             document = b'{"errors": [{"code": "UNAUTHORIZED", "message": "authentication required"}]}'
-            return Answer(401, {"WWW-Authenticate": self._challenge + scope}, document)
+            return Answer(401, {"WWW-Authenticate": self.challenge + scope}, document)
         if path == "/v2/":
             return Answer(200, {"Content-Type": "application/json"}, b"{}")
         if request.method in ("POST", "PUT"):

@@ -17,11 +17,12 @@ SETTINGS = {"UDOCKER_REGISTRY_RETRIES": "0", "UDOCKER_REGISTRY_TIMEOUT": "1"}
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a command ended."""
+    """How a command ended; ``log`` are its messages, which pytest catches on their way to ``err``."""
 
     status: int
     out: str
     err: str
+    log: str
 
 
 @dataclass
@@ -31,6 +32,7 @@ class Puller:
     directory: Path
     monkeypatch: pytest.MonkeyPatch
     capfd: pytest.CaptureFixture[str]
+    caplog: pytest.LogCaptureFixture
     settings: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -41,14 +43,15 @@ class Puller:
         environ = {"HOME": str(self.directory), "UDOCKER_DIR": str(self.store), **SETTINGS, **self.settings}
         for name, value in environ.items():
             self.monkeypatch.setenv(name, value)
+        self.caplog.clear()
         status = main(list(arguments))
         captured = self.capfd.readouterr()
-        return Outcome(status, captured.out, captured.err)
+        return Outcome(status, captured.out, captured.err, self.caplog.text)
 
     def good(self, *arguments: str) -> str:
         outcome = self("pull", *arguments)
         assert outcome.status == 0, outcome
-        return outcome.err
+        return outcome.err + outcome.log
 
     def bad(self, *arguments: str) -> str:
         """A failure as ours are: one line, perhaps a hint, status 125, and nothing left in the store."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import email.utils
 import json
 import time
-from pathlib import Path
 
 import pytest
 
@@ -17,11 +16,6 @@ from tests.unit.pulling import Puller, image_of
 BLOB, MANIFEST, ALL = "GET .*/blobs/", ".* /v2/.*/manifests/", ".*"
 CONTENT = b"content" * 1000
 LOGIN_PAGE = faulty.status(200, b"<html><body>Sign in</body></html>", Content_Type="text/html")
-
-
-@pytest.fixture
-def udocker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Puller:
-    return Puller(tmp_path, monkeypatch, capfd)
 
 
 def layer_request(builder: ImageBuilder) -> str:

@@ -31,11 +31,6 @@ LARGE = os.urandom(3 << 20)
 BLOB = "GET .*/blobs/"
 
 
-@pytest.fixture
-def udocker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Puller:
-    return Puller(tmp_path, monkeypatch, capfd)
-
-
 class Gate:
     """Holds requests until it is opened, and counts those that wait."""
 
