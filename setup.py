@@ -33,8 +33,9 @@ PROGRAMS = {
 CFLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-s"]
 
 INSTALL_REQUIRES = [
-    # HTTP for registries: connection pools, proxies, private CAs and redirects, well kept.
-    "requests>=2.25",
+    # HTTP for registries: connection pools, proxies, private CAs and redirects, well kept; its extra "socks" is
+    # PySocks, for sites that reach the network through a SOCKS proxy (udocker 1.3 has --httpproxy=socks5://...).
+    "requests[socks]>=2.25",
     # Job files are YAML; its node marks give the line of a wrong key.
     "PyYAML>=5.4",
     # Job scripts are templates, so that a site can read and replace them.

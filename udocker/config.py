@@ -6,7 +6,7 @@ import os
 import pwd
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
@@ -17,6 +17,17 @@ from udocker.errors import ConfigError
 _MAX_NUMBER = 10**8
 _COUNT = re.compile(r"([0-9]{1,15})([kMGT]?)", re.ASCII)
 SYSTEM_FILE = Path("/etc") / NAME
+# Where docker and podman, each for all users and for one, look for a registry's authorities
+# (docker's "Verify repository client with certificates"; containers-certs.d(5)).
+_CERTIFICATE_DIRS = (
+    "/etc/docker/certs.d",
+    "/etc/containers/certs.d",
+    ".config/docker/certs.d",
+    ".config/containers/certs.d",
+)
+_HOST = r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\])(?::[0-9]{1,5})?"
+_REGISTRY = re.compile(rf"(?:https?://)?{_HOST}(?:/[a-z0-9._/-]*)?")
+_PROXY = re.compile(rf"(?:https?|socks4a?|socks5h?)://(?:[^\s/?#@]*@)?{_HOST}/?")
 
 
 @dataclass(frozen=True)
@@ -30,6 +41,11 @@ class Config:
     ``execution_mode`` is for containers that have none recorded.
     ``max_files`` to ``max_ratio`` are what an image may hold (udocker/store/limits.py), in members, bytes,
     directories, bytes and bytes out of one.
+
+    ``hub_registry`` is where names of docker.io are.  ``registry_mirrors`` are pairs of a registry and a
+    mirror of it, in the order in which they are asked; ``registry_parallel`` is how many layers are fetched
+    at a time.  ``http_proxy`` comes before the environment's proxies.  ``certificate_dirs`` hold a directory
+    of authorities for each ``HOST[:PORT]``.
     """
 
     udocker_dir: Path
@@ -50,6 +66,11 @@ class Config:
     max_depth: int = 512
     max_name: int = 4096
     max_ratio: int = 200
+    hub_registry: str = "https://registry-1.docker.io"
+    registry_mirrors: tuple[tuple[str, str], ...] = ()
+    registry_parallel: int = 3
+    http_proxy: str = field(default="", repr=False)
+    certificate_dirs: tuple[Path, ...] = ()
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], file: Optional[Path] = None) -> Config:
@@ -75,6 +96,11 @@ class Config:
             docker_config=Path(docker) / "config.json" if docker else None,
             keystore=Path(os.path.abspath(keystore)),
             hub_index=index_address(_text(settings, "UDOCKER_INDEX") or cls.hub_index),
+            hub_registry=registry_url(_text(settings, "UDOCKER_REGISTRY") or cls.hub_registry),
+            registry_mirrors=mirrors(_text(settings, "UDOCKER_REGISTRY_MIRRORS")),
+            registry_parallel=_count(settings, "UDOCKER_REGISTRY_PARALLEL", cls.registry_parallel, 64),
+            http_proxy=proxy_url(_text(settings, "UDOCKER_HTTP_PROXY")),
+            certificate_dirs=tuple(Path(home, name) for name in _CERTIFICATE_DIRS if home or name[0] == "/"),
             registry_timeout=_positive(settings, "UDOCKER_REGISTRY_TIMEOUT", cls.registry_timeout, 1e-3),
             registry_retries=int(_positive(settings, "UDOCKER_REGISTRY_RETRIES", cls.registry_retries)),
             lock_beat=_positive(settings, "UDOCKER_LOCK_BEAT", cls.lock_beat),
@@ -123,6 +149,45 @@ def index_address(text: str) -> str:
     if not re.fullmatch(r"https?://[^/@?#\s]+(/[^?#\s]*)?", url):
         raise ConfigError(f"configuration: UDOCKER_INDEX={text!r}: not the address of an index")
     return url
+
+
+def registry_url(text: str) -> str:
+    """The URL of a registry, with a scheme; raises ConfigError."""
+    if not _REGISTRY.fullmatch(text):
+        cause = f"configuration: UDOCKER_REGISTRY={text!r}: not the address of a registry"
+        raise ConfigError(cause, "write https://HOST[:PORT]")
+    return text if "://" in text else f"https://{text}"
+
+
+def mirrors(text: str) -> tuple[tuple[str, str], ...]:
+    """Pairs of a registry and its mirror's URL; one without a registry is docker.io's.
+
+    Raises ConfigError.
+    """
+    found = []
+    for entry in filter(None, re.split(r"[,\s]+", text)):
+        registry, equals, mirror = entry.rpartition("=")
+        if not re.fullmatch(_HOST if equals else "", registry) or not _REGISTRY.fullmatch(mirror):
+            cause = f"configuration: UDOCKER_REGISTRY_MIRRORS: {entry!r}: not a registry and its mirror"
+            raise ConfigError(cause, "as in docker.io=mirror.example:5000,quay.io=https://mirror2.example")
+        found.append((registry.lower() or "docker.io", mirror if "://" in mirror else f"https://{mirror}"))
+    return tuple(found)
+
+
+def proxy_url(text: str) -> str:
+    """The URL of a proxy, with a scheme; empty for none.  Raises ConfigError, which shows no password."""
+    url = text if "://" in text or not text else f"http://{text}"
+    if url and not _PROXY.fullmatch(url):
+        cause = f"configuration: proxy ...{text.rpartition('@')[2]!r}: not the address of a proxy"
+        raise ConfigError(cause, "write http://, socks4://, socks4a://, socks5:// or socks5h:// HOST:PORT")
+    return url
+
+
+def _count(settings: Mapping[str, Setting], name: str, default: int, most: int) -> int:
+    number = float(_positive(settings, name, default))
+    if not number.is_integer() or number > most:
+        raise ConfigError(f"configuration: {name}={number:g}: not a whole number from 1 to {most}")
+    return int(number)
 
 
 def _positive(settings: Mapping[str, Setting], name: str, default: float, least: float = 0.0) -> float:

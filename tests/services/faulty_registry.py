@@ -17,8 +17,10 @@ from __future__ import annotations
 import base64
 import json
 import re
+import signal
 import socket
 import ssl
+import struct
 import threading
 import time
 from dataclasses import dataclass, field, replace
@@ -31,6 +33,7 @@ from tests.services.images import Blob, ImageBuilder, digest_of
 
 _ROUTE = re.compile(r"/v2/(?P<name>.+?)/(?P<kind>manifests|blobs)/(?P<selector>[^/]+)")
 _UPLOAD = re.compile(r"/v2/(?P<name>.+?)/blobs/uploads/(?P<id>[^/]*)")
+_CHUNKED: dict[bool, dict[str, str]] = {True: {"Transfer-Encoding": "chunked"}, False: {}}
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 
 
@@ -50,7 +53,11 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """What goes back: ``cut`` bytes of the body, then the end of the connection, if ``cut`` is set."""
+    """What goes back: ``cut`` bytes of the body, then the end of the connection, if ``cut`` is set.
+
+    ``endless`` goes on with more bytes for as long as the client takes them; ``drip`` are the seconds between
+    one byte and the next, of head and body or of the body alone.
+    """
 
     status: int
     headers: dict[str, str] = field(default_factory=dict)
@@ -58,6 +65,11 @@ class Answer:
     length: Optional[int] = None
     cut: Optional[int] = None
     delay: float = 0.0
+    endless: bool = False
+    chunked: bool = False
+    drip: float = 0.0
+    drip_head: bool = False
+    reset: bool = False
 
 
 Fault = Callable[[Request, Answer], Answer]
@@ -78,6 +90,11 @@ def errors(code: int, name: str, message: str = "") -> Fault:
 def cut(after: int) -> Fault:
     """The connection ends after this many bytes of the body."""
     return lambda request, answer: replace(answer, cut=after)
+
+
+def cut_if_allowed(after: int) -> Fault:
+    """``cut`` for an answer that has the content, and not for a refusal."""
+    return lambda request, answer: replace(answer, cut=after if answer.status < 300 else None)
 
 
 def body(data: bytes) -> Fault:
@@ -125,11 +142,38 @@ def drop() -> Fault:
     return lambda request, answer: replace(answer, status=0)
 
 
+def reset(after: int = 0) -> Fault:
+    """The connection is reset after this many bytes of the body."""
+    return lambda request, answer: replace(answer, cut=after, reset=True)
+
+
+def endless() -> Fault:
+    """A body without an end, of no length that is told before."""
+    return lambda request, answer: replace(answer, length=-1, endless=True)
+
+
+def unfinished_chunks() -> Fault:
+    """The body in chunks, without the last one that ends it; the connection stays open."""
+    return lambda request, answer: replace(answer, length=-1, chunked=True)
+
+
+def drip(every: float, head: bool = False) -> Fault:
+    """A byte at a time, with so many seconds between them; the ``head`` as well, or the body alone."""
+    return lambda request, answer: replace(answer, drip=every, drip_head=head)
+
+
 @dataclass
 class _Order:
     pattern: re.Pattern[str]
     fault: Fault
     times: Optional[int]
+
+
+@dataclass
+class _Hold:
+    pattern: re.Pattern[str]
+    wait: Callable[[Request], None]
+    after: int
 
 
 class FaultyRegistry:
@@ -143,11 +187,13 @@ class FaultyRegistry:
         self.ranges = True
         self._contents: dict[tuple[str, str], Blob] = {}
         self._orders: list[_Order] = []
+        self._holds: list[_Hold] = []
         self._lock = threading.Lock()
         self._basic = ""
         self._tokens: Optional[dict[str, int]] = None
         self._token_uses = 0
-        self._challenge = ""
+        self.challenge = ""
+        self.gone = threading.Event()
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.registry = self
         if certificate:
@@ -169,6 +215,7 @@ class FaultyRegistry:
         error: Optional[BaseException],
         trace: Optional[TracebackType],
     ) -> None:
+        self.gone.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -195,10 +242,18 @@ class FaultyRegistry:
         with self._lock:
             self._contents[repository, selector] = blob
 
+    def content(self, repository: str, selector: str) -> Blob:
+        """What is here under a tag or digest."""
+        return self._contents[repository, selector]
+
     def fail(self, pattern: str, *faults: Fault, times: Optional[int] = None) -> None:
         """Apply faults, in their order, to the next ``times`` requests whose line matches (None: to all)."""
         for fault in faults:
             self._orders.append(_Order(re.compile(pattern), fault, times))
+
+    def hold(self, pattern: str, wait: Callable[[Request], None], after: int = 0) -> None:
+        """Call ``wait`` before a request that matches is answered, but for the first ``after`` ones."""
+        self._holds.append(_Hold(re.compile(pattern), wait, after))
 
     def asked(self, pattern: str) -> list[Request]:
         """The requests whose line, as in ``GET /v2/…``, matches."""
@@ -208,7 +263,7 @@ class FaultyRegistry:
     def require_basic(self, user: str, password: str) -> None:
         """Ask for a password by Basic authentication."""
         self._basic = _basic_header(user, password)
-        self._challenge = 'Basic realm="test, registry"'
+        self.challenge = 'Basic realm="test, registry"'
 
     def require_tokens(
         self, user: str = "", password: str = "", uses: int = 1 << 30, realm: str = ""
@@ -216,18 +271,27 @@ class FaultyRegistry:
         """Ask for tokens, each good for ``uses`` requests; for anybody, or for this user alone."""
         self._basic = _basic_header(user, password) if user else ""
         self._tokens, self._token_uses = {}, uses
-        self._challenge = f'Bearer realm="{realm or self.url + "/token"}",service="test"'
+        self.challenge = f'Bearer realm="{realm or self.url + "/token"}",service="test"'
 
     def answer(self, request: Request, received: bytes) -> Answer:
         """What to send for a request, faults applied; for the server's threads."""
+        for hold in self._held(request):
+            hold.wait(request)
         with self._lock:
-            self.requests.append(request)
             answer = self._right(request, received)
             for order in self._orders:
                 if order.times != 0 and order.pattern.match(request.line):
                     order.times = None if order.times is None else order.times - 1
                     answer = order.fault(request, answer)
         return answer
+
+    def _held(self, request: Request) -> list[_Hold]:
+        with self._lock:
+            self.requests.append(request)
+            found = [hold for hold in self._holds if hold.pattern.match(request.line)]
+            for hold in found:
+                hold.after -= 1
+            return [hold for hold in found if hold.after < 0]
 
     def _right(self, request: Request, received: bytes) -> Answer:
         path = urlsplit(request.path).path
@@ -236,7 +300,7 @@ class FaultyRegistry:
         if not self._allowed(request):
             scope = _scope(path) if self._tokens is not None else ""
             document = b'{"errors": [{"code": "UNAUTHORIZED", "message": "authentication required"}]}'
-            return Answer(401, {"WWW-Authenticate": self._challenge + scope}, document)
+            return Answer(401, {"WWW-Authenticate": self.challenge + scope}, document)
         if path == "/v2/":
             return Answer(200, {"Content-Type": "application/json"}, b"{}")
         if request.method in ("POST", "PUT"):
@@ -313,6 +377,8 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def handle(self) -> None:
+        # A command that runs in this process may let itself be ended by this signal; not for our clients.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPIPE})
         # The first byte of a TLS greeting; http.server would wait for the end of a line in it.
         plain = not isinstance(self.connection, ssl.SSLSocket)
         if plain and self.connection.recv(1, socket.MSG_PEEK) == b"\x16":
@@ -325,7 +391,8 @@ class _Handler(BaseHTTPRequestHandler):
         request = Request(self.command, self.path, headers)
         answer = self.server.registry.answer(request, received)
         time.sleep(answer.delay)
-        self.close_connection = answer.cut is not None or answer.status == 0 or (answer.length or 0) < 0
+        partial = answer.cut is not None or answer.endless or answer.chunked or answer.drip > 0
+        self.close_connection = partial or answer.status == 0 or (answer.length or 0) < 0
         if answer.status == 0:
             return
         self._send(answer)
@@ -333,15 +400,39 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = answer
 
     def _send(self, answer: Answer) -> None:
+        if answer.drip_head:
+            return self._drip(b"HTTP/1.1 200 OK\r\nX-Slow: " + b"x" * 4000, answer.drip)
         self.send_response(answer.status)
         length = len(answer.body) if answer.length is None else answer.length
         if length >= 0:
             self.send_header("Content-Length", str(length))
-        for name, value in answer.headers.items():
+        for name, value in {**answer.headers, **_CHUNKED[answer.chunked]}.items():
             self.send_header(name, value)
         self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(answer.body if answer.cut is None else answer.body[: answer.cut])
+        if self.command == "HEAD":
+            return None
+        body = answer.body if answer.cut is None else answer.body[: answer.cut]
+        if answer.drip:
+            return self._drip(body, answer.drip)
+        if answer.chunked:
+            self.wfile.write(b"%x\r\n" % len(body) + body + b"\r\n")
+            self.server.registry.gone.wait(60)
+            return None
+        self.wfile.write(body)
+        while answer.endless:
+            self.wfile.write(b"x" * 65536)
+        if answer.reset:
+            # No linger: closing sends RST in place of what is left (socket(7), SO_LINGER).
+            self.wfile.flush()
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
+        return None
+
+    def _drip(self, data: bytes, every: float) -> None:
+        for byte in data:
+            self.wfile.write(bytes([byte]))
+            if self.server.registry.gone.wait(every):
+                return
 
     def log_message(self, format: str, *args: object) -> None:
         """Requests are recorded, not logged."""

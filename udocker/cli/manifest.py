@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 
+from udocker.cli.registryoptions import add_registry_options, with_registry
 from udocker.config import Config
 from udocker.errors import RegistryError
 from udocker.model.manifest import ImageIndex, Platform, parse_manifest
@@ -20,10 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=["inspect"], help="what to do")
     parser.add_argument("image", metavar="IMAGE", help="as in debian:12")
     parser.add_argument("--platform", metavar="OS/ARCH", help="of an index, the manifest for this platform")
+    add_registry_options(parser)
 
 
 def run(config: Config, options: argparse.Namespace) -> int:
     """Print the document: byte by byte, so that its digest can be checked, but indented on a terminal."""
+    config = with_registry(config, options)
     reference = ImageReference.parse(options.image)
     platform = Platform.parse(options.platform) if options.platform else None
     with RegistryClient(config, reference, act="manifest") as client:

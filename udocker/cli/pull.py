@@ -6,6 +6,7 @@ import argparse
 from dataclasses import replace
 
 from udocker.cli.output import progress
+from udocker.cli.registryoptions import add_registry_options, with_registry
 from udocker.config import Config
 from udocker.model.manifest import Platform
 from udocker.model.reference import ImageReference
@@ -20,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "image", metavar="IMAGE", help="as in debian:12 or quay.io/biocontainers/samtools:1.9"
     )
     parser.add_argument("--platform", metavar="OS/ARCH", help="another platform than this machine's")
+    add_registry_options(parser)
     parser.add_argument("--insecure", action="store_true", help="allow plain HTTP and unverified TLS")
     parser.add_argument("-q", "--quiet", action="store_true", help="print the image's name alone")
 
@@ -28,6 +30,7 @@ def run(config: Config, options: argparse.Namespace) -> int:
     """Pull, then print the image's name and digest."""
     if options.insecure:
         config = replace(config, insecure=True)
+    config = with_registry(config, options)
     reference = ImageReference.parse(options.image)
     platform = Platform.parse(options.platform) if options.platform else None
     with progress(options.quiet) as bars:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from udocker.cli.output import printable
+from udocker.cli.registryoptions import add_proxy_option, with_proxy
 from udocker.config import Config
 from udocker.errors import UsageError
 from udocker.model.reference import DOCKER_HUB_HOST, ImageReference
@@ -29,10 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--list-tags", action="store_true", help="list the tags of the image EXPRESSION")
     parser.add_argument("--registry", metavar="HOST", default="", help="search this registry")
     parser.add_argument("--index", metavar="URL", default="", help="another index than Docker Hub's")
+    add_proxy_option(parser)
 
 
 def run(config: Config, options: argparse.Namespace) -> int:
     """Print the tags, or what was found, in udocker's columns."""
+    config = with_proxy(config, options)
     if options.index:
         config = replace(
             config, hub_index=Config.from_environment({"UDOCKER_INDEX": options.index}).hub_index

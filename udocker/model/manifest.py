@@ -82,12 +82,13 @@ class Platform:
 
 @dataclass(frozen=True)
 class Descriptor:
-    """A blob or manifest by digest: ``size`` is in bytes."""
+    """A blob or manifest by digest: ``size`` is in bytes, ``urls`` are other places that may have it."""
 
     media_type: str
     digest: Digest
     size: int
     platform: Optional[Platform] = None
+    urls: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, value: Any, what: str) -> Descriptor:
@@ -102,7 +103,9 @@ class Descriptor:
         except UsageError as error:
             raise StoreCorrupt(f"manifest: {what}: {error.message}") from None
         platform = Platform.from_json(value["platform"]) if "platform" in value else None
-        return cls(str(value.get("mediaType") or ""), digest, size, platform)
+        urls = value.get("urls")
+        places = tuple(url for url in urls if isinstance(url, str)) if isinstance(urls, list) else ()
+        return cls(str(value.get("mediaType") or ""), digest, size, platform, places)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import json
 import re
 import threading
 from collections.abc import Mapping
-from typing import Callable, Optional
+from typing import Callable, NamedTuple, Optional
 from urllib.parse import urlencode, urlsplit
 
 from udocker.errors import RegistryError
@@ -25,6 +25,13 @@ _TOKEN = re.compile(r"[\x21-\x7e]{1,65536}")
 _SCOPE = re.compile(r"[a-z]+(?:\([a-z]+\))?:[A-Za-z0-9._/:-]{1,512}:[a-z*,]*")
 _MAX_SCOPES = 4
 CATALOG_SCOPE = "registry:catalog:*"
+
+
+class Answer(NamedTuple):
+    """Headers that authorize a request; one that ``is_new`` has not been tried by anybody."""
+
+    headers: dict[str, str]
+    is_new: bool
 
 
 class Authorizer:
@@ -49,15 +56,15 @@ class Authorizer:
         """The headers that authorize a request: none before the registry has asked for some."""
         return {"Authorization": self._header} if self._header else {}
 
-    def answer(self, challenge: str, refused: Mapping[str, str]) -> dict[str, str]:
-        """The headers that answer a WWW-Authenticate header, after ``refused`` ones were not enough.
+    def answer(self, challenge: str, refused: Mapping[str, str]) -> Answer:
+        """What answers a WWW-Authenticate header, after ``refused`` headers were not enough.
 
         Raises RegistryError where there is nothing (else) to offer.
         """
         with self._lock:
             if self.headers() != dict(refused):
                 # Another thread has got a newer token while this one's request was under way.
-                return self.headers()
+                return Answer(self.headers(), is_new=False)
             challenges = {item.scheme: item for item in reversed(parse_challenges(challenge))}
             if "bearer" in challenges:
                 self._header = "Bearer " + self._token(challenges["bearer"], refused.get("Authorization", ""))
@@ -66,7 +73,7 @@ class Authorizer:
             else:
                 offered = printable(challenge, 100) or "none"
                 raise self._transport.error(f"{self._registry}: unknown way of authentication: {offered}")
-            return self.headers()
+            return Answer(self.headers(), is_new=True)
 
     def _basic(self, refused: Mapping[str, str]) -> str:
         credentials = self._credentials()

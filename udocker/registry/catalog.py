@@ -17,6 +17,7 @@ from udocker.config import Config
 from udocker.errors import RegistryError
 from udocker.model.reference import ImageReference
 from udocker.registry.auth import CATALOG_SCOPE
+from udocker.registry.endpoint import Endpoint, registry_of
 from udocker.registry.session import RegistrySession
 from udocker.registry.words import printable
 
@@ -39,10 +40,10 @@ class Found:
 
 def tags(config: Config, reference: ImageReference) -> Iterator[str]:
     """Every tag of the reference's repository, in the registry's order; raises RegistryError."""
-    scope = f"repository:{reference.repository}:pull"
+    at = registry_of(config, reference)
     subject = f"search: {reference.name}"
-    with RegistrySession(config, reference.registry, subject, scope) as session:
-        yield from _listed(session, f"/v2/{reference.repository}/tags/list", "tags")
+    with RegistrySession(config, at, subject, at.scope(reference)) as session:
+        yield from _listed(session, f"{at.base(reference)}/tags/list", "tags")
 
 
 def search(config: Config, registry: str, words: str, page_size: int) -> Iterator[list[Found]]:
@@ -51,7 +52,7 @@ def search(config: Config, registry: str, words: str, page_size: int) -> Iterato
     Raises RegistryError.
     """
     subject = f"search: {registry}"
-    with RegistrySession(config, registry, subject, CATALOG_SCOPE) as session:
+    with RegistrySession(config, Endpoint(registry), subject, CATALOG_SCOPE) as session:
         pages = _pages(session, "/v1/search", {"q": words, "n": str(page_size)}, "num_pages")
         first = _first(pages)
         if first is not None:
@@ -71,7 +72,7 @@ def search(config: Config, registry: str, words: str, page_size: int) -> Iterato
 def search_index(config: Config, words: str, page_size: int) -> Iterator[list[Found]]:
     """Pages of what Docker Hub's index finds for ``words``; raises RegistryError."""
     index = urlsplit(config.hub_index)
-    with RegistrySession(config, index.netloc, f"search: {index.netloc}", "") as session:
+    with RegistrySession(config, Endpoint(index.netloc), f"search: {index.netloc}", "") as session:
         query = {"query": words or "*", "page_size": str(page_size)}
         yield from _pages(session, f"{index.path.rstrip('/')}/v2/search/repositories/", query, "")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,8 +26,8 @@ from udocker.model.manifest import (
     parse_manifest,
 )
 from udocker.model.reference import ImageReference
-from udocker.registry.download import Download
-from udocker.registry.session import RegistrySession
+from udocker.registry.download import Download, Received
+from udocker.registry.sites import Site, Sites
 from udocker.registry.words import printable
 
 # Registries need not take larger manifests (OCI distribution specification, Pushing Manifests).
@@ -36,6 +37,10 @@ MAX_INDEX_DEPTH = 3
 _ACCEPT = ", ".join((*INDEX_TYPES, *MANIFEST_TYPES))
 # What some tools leave in the fields of a configuration that is for no platform in particular.
 _ANY = frozenset({"", "unknown"})
+# Archives, compressed or not, in OCI's spelling and docker's (OCI image specification, media-types.md).
+_LAYER = re.compile(r"[./+-]tar(?:[.+](?:gzip|zstd|bzip2|xz))?$")
+_WEB = re.compile(r"https?://[^/]", re.IGNORECASE)
+_MOST_URLS = 8
 _OTHER_CONTENT = "is a proxy or a login page answering for the registry?"
 
 
@@ -82,11 +87,8 @@ class RegistryClient:
         act: str = "pull",
     ) -> None:
         self._reference = reference
-        scope = f"repository:{reference.repository}:pull"
-        self._session = RegistrySession(config, reference.registry, f"{act}: {reference}", scope, sleep=sleep)
-        self._transport = self._session.transport
-        self._open = self._session.open
-        self._base = f"/v2/{reference.repository}"
+        self._sites = Sites(config, reference, act, sleep)
+        self._transport = self._sites.registry.transport
         # What resolve() had to fetch as a whole, so that it is not fetched, and counted, twice.
         self._fetched: dict[Digest, Document] = {}
 
@@ -103,21 +105,33 @@ class RegistryClient:
 
     def close(self) -> None:
         """Close the connections."""
-        self._transport.close()
+        self._sites.close()
+
+    def stop(self) -> None:
+        """End what other threads are doing with this client: they get a RegistryError, soon."""
+        self._sites.stop()
+
+    def check_stopped(self) -> None:
+        """Raise RegistryError after ``stop``."""
+        self._sites.check_stopped()
 
     def resolve(self) -> Resolved:
         """What the reference names, without fetching it where the registry allows; raises RegistryError.
 
         Asks by HEAD, which registries that count pulls do not count.
         """
-        with self._open("HEAD", self._manifest_path(self._reference.selector), _ACCEPT) as response:
+        return self._sites.ask(self._resolve_at)
+
+    def _resolve_at(self, site: Site) -> Resolved:
+        selector = self._reference.selector
+        with site.open("HEAD", f"manifests/{selector}", _ACCEPT) as response:
             text = response.headers.get("Docker-Content-Digest", "")
             if response.status_code == 200 and text:
                 digest, asked = self._digest(text), self._reference.digest
                 if asked is None or asked == digest:
                     return Resolved(digest, _media_type(response))
         # No digest or an unexpected one, or a failure, which has no words in an answer to HEAD.
-        document = self.manifest(self._reference.selector)
+        document = self._manifest_at(site, selector)
         self._fetched[document.digest] = document
         return Resolved(document.digest, document.media_type)
 
@@ -129,15 +143,22 @@ class RegistryClient:
         expected = _as_digest(selector)
         if expected is not None and expected in self._fetched:
             return self._fetched[expected]
-        path = self._manifest_path(str(selector))
-        response, raw = self._transport.read(lambda: self._open("GET", path, _ACCEPT), MAX_MANIFEST)
+        return self._sites.ask(lambda site: self._manifest_at(site, str(selector)))
+
+    def _manifest_at(self, site: Site, selector: str) -> Document:
+        expected = _as_digest(selector)
+        path = f"manifests/{selector}"
+        response, raw = site.transport.read(lambda: site.open("GET", path, _ACCEPT), MAX_MANIFEST)
         declared = response.headers.get("Docker-Content-Digest", "")
         wanted = expected or (self._digest(declared) if declared else Digest.of(raw))
         if not wanted.matches(raw):
             raise self._transport.error(
                 f"manifest {wanted}: the registry sent {Digest.of(raw)}", _OTHER_CONTENT
             )
-        return Document(raw, _media_type(response), wanted)
+        document = Document(raw, _media_type(response), wanted)
+        if site.is_mirror:
+            self._parse(document)  # a login page with status 200 is a failure of the mirror's
+        return document
 
     def fetch_image(
         self, platform: Platform, strict: bool = True, at: Optional[Digest] = None
@@ -153,6 +174,7 @@ class RegistryClient:
         index = found if isinstance(found, ImageIndex) else None
         for _ in range(MAX_INDEX_DEPTH + 1):
             if isinstance(found, Manifest):
+                self._check_layers(found)
                 config, raw = self._config(found, platform, strict)
                 return RemoteImage(self._reference, digest, index, found, config, raw)
             found = self._parse(self.manifest(self._choose(found, platform).digest))
@@ -176,13 +198,48 @@ class RegistryClient:
             with sink.open("a+b") as file:
                 return self.blob(descriptor, file, on_bytes)
 
-        def open_blob(headers: dict[str, str]) -> requests.Response:
-            return self._open("GET", f"{self._base}/blobs/{descriptor.digest}", "*/*", headers)
+        received = Received(on_bytes)
 
-        return Download(self._transport, open_blob, descriptor, sink, on_bytes).run()
+        def fetch(site: Site) -> None:
+            def open_blob(headers: dict[str, str]) -> requests.Response:
+                return site.open("GET", f"blobs/{descriptor.digest}", "*/*", headers)
 
-    def _manifest_path(self, selector: str) -> str:
-        return f"{self._base}/manifests/{selector}"
+            received.forget()
+            Download(site.transport, open_blob, descriptor, sink, received.add).run()
+
+        try:
+            self._sites.ask(fetch)
+        except RegistryError as failure:
+            if failure.status != 404 or not descriptor.urls:
+                raise
+            self._foreign_blob(descriptor, sink, received)
+
+    def _foreign_blob(self, descriptor: Descriptor, sink: BinaryIO, received: Received) -> None:
+        """A layer that the registry need not have, from its ``urls`` (OCI descriptor.md)."""
+        urls = [url for url in descriptor.urls if _WEB.match(url) and url.isprintable()]
+        failure = self._error_of(descriptor, "it is at no web address either")
+        for url in urls[:_MOST_URLS]:
+
+            def open_url(headers: dict[str, str], url: str = url) -> requests.Response:
+                return self._transport.send("GET", url, headers)
+
+            try:
+                received.forget()
+                return Download(self._transport, open_url, descriptor, sink, received.add).run()
+            except RegistryError as error:
+                failure = error
+        raise failure
+
+    def _error_of(self, descriptor: Descriptor, cause: str) -> RegistryError:
+        return self._transport.error(f"layer {descriptor.digest}: {cause}", status=404)
+
+    def _check_layers(self, manifest: Manifest) -> None:
+        """Refuse what is no layer of files: encrypted ones, charts, attestations."""
+        for layer in manifest.layers:
+            if layer.media_type and not _LAYER.search(layer.media_type):
+                kind = printable(layer.media_type, 100)
+                cause = f"layer {layer.digest.short}: its media type is not one of a file system: {kind}"
+                raise self._transport.error(cause, "is this reference a container image?")
 
     def _digest(self, text: str) -> Digest:
         try:

@@ -11,16 +11,34 @@ import requests
 
 from udocker.errors import RegistryError
 from udocker.model.manifest import Descriptor
-from udocker.registry import failures
 from udocker.registry.transport import Transport
 from udocker.registry.words import printable
 
-_CHUNK = 256 << 10
+# What does not come within the time of one answer makes a connection count as broken.
+_CHUNK = 64 << 10
 # A connection that brought this much was worth it: the count of tries begins anew.
 _PROGRESS = 1 << 20
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 
 OpenBlob = Callable[[dict[str, str]], requests.Response]
+
+
+class Received:
+    """Adds up what has come of a blob, so that the next place it is asked of can begin again."""
+
+    def __init__(self, on_bytes: Optional[Callable[[int], None]]) -> None:
+        self._on_bytes = on_bytes
+        self._count = 0
+
+    def add(self, count: int) -> None:
+        """So many bytes have come, or are lost where ``count`` is negative."""
+        self._count += count
+        if self._on_bytes is not None and count:
+            self._on_bytes(count)
+
+    def forget(self) -> None:
+        """Nothing has come yet."""
+        self.add(-self._count)
 
 
 class Download:
@@ -138,12 +156,12 @@ class Download:
 
     def _receive(self, response: requests.Response) -> RegistryError:
         while True:
+            # At last one byte more than is wanted, to notice a registry that sends too much.
+            wanted = min(_CHUNK, self._descriptor.size - self._position) or 1
             try:
-                # One byte more than is wanted, to notice a registry that sends too much.
-                wanted = min(_CHUNK, self._descriptor.size - self._position + 1)
-                chunk: bytes = response.raw.read(wanted, decode_content=False) or b""
-            except failures.NETWORK_ERRORS as error:
-                return failures.unreachable(self._transport.subject, "GET", response.url, error)
+                chunk = self._transport.receive(response, wanted)
+            except RegistryError as failure:
+                return failure
             if not chunk:
                 have = f"{self._position} of {self._descriptor.size}"
                 return self._error(f"the registry stopped after {have} bytes")

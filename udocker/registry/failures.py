@@ -25,6 +25,7 @@ _HINT_CA = (
     "if it is to be trusted all the same add it to UDOCKER_INSECURE_REGISTRIES"
 )
 _HINT_TLS = "if it speaks plain HTTP only, add it to UDOCKER_INSECURE_REGISTRIES"
+_HINT_TIMEOUT = "UDOCKER_REGISTRY_TIMEOUT sets how long to wait"
 _BAD_REQUEST = (
     requests.exceptions.InvalidURL,
     requests.exceptions.InvalidSchema,
@@ -45,8 +46,8 @@ _CAUSES: tuple[tuple[type[BaseException], str, str], ...] = (
     (socket.gaierror, "host name not found", "check the name of the registry, and this machine's DNS"),
     (ConnectionRefusedError, "connection refused", "is the registry running, and is the port right?"),
     (requests.exceptions.ConnectTimeout, "no connection in time", "is a firewall or a proxy in between?"),
-    (requests.exceptions.Timeout, "no answer in time", "UDOCKER_REGISTRY_TIMEOUT sets how long to wait"),
-    (urllib3.exceptions.TimeoutError, "no answer in time", "UDOCKER_REGISTRY_TIMEOUT sets how long to wait"),
+    (requests.exceptions.Timeout, "no answer in time", _HINT_TIMEOUT),
+    (urllib3.exceptions.TimeoutError, "no answer in time", _HINT_TIMEOUT),
     *((kind, "not an address that can be asked", "") for kind in _BAD_REQUEST),
 )
 # Failures that the next try would only repeat; an interrupted TLS connection may do better.
@@ -90,6 +91,17 @@ def unreachable(subject: str, method: str, url: str, error: NetworkError) -> Reg
         method=method,
         url=without_query(url),
         temporary=not lasting,
+    )
+
+
+def too_slow(subject: str, method: str, url: str, seconds: float) -> RegistryError:
+    """The error for an answer that came so slowly that it was not waited for."""
+    return RegistryError(
+        f"{subject}: {host_of(url)}: it sends next to nothing for {seconds:g} s",
+        _HINT_TIMEOUT,
+        method=method,
+        url=without_query(url),
+        temporary=True,
     )
 
 

@@ -7,6 +7,7 @@ import logging
 from udocker.config import Config
 from udocker.errors import RegistryError
 from udocker.registry.credentials import Credentials
+from udocker.registry.endpoint import Endpoint
 from udocker.registry.session import RegistrySession
 from udocker.registry.words import printable
 
@@ -19,7 +20,7 @@ _log = logging.getLogger(__name__)
 def check_login(config: Config, registry: str, credentials: Credentials) -> None:
     """Return where ``registry`` takes the credentials; raises RegistryError where it refuses them."""
     subject = f"login: {registry}"
-    with RegistrySession(config, registry, subject, "", credentials) as session:
+    with RegistrySession(config, Endpoint(registry), subject, "", credentials) as session:
         asked = session.transport.send("GET", "/v2/", {})
         asked.close()
         if asked.status_code == 200:

@@ -12,7 +12,10 @@ import requests
 from udocker.config import Config
 from udocker.registry.auth import Authorizer
 from udocker.registry.credentials import Credentials, find_credentials
+from udocker.registry.endpoint import Endpoint
 from udocker.registry.transport import Transport
+
+_MOST_ANSWERS = 3
 
 
 class RegistrySession:
@@ -24,18 +27,18 @@ class RegistrySession:
     def __init__(
         self,
         config: Config,
-        registry: str,
+        endpoint: Endpoint,
         subject: str,
         scope: str,
         credentials: Optional[Credentials] = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.transport = Transport(config, registry, subject, sleep)
+        self.transport = Transport(config, endpoint.host, subject, sleep, plain=endpoint.plain)
 
         def find() -> Optional[Credentials]:
-            return credentials or find_credentials(config, registry)
+            return credentials or find_credentials(config, endpoint.host)
 
-        self._authorizer = Authorizer(self.transport, registry, scope, find)
+        self._authorizer = Authorizer(self.transport, endpoint.host, scope, find)
 
     def __enter__(self) -> RegistrySession:
         return self
@@ -51,16 +54,19 @@ class RegistrySession:
     def open(
         self, method: str, path: str, accept: str = "*/*", extra: Optional[Mapping[str, str]] = None
     ) -> requests.Response:
-        """Send a request, and once more with (new) credentials if the registry asks for them."""
+        """Send a request, and again with (new) credentials if the registry asks for them.
+
+        A token that another thread got may have expired when its turn comes; a new one that is refused
+        would be refused again.
+        """
         asked = {"Accept": accept, **(extra or {})}
-        authorization = self._authorizer.headers()
-        response = self.transport.send(method, path, {**asked, **authorization})
-        if response.status_code != 401 or not self.transport.is_registry(response.url):
-            return response
-        challenge = response.headers.get("WWW-Authenticate", "")
-        if not challenge:
-            return response
-        response.close()
-        return self.transport.send(
-            method, path, {**asked, **self._authorizer.answer(challenge, authorization)}
-        )
+        authorization, is_new = self._authorizer.headers(), False
+        for _ in range(_MOST_ANSWERS):
+            response = self.transport.send(method, path, {**asked, **authorization})
+            challenge = response.headers.get("WWW-Authenticate", "")
+            refused = response.status_code == 401 and challenge and self.transport.is_registry(response.url)
+            if is_new or not refused:
+                return response
+            response.close()
+            authorization, is_new = self._authorizer.answer(challenge, authorization)
+        return self.transport.send(method, path, {**asked, **authorization})

@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Mapping
 from contextlib import closing
-from http.cookiejar import DefaultCookiePolicy
 from typing import Callable, Optional
 from urllib.parse import SplitResult, urljoin, urlsplit
 
@@ -17,14 +16,16 @@ import urllib3
 from udocker.config import Config
 from udocker.errors import RegistryError
 from udocker.registry import failures, retry
+from udocker.registry.lines import Lines
+from udocker.registry.trust import tls_context
 from udocker.registry.words import printable
 
 MAX_REDIRECTS = 10
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _ERROR_BODY = 64 << 10
+_CHUNK = 256 << 10
 # How long a host that may turn out to speak plain HTTP gets to answer a TLS handshake, in seconds.
 _PROBE_TIMEOUT = 3.0
-_USER_AGENT = "udocker-batch"
 _PORTS = {"https": 443, "http": 80}
 
 _log = logging.getLogger(__name__)
@@ -34,9 +35,10 @@ _TELL_PAUSES_OVER = 1.5  # seconds
 class Transport:
     """Requests to ``registry`` (``host[:port]``), and to where it sends us.
 
-    ``subject`` begins every error's message, as in ``pull: debian:12``.  ``sleep`` and ``clock`` (seconds
-    since the epoch) are for tests.  The proxies and authorities of requests' own environment variables are
-    honoured, a netrc file is not: credentials are docker's (``auth.py``).
+    ``subject`` begins every error's message, as in ``pull: debian:12``.  ``plain`` says that the registry's
+    own address is http.  ``sleep`` and ``clock`` (seconds since the epoch) are for tests.  The proxies and
+    authorities of requests' own environment variables are honoured, a netrc file is not: credentials are
+    docker's (``auth.py``).  Threads may share a transport: each has connections of its own.
     """
 
     def __init__(
@@ -46,23 +48,30 @@ class Transport:
         subject: str,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.time,
+        plain: bool = False,
     ) -> None:
         self._config = config
         self._registry = registry
         self.subject = subject
         self._sleep = sleep
         self._clock = clock
-        self._session = _session()
+        self._lines = Lines(lambda: tls_context(config, registry))
+        self._plain = plain
         self.lax = self._is_lax(self._address())
         # A lax registry is asked by TLS first, as docker does; the first answer settles the scheme.
-        self._schemes: tuple[str, ...] = ("https", "http") if self.lax else ("https",)
+        schemes = ("https", "http") if self.lax else ("https",)
+        self._schemes: tuple[str, ...] = ("http",) if plain else schemes
         if self.lax:
             # The user has said that this host needs no valid certificate: no warning on each request.
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
 
     def close(self) -> None:
         """Close every connection."""
-        self._session.close()
+        self._lines.close()
+
+    def stop(self) -> None:
+        """End what any thread is doing with this transport: it gets a RegistryError, soon."""
+        self._lines.cut()
 
     @property
     def retries(self) -> int:
@@ -78,18 +87,23 @@ class Transport:
         attempt = 0
         while True:
             wanted: Optional[float] = None
+            self.check_stopped()
             try:
                 response = self._answer(method, target, headers)
             except failures.NETWORK_ERRORS as error:
                 # After a redirect the host that failed is another one; requests notes which.
                 url = getattr(getattr(error, "request", None), "url", None) or self._url(target)
-                failure = failures.unreachable(self.subject, method, url, error)
+                failure = self._unreachable(method, url, error)
+            except OSError as error:
+                # What requests says of a bundle that is not there, before it asks anybody.
+                raise self.error(f"TLS: {printable(str(error))}", "check REQUESTS_CA_BUNDLE") from error
             else:
                 if not retry.is_temporary(response.status_code):
                     return response
                 failure = self.refused(method, response)
                 wanted = retry.retry_after(response.headers.get("Retry-After"), self._clock())
-            if not failure.temporary or attempt >= self.retries:
+            last = attempt >= self.retries and (wanted is None or wanted <= retry.MAX_RETRY_AFTER)
+            if not failure.temporary or last:
                 raise failure
             self.pause(attempt, failure, wanted)
             attempt += 1
@@ -99,6 +113,7 @@ class Transport:
 
         Raises ``failure``, with the time to come back, where the registry asks for too long a pause.
         """
+        self.check_stopped()
         if wanted is not None and wanted > retry.MAX_RETRY_AFTER:
             raise self._later(failure, wanted)
         seconds = retry.pause_before(attempt) if wanted is None else wanted + retry.pause_before(0)
@@ -111,8 +126,8 @@ class Transport:
         """The error for an answer with an unwanted status; reads what the registry says, and closes it."""
         with closing(response):
             try:
-                body = response.raw.read(_ERROR_BODY, decode_content=False) or b""
-            except failures.NETWORK_ERRORS:
+                body = self.receive(response, _ERROR_BODY)
+            except RegistryError:
                 # The status is known already; the words that would explain it are lost.
                 body = b""
         return failures.refused(self.subject, method, response.url, response, body)
@@ -141,10 +156,9 @@ class Transport:
         with closing(response):
             if response.headers.get("Content-Encoding", "identity").lower() not in ("", "identity"):
                 raise self.error("the registry compressed its answer though asked not to")
-            try:
-                data: bytes = response.raw.read(limit + 1, decode_content=False) or b""
-            except failures.NETWORK_ERRORS as error:
-                raise failures.unreachable(self.subject, "GET", response.url, error) from error
+            data = b""
+            while len(data) <= limit and (more := self.receive(response, min(_CHUNK, limit + 1 - len(data)))):
+                data += more
         if len(data) > limit:
             raise self.error(f"the registry's answer is longer than {limit} bytes")
         declared = response.headers.get("Content-Length", "")
@@ -154,6 +168,28 @@ class Transport:
                 f"the answer broke off after {len(data)} of {declared[:19]} bytes", temporary=True
             )
         return data
+
+    def receive(self, response: requests.Response, count: int) -> bytes:
+        """The next ``count`` bytes of an answer's body, fewer at its end; raises RegistryError."""
+        line = self._lines.here()
+        try:
+            with line.within(self._config.registry_timeout):
+                data: bytes = response.raw.read(count, decode_content=False) or b""
+        except failures.NETWORK_ERRORS as error:
+            raise self._unreachable("GET", response.url, error) from error
+        if line.is_late:
+            raise failures.too_slow(self.subject, "GET", response.url, self._config.registry_timeout)
+        return data
+
+    def _unreachable(self, method: str, url: str, error: failures.NetworkError) -> RegistryError:
+        if self._lines.here().is_late:
+            return failures.too_slow(self.subject, method, url, self._config.registry_timeout)
+        return failures.unreachable(self.subject, method, url, error)
+
+    def check_stopped(self) -> None:
+        """Raise RegistryError after ``stop``."""
+        if self._lines.is_cut:
+            raise self.error("stopped", temporary=True)
 
     def error(self, cause: str, hint: str = "", status: int = 0, temporary: bool = False) -> RegistryError:
         """A RegistryError about this transport's subject."""
@@ -213,18 +249,33 @@ class Transport:
         parts = urlsplit(url)
         timeout = self._config.registry_timeout
         undecided = len(self._schemes) > 1 and parts.scheme == "https"
-        # Like in Go's client, and so in docker's, nothing for this machine itself goes to a proxy.
-        direct = {"http": "", "https": ""} if is_loopback(parts.hostname) else None
-        return self._session.request(
-            method,
-            url,
-            headers=dict(headers),
-            timeout=(min(timeout, _PROBE_TIMEOUT) if undecided else timeout, timeout),
-            verify=not self._is_lax(parts),
-            proxies=direct,
-            allow_redirects=False,
-            stream=True,
-        )
+        verified = not self._is_lax(parts)
+        line = self._lines.here()
+        # As long to connect as to answer; an answer's head may not take longer, however it comes.
+        with line.within(2 * timeout):
+            response = line.session(verified).request(
+                method,
+                url,
+                headers=dict(headers),
+                timeout=(min(timeout, _PROBE_TIMEOUT) if undecided else timeout, timeout),
+                verify=verified,
+                proxies=self._proxies(url, parts.hostname),
+                allow_redirects=False,
+                stream=True,
+            )
+        if line.is_late:
+            # A head that was broken off counts as whole for the library.
+            response.close()
+            raise requests.ReadTimeout(request=response.request)
+        return response
+
+    def _proxies(self, url: str, host: Optional[str]) -> Optional[dict[str, str]]:
+        """What goes through which proxy; None for what the environment says."""
+        proxy = self._config.http_proxy
+        if proxy and not requests.utils.should_bypass_proxies(url, None):
+            return {"http": proxy, "https": proxy}
+        # Like in Go's client, and so in docker's, nothing for this machine itself goes to a proxy unasked.
+        return {"http": "", "https": ""} if proxy or is_loopback(host) else None
 
     def _redirected(self, url: str, location: str) -> str:
         """Where ``location`` leads; raises RegistryError where we do not go."""
@@ -252,7 +303,8 @@ class Transport:
         host = (parts.hostname or "").lower()
         listed = {name.lower() for name in self._config.insecure_registries}
         named = {host, parts.netloc.rpartition("@")[2].lower()}
-        return self._config.insecure or bool(listed & named) or is_loopback(host)
+        own = self._plain and parts.netloc == self._registry
+        return own or self._config.insecure or bool(listed & named) or is_loopback(host)
 
     def _later(self, failure: RegistryError, seconds: float) -> RegistryError:
         moment = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(min(self._clock() + seconds, 2**33)))
@@ -276,26 +328,6 @@ def is_loopback(host: Optional[str]) -> bool:
     except ValueError:
         # A name, or nothing.
         return False
-
-
-class _Session(requests.Session):
-    """A session that leaves redirects to Transport, which bounds them."""
-
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        """None: even when told not to follow, requests reads all of a redirect's body, and its address."""
-
-
-def _session() -> requests.Session:
-    session = _Session()
-    session.headers.update({"User-Agent": _USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"})
-    # Without an auth object requests takes credentials from netrc, over an Authorization header of ours.
-    session.auth = _keep_headers
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    return session
-
-
-def _keep_headers(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request
 
 
 def _origin(url: str) -> tuple[str, str, int]:

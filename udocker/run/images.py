@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any, Optional, Protocol
+from typing import Any, BinaryIO, Optional, Protocol
 
 from udocker.config import Config
 from udocker.errors import NotFoundError, RegistryError, StoreCorrupt, StoreError
@@ -12,6 +12,7 @@ from udocker.model.container import Container
 from udocker.model.manifest import Descriptor, Platform
 from udocker.model.reference import ImageReference
 from udocker.registry.client import RegistryClient
+from udocker.run.crew import work_together
 from udocker.store.images import Image
 from udocker.store.limits import Limits
 from udocker.store.store import Store
@@ -21,10 +22,14 @@ _LOG = logging.getLogger(__name__)
 
 
 class Progress(Protocol):
-    """Told about a pull as it goes on; sizes are bytes."""
+    """Told about a pull as it goes on, from several threads; sizes are bytes."""
 
     def start(self, layer: Descriptor, present: bool) -> None:
-        """A layer's turn has come; ``present`` where it is in the store already."""
+        """A layer's turn has come; where it is ``present`` in the store already, this is all that is said."""
+        ...
+
+    def waits(self, layer: Descriptor) -> None:
+        """Another process is fetching the layer; told repeatedly."""
         ...
 
     def advance(self, layer: Descriptor, count: int) -> None:
@@ -40,6 +45,9 @@ class Silent:
     """Progress that nobody watches."""
 
     def start(self, layer: Descriptor, present: bool) -> None:
+        """Ignore."""
+
+    def waits(self, layer: Descriptor) -> None:
         """Ignore."""
 
     def advance(self, layer: Descriptor, count: int) -> None:
@@ -86,15 +94,40 @@ def pull(
     with RegistryClient(config, reference) as client:
         remote = client.fetch_image(platform or Platform.host())
 
-        def fetch(descriptor: Descriptor, path: Any) -> None:
-            client.blob(descriptor, path, lambda count: report.advance(descriptor, count))
-
         store.layers.add_bytes(remote.manifest.config.digest, remote.config_raw)
-        for layer in remote.manifest.layers:
-            report.start(layer, store.layers.has(layer))
-            store.layers.add(layer, fetch)
-            report.done(layer)
+        _fetch_layers(config, store, client, remote.manifest.layers, report)
+    store.incoming.discard_old()
     return store.images.publish(reference, remote.manifest, remote.index)
+
+
+def _fetch_layers(
+    config: Config,
+    store: Store,
+    client: RegistryClient,
+    layers: tuple[Descriptor, ...],
+    report: Progress,
+) -> None:
+    """Bring the layers that are missing, several at a time; each once, however often the image has it."""
+
+    def fetch(layer: Descriptor, file: BinaryIO) -> None:
+        client.blob(layer, file, lambda count: report.advance(layer, count))
+
+    def waits(layer: Descriptor) -> None:
+        client.check_stopped()
+        report.waits(layer)
+
+    def bring(layer: Descriptor) -> None:
+        report.start(layer, present=False)
+        store.incoming.bring(layer, fetch, lambda: waits(layer))
+        report.done(layer)
+
+    missing = []
+    for layer in {layer.digest: layer for layer in layers}.values():
+        if store.layers.has(layer):
+            report.start(layer, present=True)
+        else:
+            missing.append(layer)
+    work_together(missing, bring, config.registry_parallel, client.stop)
 
 
 def create(

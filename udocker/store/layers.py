@@ -49,14 +49,18 @@ class LayerStore:
         temporary = self._paths.tmp / unique_name(f"blob-{descriptor.digest.short}-")
         try:
             fetch(descriptor, temporary)
-            os.chmod(temporary, self._paths.file_mode)
-            _sync(temporary)
-            os.rename(temporary, target)
-            sync_directory(self._paths.layers)
+            self.publish(descriptor.digest, temporary)
         except OSError as error:
             raise from_os_error("store", error, str(target)) from error
         finally:
             temporary.unlink(missing_ok=True)
+
+    def publish(self, digest: Digest, temporary: Path) -> None:
+        """Move a file that is whole and verified to its place, durably; raises OSError."""
+        os.chmod(temporary, self._paths.file_mode)
+        _sync(temporary)
+        os.rename(temporary, self.path(digest))
+        sync_directory(self._paths.layers)
 
     def add_bytes(self, digest: Digest, data: bytes) -> None:
         """Store a small blob that is in memory; raises StoreCorrupt where it does not match its digest."""

@@ -33,7 +33,7 @@ from typing import Callable, Optional
 
 from udocker.errors import StoreLocked, from_os_error
 from udocker.store.paths import StorePaths
-from udocker.system.files import discard_leftovers, unique_name, write_atomically
+from udocker.system.files import discard_leftovers, remove_tree, unique_name, write_atomically
 from udocker.system.process import ProcessIdentity
 
 _GENERATION = re.compile(r"g(\d+)")
@@ -86,6 +86,22 @@ class Holding:
         self._thread.join()
         content = json.dumps({"error": error, "hint": hint}).encode()
         write_atomically(self._path.with_suffix(".released"), content, self._mode)
+
+    def dissolve(self, tmp: Path) -> None:
+        """End the generation and remove the lock, which is as free as one that nobody ever held.
+
+        For locks whose outcome nobody asks for, so that they do not pile up.  The directory goes in one step,
+        by way of ``tmp``; a waiter that is about to claim the next generation in it makes it anew.
+        """
+        self._stop.set()
+        self._thread.join()
+        aside = tmp / unique_name("lock-")
+        try:
+            if self._path.exists():  # else a successor, who took this holder for dead, was here before
+                os.rename(self._path.parent, aside)
+                remove_tree(aside)
+        except OSError:
+            pass  # it stays like a dead holder's, and is taken over like one
 
 
 class SharedLock:
@@ -150,7 +166,7 @@ class SharedLock:
                 return None
             generation = self.newest()
             free = generation == 0 or self.outcome(generation) is not None
-            if (free or watch.is_dead(generation)) and self._claim(generation + 1):
+            if (free or watch.is_dead(generation)) and self._try_claim(generation + 1):
                 return Holding(self._directory, generation + 1, self._paths.file_mode, self._timing.beat)
             if time.monotonic() > deadline:
                 raise StoreLocked(
@@ -159,6 +175,14 @@ class SharedLock:
                 )
             time.sleep(pause)
             pause = min(pause * 1.5, _POLL_LAST)
+
+    def _try_claim(self, generation: int) -> bool:
+        try:
+            return self._claim(generation)
+        except FileNotFoundError:
+            # The holder before has dissolved the lock under our hands.
+            self._paths.make(self._directory)
+            return False
 
     def _claim(self, generation: int) -> bool:
         """Link the generation's name; the one caller for whom that succeeds holds the lock."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from udocker.config import Config
 from udocker.store.containers import ContainerStore
 from udocker.store.images import ImageStore
+from udocker.store.incoming import Incoming
 from udocker.store.layers import LayerStore
 from udocker.store.lock import LockTiming, SharedLock
 from udocker.store.paths import StorePaths
@@ -22,6 +23,7 @@ class Store:
     images: ImageStore
     containers: ContainerStore
     timing: LockTiming
+    incoming: Incoming
 
     @classmethod
     def at(cls, config: Config) -> Store:
@@ -29,7 +31,8 @@ class Store:
         paths = StorePaths(config.udocker_dir, config.workspace)
         layers = LayerStore(paths)
         timing = LockTiming(config.lock_beat, config.lock_stale, config.lock_wait)
-        return cls(paths, layers, ImageStore(paths, layers), ContainerStore(paths), timing)
+        images, containers = ImageStore(paths, layers), ContainerStore(paths)
+        return cls(paths, layers, images, containers, timing, Incoming(paths, layers, timing))
 
     def create(self) -> Store:
         """Make the store's directories where they are missing, and clear what the dead left behind.

@@ -41,6 +41,12 @@ def discard_leftovers(directory: Path) -> None:
                 continue  # somebody else's, in a store that is shared
 
 
+def is_own_or_of_dead(name: str) -> bool:
+    """Whether a unique name was made by this process, or by one that is known to be dead."""
+    match = _UNIQUE.search(name)
+    return match is not None and (match[1] == ProcessIdentity.current().mark() or is_mark_of_dead(match[1]))
+
+
 def sync_directory(path: Path) -> None:
     """Make the names in a directory durable (fsync(2), on directories)."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
