@@ -55,7 +55,7 @@ def open_layer(path: Path) -> Iterator[ReadAhead]:
     with path.open("rb") as stream:
         magic = stream.read(_MAGIC)
         stream.seek(0)
-        with _opened(magic, stream) as reader:
+        with _opened(magic, stream, str(path)) as reader:
             yield reader
 
 
@@ -68,9 +68,9 @@ def open_stream(stream: BinaryIO) -> Iterator[ReadAhead]:
 
 
 @contextmanager
-def _opened(magic: bytes, stream: BinaryIO) -> Iterator[ReadAhead]:
+def _opened(magic: bytes, stream: BinaryIO, name: str = "") -> Iterator[ReadAhead]:
     opener = next((opener for prefix, opener in _FORMATS if magic.startswith(prefix)), None)
-    reader = ReadAhead(opener(stream) if opener else stream)
+    reader = ReadAhead(opener(stream) if opener else stream, name)
     try:
         yield reader
     finally:
@@ -100,8 +100,9 @@ class ReadAhead:
     Decompression releases the interpreter's lock, so it runs beside the unpacking.
     """
 
-    def __init__(self, source: Any) -> None:
+    def __init__(self, source: Any, name: str = "") -> None:
         self._source = source
+        self._name = name
         self._queue: queue.Queue[Union[bytes, Exception]] = queue.Queue(_AHEAD)
         self._closed = threading.Event()
         self._rest = b""
@@ -153,5 +154,7 @@ class ReadAhead:
             try:
                 item = self._source.read(_CHUNK)
             except Exception as error:  # noqa: BLE001 - handed to the reader's thread, which raises it
+                if isinstance(error, OSError) and error.errno and self._name:
+                    error.filename = self._name  # calls on an open descriptor don't tell
                 item = error
             self._queue.put(item)

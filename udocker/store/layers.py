@@ -10,7 +10,7 @@ from udocker.errors import StoreCorrupt, from_os_error
 from udocker.model.digest import Digest
 from udocker.model.manifest import Descriptor
 from udocker.store.paths import StorePaths
-from udocker.system.files import sync_directory, unique_name
+from udocker.system.files import discard, sync_directory, unique_name
 
 # Writes a blob into the file of this path, and returns only when it matches its descriptor.
 Fetch = Callable[[Descriptor, Path], None]
@@ -56,7 +56,7 @@ class LayerStore:
         except OSError as error:
             raise from_os_error("store", error, str(target)) from error
         finally:
-            temporary.unlink(missing_ok=True)
+            discard(temporary)
 
     def add_bytes(self, digest: Digest, data: bytes) -> None:
         """Store a small blob that is in memory; raises StoreCorrupt where it does not match its digest."""
