@@ -43,6 +43,11 @@ test: $(READY) services
 test-disks: $(READY) services
 	$(UMASK); UDOCKER_TEST_MOMENTS=$(MOMENTS) $(BIN)/python -m pytest --timeout=0 tests/real/test_bad_disks.py
 
+# Needs Python 3.11, as Debian 12 has it, for atheris.
+fuzz: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[fuzz]' --no-build-isolation
+	$(UMASK); nice -n 19 $(BIN)/python -m tests.fuzz.run .fuzz $(SECONDS)
+
 # Root on Debian gets every service; anybody else runs the tests that need none of them, or what is there already.
 services:
 	@if [ "$$(id -u)" = 0 ] && [ -e /etc/debian_version ]; then tests/services/install; fi
@@ -78,6 +83,6 @@ $(BIN)/python:
 # What the tests cached goes as well; a cluster that still runs is stopped first.
 clean:
 	@if [ "$$(id -u)" = 0 ]; then tests/services/slurm/stop; fi
-	rm -rf $(VENV) build *.egg-info udocker/native/bin .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build *.egg-info udocker/native/bin .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz
 	find . -name __pycache__ -prune -exec rm -rf {} +
 	rm -rf /var/tmp/udocker-test-$$(id -u)

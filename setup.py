@@ -55,6 +55,10 @@ TEST_REQUIRES = [
     "mfusepy>=3",  # a file system whose operations fail on command
 ]
 
+FUZZ_REQUIRES = [
+    "atheris>=2.3",  # fuzzing led by coverage
+]
+
 LINT_REQUIRES = [
     "ruff",  # lint and format
     "mypy",  # type checks
@@ -131,7 +135,7 @@ setup(
     package_dir=PACKAGES,
     package_data={"udocker": ["py.typed"], "udocker_batch": ["py.typed"], "udocker_batch.templates": ["*"]},
     install_requires=INSTALL_REQUIRES,
-    extras_require={"test": TEST_REQUIRES, "lint": LINT_REQUIRES},
+    extras_require={"test": TEST_REQUIRES, "lint": LINT_REQUIRES, "fuzz": FUZZ_REQUIRES},
     entry_points={
         "console_scripts": [
             "udocker = udocker.cli.main:main",
