@@ -7,6 +7,8 @@ SHELL := /bin/bash
 PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
 SCHEDULER ?=
 TESTS ?=
+MOMENTS ?= 100
+SECONDS ?= 600
 VENV := .venv
 READY := $(VENV)/.ready
 BIN := $(VENV)/bin
@@ -16,11 +18,13 @@ BUILD_REQUIRES := $(shell sed -n 's/^requires = \[\(.*\)\]$$/\1/p' pyproject.tom
 # Root installs for others to read.
 UMASK := if [ "$$(id -u)" = 0 ]; then umask 022; fi
 
-.PHONY: help venv demo test services lint bench clean
+.PHONY: help venv demo test test-disks fuzz services lint bench clean
 
 help:
 	@echo "make demo [SCHEDULER=slurm]   run an image as a batch job, here or on Slurm"
 	@echo "make test [TESTS=tests/unit]  run the tests; sudo make test runs all of them, with real services (Debian)"
+	@echo "make test-disks [MOMENTS=100] every command over a disk that fails at so many moments (hours)"
+	@echo "make fuzz [SECONDS=600]       look for input that the parsers and unpacking do not stand"
 	@echo "make lint                     check style and types"
 	@echo "make bench                    measure"
 	@echo "make venv [PYTHON=python3]    make the Python environment $(VENV), which the others do as needed"
@@ -34,6 +38,15 @@ demo: $(READY)
 
 test: $(READY) services
 	$(UMASK); $(BIN)/python -m pytest $(TESTS)
+
+# `make test` lets each command meet each fault once.
+test-disks: $(READY) services
+	$(UMASK); UDOCKER_TEST_MOMENTS=$(MOMENTS) $(BIN)/python -m pytest --timeout=0 tests/real/test_bad_disks.py
+
+# Needs Python 3.11, as Debian 12 has it, for atheris.
+fuzz: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[fuzz]' --no-build-isolation
+	$(UMASK); nice -n 19 $(BIN)/python -m tests.fuzz.run .fuzz $(SECONDS)
 
 # Root on Debian gets every service; anybody else runs the tests that need none of them, or what is there already.
 services:
@@ -70,6 +83,6 @@ $(BIN)/python:
 # What the tests cached goes as well; a cluster that still runs is stopped first.
 clean:
 	@if [ "$$(id -u)" = 0 ]; then tests/services/slurm/stop; fi
-	rm -rf $(VENV) build *.egg-info udocker/native/bin .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build *.egg-info udocker/native/bin .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz
 	find . -name __pycache__ -prune -exec rm -rf {} +
 	rm -rf /var/tmp/udocker-test-$$(id -u)

@@ -54,6 +54,11 @@ TEST_REQUIRES = [
     "pytest>=7",  # the test runner
     "pytest-timeout",  # a test that hangs fails instead of hanging the run
     "hypothesis>=6",  # hostile values for parsers, templates and layers
+    "mfusepy>=3",  # a file system whose operations fail on command
+]
+
+FUZZ_REQUIRES = [
+    "atheris>=2.3",  # fuzzing led by coverage
 ]
 
 LINT_REQUIRES = [
@@ -132,7 +137,7 @@ setup(
     package_dir=PACKAGES,
     package_data={"udocker": ["py.typed"], "udocker_batch": ["py.typed"], "udocker_batch.templates": ["*"]},
     install_requires=INSTALL_REQUIRES,
-    extras_require={"test": TEST_REQUIRES, "lint": LINT_REQUIRES},
+    extras_require={"test": TEST_REQUIRES, "lint": LINT_REQUIRES, "fuzz": FUZZ_REQUIRES},
     entry_points={
         "console_scripts": [
             "udocker = udocker.cli.main:main",

@@ -22,6 +22,7 @@ Messages read ``act: object: cause``; the hint, where there is one, says what to
 from __future__ import annotations
 
 import errno
+import os
 from typing import Optional
 
 # docker run's own statuses (docker-run(1), section EXIT STATUS).
@@ -115,12 +116,38 @@ class EngineUnavailable(EngineError):
     """This host does not allow the engine."""
 
 
-def from_os_error(act: str, error: OSError, path: Optional[str] = None) -> StoreError:
-    """The store error for an OSError met while doing ``act`` on ``path``."""
-    where = path if path is not None else str(error.filename or "")
+# The end of a hint about a place that has no room or is closed to us.
+_ELSEWHERE = "set UDOCKER_DIR to another file system"
+_FULL = "that file system is full: remove something there, as udocker rm and rmi do, or {}"
+_QUOTA = "your quota there is used up (see quota -s): remove something, as udocker rm and rmi do, or {}"
+_DENIED = "it is not yours to write: {}"
+_FAILING = "the disk or the file server failed: try again, and tell the administrators if it stays so"
+
+# What a file system says, and what to do about it.
+_KINDS: dict[int, tuple[type[StoreError], str]] = {
+    errno.ENOSPC: (StoreNoSpace, _FULL),
+    errno.EDQUOT: (StoreNoSpace, _QUOTA),
+    errno.EACCES: (StoreNotWritable, _DENIED),
+    errno.EPERM: (StoreNotWritable, _DENIED),
+    errno.EROFS: (StoreNotWritable, _DENIED),
+    # A server that restarted, a client that was shut out (Lustre, FUSE), a disk that breaks.
+    **{
+        number: (StoreError, _FAILING)
+        for number in (errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ESHUTDOWN, errno.EREMOTEIO)
+    },
+}
+
+
+def from_os_error(
+    act: str, error: OSError, path: Optional[str] = None, elsewhere: str = _ELSEWHERE
+) -> StoreError:
+    """The store error for an OSError met while doing ``act`` on ``path``.
+
+    ``elsewhere`` is what the hint says about using another place.
+    """
+    # Calls on an open descriptor tell its number, if anything.
+    named = "" if error.filename is None or isinstance(error.filename, int) else os.fsdecode(error.filename)
+    where = path if path is not None else named
     message = ": ".join(part for part in (act, where, error.strerror or str(error)) if part)
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StoreNoSpace(message, "free some space or set UDOCKER_DIR to a file system with room")
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return StoreNotWritable(message, "set UDOCKER_DIR to a directory that you can write")
-    return StoreError(message)
+    kind, hint = _KINDS.get(error.errno or 0, (StoreError, ""))
+    return kind(message, hint.format(elsewhere))

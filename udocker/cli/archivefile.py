@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from udocker.errors import NotFoundError, StoreError, UsageError, from_os_error
-from udocker.system.files import unique_name
+from udocker.system.files import discard, discard_leftovers, unique_name
 
 STANDARD = "-"
 
@@ -66,7 +66,9 @@ def open_output(act: str, name: str, replace: bool) -> Iterator[BinaryIO]:
         with _new_file(path) as stream:
             yield stream
     except OSError as error:
-        raise from_os_error(act, error, str(error.filename or name)) from error
+        raise from_os_error(
+            act, error, str(error.filename or name), "write to another place with -o"
+        ) from error
 
 
 def _is_new(path: Path) -> bool:
@@ -79,7 +81,9 @@ def _is_new(path: Path) -> bool:
 
 @contextmanager
 def _new_file(path: Path) -> Iterator[BinaryIO]:
-    temporary = path.with_name(unique_name(f".{path.name[:100]}."))
+    prefix = f".{path.name[:100]}."
+    discard_leftovers(path.parent, prefix)
+    temporary = path.with_name(unique_name(prefix))
     try:
         with temporary.open("xb") as stream:
             yield stream
@@ -87,4 +91,4 @@ def _new_file(path: Path) -> Iterator[BinaryIO]:
             os.fsync(stream.fileno())
         os.rename(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        discard(temporary)

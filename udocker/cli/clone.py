@@ -31,10 +31,6 @@ def run(config: Config, options: argparse.Namespace) -> int:
     Store.at(config).create()  # a store of udocker 1.3 has no tmp
     copy = clone(containers, source)
     if options.name:
-        try:
-            containers.name(copy.id, options.name)
-        except StoreError:
-            containers.remove(copy.directory)
-            raise
+        containers.name_new(copy, options.name)
     print(copy.id)
     return 0

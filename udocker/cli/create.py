@@ -35,10 +35,6 @@ def run(config: Config, options: argparse.Namespace) -> int:
         ensure_image(config, reference, bars)
     container = create(config, reference)
     if options.name:
-        try:
-            containers.name(container.id, options.name, replace=options.force)
-        except StoreError:
-            containers.remove(container.directory)
-            raise
+        containers.name_new(container, options.name, replace=options.force)
     print(container.id)
     return 0

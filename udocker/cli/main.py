@@ -102,7 +102,10 @@ def _run(name: str, arguments: list[str], config: Config, quiet: bool) -> int:
     module.add_arguments(parser)
     options = parser.parse_args(arguments)
     options.quiet = quiet or getattr(options, "quiet", False)
-    status: int = module.run(config, options)
+    try:
+        status: int = module.run(config, options)
+    except OSError as error:
+        raise from_os_error(name, error) from error
     return status
 
 

@@ -15,9 +15,10 @@ from typing import Any
 
 from udocker.errors import ConfigError, from_os_error
 from udocker.registry.credentials import Credentials, json_object, keys_of
-from udocker.system.files import write_atomically
+from udocker.system.files import discard_leftovers, write_atomically
 
 _PRIVATE = 0o600
+_ELSEWHERE = "let UDOCKER_KEYSTORE name another file"
 _HINT = "udocker logout -a removes it"
 
 
@@ -58,6 +59,7 @@ class Keystore:
         return json_object(self._path, _HINT)
 
     def _write(self, entries: dict[str, Any]) -> None:
+        discard_leftovers(self._path.parent, f".{self._path.name}.")
         write_atomically(self._path, json.dumps(entries).encode(), _PRIVATE)
 
     @contextmanager
@@ -71,5 +73,5 @@ class Keystore:
                 fcntl.lockf(file, fcntl.LOCK_EX)
                 yield
         except OSError as error:
-            failure = from_os_error("keystore", error, str(self._path))
-            raise ConfigError(failure.message, "UDOCKER_KEYSTORE names another file") from error
+            failure = from_os_error("keystore", error, str(self._path), _ELSEWHERE)
+            raise ConfigError(failure.message, failure.hint or _ELSEWHERE) from error

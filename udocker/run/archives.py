@@ -33,7 +33,7 @@ from udocker.store.members import Member, Members, check_tree, spool
 from udocker.store.store import Store
 from udocker.store.treetar import write_tree
 from udocker.store.unpack import unpack_layers
-from udocker.system.files import remove_tree, unique_name
+from udocker.system.files import discard, unique_name
 
 # A stream that is opened, and closed again, by a with block.
 Opened = AbstractContextManager[BinaryIO]
@@ -184,14 +184,7 @@ def import_container(
         container = store.containers.create(
             label, document, lambda root: unpack_layers([layer.path], root, limits)
         )
-    if not name:
-        return container
-    try:
-        store.containers.name(container.id, name)
-    except StoreError:
-        store.containers.remove(container.directory)
-        raise
-    return store.containers.find(container.id)
+    return store.containers.name_new(container, name) if name else container
 
 
 def _layer(source: Opened, work: Path, in_place: Optional[Path], limits: Limits) -> tuple[Member, Digest]:
@@ -245,4 +238,4 @@ def _workspace(store: Store, act: str) -> Iterator[Path]:
     except OSError as error:
         raise from_os_error(act, error, str(error.filename or store.paths.tmp)) from error
     finally:
-        remove_tree(work)
+        discard(work)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, BinaryIO, Optional, Protocol
 
 from udocker.config import Config
-from udocker.errors import NotFoundError, RegistryError, StoreCorrupt, StoreError
+from udocker.errors import NotFoundError, RegistryError, StoreCorrupt
 from udocker.model.container import Container
 from udocker.model.manifest import Descriptor, Platform
 from udocker.model.reference import ImageReference
@@ -153,14 +153,7 @@ def create(
         {"digest": str(image.digest), "manifest": str(image.manifest.digest)},
         durable,
     )
-    if not name:
-        return container
-    try:
-        store.containers.name(container.id, name)
-    except StoreError:
-        store.containers.remove(container.directory)
-        raise
-    return store.containers.find(container.id)
+    return store.containers.name_new(container, name) if name else container
 
 
 def ensure_image(

@@ -59,7 +59,7 @@ def open_layer(path: Path, limits: Optional[Limits] = None) -> Iterator[ReadAhea
     with path.open("rb", buffering=0) as stream:
         magic = stream.read(_MAGIC)
         stream.seek(0)
-        with _opened(magic, cast(BinaryIO, stream), limits) as reader:
+        with _opened(magic, cast(BinaryIO, stream), limits, str(path)) as reader:
             yield reader
 
 
@@ -73,12 +73,14 @@ def open_stream(stream: BinaryIO, limits: Optional[Limits] = None) -> Iterator[R
 
 
 @contextmanager
-def _opened(magic: bytes, stream: BinaryIO, limits: Optional[Limits]) -> Iterator[ReadAhead]:
+def _opened(
+    magic: bytes, stream: BinaryIO, limits: Optional[Limits], name: str = ""
+) -> Iterator[ReadAhead]:
     opener = next((opener for prefix, opener in _FORMATS if magic.startswith(prefix)), None)
     if opener is None:
-        reader = ReadAhead(stream.read)
+        reader = ReadAhead(stream.read, name)
     else:
-        reader = ReadAhead(_Checked(opener, stream, limits or Limits()).read)
+        reader = ReadAhead(_Checked(opener, stream, limits or Limits()).read, name)
     try:
         yield reader
     finally:
@@ -141,8 +143,9 @@ class ReadAhead:
     Decompression releases the interpreter's lock, so it runs beside the unpacking.
     """
 
-    def __init__(self, read: Callable[[int], bytes]) -> None:
+    def __init__(self, read: Callable[[int], bytes], name: str = "") -> None:
         self._source = read
+        self._name = name
         self._queue: queue.Queue[Union[bytes, Exception]] = queue.Queue(_AHEAD)
         self._closed = threading.Event()
         self._rest = b""
@@ -195,5 +198,7 @@ class ReadAhead:
             try:
                 item = self._source(_CHUNK)
             except Exception as error:  # noqa: BLE001 - handed to the reader's thread, which raises it
+                if isinstance(error, OSError) and error.errno and self._name:
+                    error.filename = self._name  # calls on an open descriptor don't tell
                 item = error
             self._queue.put(item)

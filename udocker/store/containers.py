@@ -6,11 +6,12 @@ complete.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -19,7 +20,14 @@ from udocker.model.container import Container
 from udocker.model.manifest import ImageConfig
 from udocker.store.paths import StorePaths
 from udocker.store.protection import is_protected
-from udocker.system.files import remove_tree, sync_directory, sync_file_system, unique_name, write_atomically
+from udocker.system.files import (
+    discard,
+    remove_tree,
+    sync_directory,
+    sync_file_system,
+    unique_name,
+    write_atomically,
+)
 
 _ID = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+){4}")
 # What udocker refuses in a name, and what would make one a path, an option or two lines.
@@ -30,6 +38,9 @@ _CONFIG, _IMAGE, _ROOT = "container.json", "imagerepo.name", "ROOT"
 _MOUNT_POINTS = ("dev", "proc", "sys", "tmp", "etc")
 _MOUNT_FILES = ("resolv.conf", "hosts")
 
+
+# What rename(2) says of a directory that is there and not empty.
+_TAKEN = (errno.EEXIST, errno.ENOTEMPTY)
 
 # The name space of container ids that are derived from what they hold; any constant would do.
 _DERIVED = uuid.UUID("5b0f6d3c-2f43-4b38-9c4e-7f6c19a0f1de")
@@ -76,11 +87,10 @@ class ContainerStore:
             os.rename(temporary, target)
             sync_directory(self._paths.containers)
         except OSError as error:
-            if not target.is_dir():
+            if error.errno not in _TAKEN:  # by another process, which made the same container
                 raise from_os_error(act, error, str(target)) from error
         finally:
-            if temporary.exists():
-                remove_tree(temporary)
+            discard(temporary)
         return self.find(container_id)
 
     def _fill(
@@ -171,6 +181,23 @@ class ContainerStore:
         except OSError as error:
             raise from_os_error("name", error, str(self._paths.containers)) from error
 
+    def name_new(self, container: Container, name: str, replace: bool = False) -> Container:
+        """Give a container that was made just now its name; where that fails the container goes as well.
+
+        Raises UsageError, StoreError.
+        """
+        try:
+            self.name(container.id, name, replace)
+        except StoreError as error:
+            try:
+                self.remove(container.directory)
+            except StoreError:
+                # Whole, and of no use to anybody who does not know of it.
+                hint = f"container {container.id} stays without a name: udocker rm {container.id}"
+                raise type(error)(error.message, hint) from error
+            raise
+        return self.find(container.id)
+
     def unname(self, name: str) -> None:
         """Take a name away from its container, if that is still there; raises NotFoundError, StoreError."""
         link = self._link(name)
@@ -214,14 +241,28 @@ class ContainerStore:
         self._paths.create()  # a store of udocker 1.3 has no tmp
         trash = self._paths.tmp / unique_name(f"remove-{directory.name}-")
         try:
-            for name in self.names(directory.name):
-                (self._paths.containers / name).unlink(missing_ok=True)
-            os.rename(directory, trash)
+            names = self.names(directory.name)
+            try:
+                for name in names:
+                    (self._paths.containers / name).unlink(missing_ok=True)
+                os.rename(directory, trash)
+            except OSError:
+                self._restore(names, directory.name)
+                raise
             remove_tree(trash)
         except FileNotFoundError:
             raise NotFoundError(f"container: {directory.name}: not here", "see udocker ps") from None
         except OSError as error:
             raise from_os_error("rm", error, str(directory)) from error
+
+    def _restore(self, names: Iterable[str], container_id: str) -> None:
+        """Give a container that could not be removed its names back."""
+        if self.has(container_id):
+            for name in names:
+                try:
+                    os.symlink(container_id, self._paths.containers / name)
+                except OSError:
+                    continue  # it has that name still, or the disk takes nothing: its id remains
 
 
 def _no_such_name(name: str) -> NotFoundError:

@@ -10,7 +10,7 @@ from udocker.errors import StoreCorrupt, from_os_error
 from udocker.model.digest import Digest
 from udocker.model.manifest import Descriptor
 from udocker.store.paths import StorePaths
-from udocker.system.files import sync_directory, unique_name
+from udocker.system.files import discard, sync_directory, unique_name
 
 # Writes a blob into the file of this path, and returns only when it matches its descriptor.
 Fetch = Callable[[Descriptor, Path], None]
@@ -53,7 +53,7 @@ class LayerStore:
         except OSError as error:
             raise from_os_error("store", error, str(target)) from error
         finally:
-            temporary.unlink(missing_ok=True)
+            discard(temporary)
 
     def publish(self, digest: Digest, temporary: Path) -> None:
         """Move a file that is whole and verified to its place, durably; raises OSError."""

@@ -23,18 +23,29 @@ def unique_name(prefix: str = "") -> str:
     return f"{prefix}{ProcessIdentity.current().mark()}-{secrets.token_hex(6)}"
 
 
-def discard_leftovers(directory: Path) -> None:
+def discard(path: Path) -> None:
+    """Remove a file or a tree under a unique name that is not needed any more.
+
+    What the file system refuses to remove now is left to ``discard_leftovers``.
+    """
+    try:
+        remove_tree(path)
+    except OSError:
+        return  # nobody looks at it, and a later command clears it away
+
+
+def discard_leftovers(directory: Path, prefix: str = "") -> None:
     """Remove what processes of this node that have died left under a unique name; no error if they cannot.
 
     Names are all that is asked: other nodes' and living processes' files stay, and so does what was
-    named otherwise.
+    named otherwise, or does not begin with ``prefix``.
     """
     try:
         names = [match for match in map(_UNIQUE.search, os.listdir(directory)) if match]
     except OSError:
         return  # not there, or not ours to clean
     for match in names:
-        if is_mark_of_dead(match[1]):
+        if match.string.startswith(prefix) and is_mark_of_dead(match[1]):
             try:
                 remove_tree(directory / match.string)
             except OSError:
@@ -82,7 +93,7 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o644) -> None:
             os.fsync(stream.fileno())
         os.rename(temporary, path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        discard(temporary)
         raise
 
 
