@@ -11,9 +11,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Callable
 
 from tests.services.sharing import cache_directory, exclusive
 
@@ -26,15 +27,25 @@ SYSTEM_PYTHON = Path("/usr/bin/python3")
 def installed() -> Iterator[Path]:
     """The directory of the commands; made anew when a source changed, others' installations left alone."""
     sources = _source_files()
+    with kept_environment("venv", _digest(sources), lambda venv: _install(sources, venv)) as venv:
+        yield venv / "bin"
+
+
+@contextmanager
+def kept_environment(kind: str, digest: str, make: Callable[[Path], None]) -> Iterator[Path]:
+    """An environment of ``kind`` that outlives the run; made where the one of ``digest`` is not there yet.
+
+    Those of other digests go then, unless another run uses them.
+    """
     with exclusive("installation"):
-        venv = cache_directory() / f"venv-{_digest(sources)[:16]}"
+        venv = cache_directory() / f"{kind}-{digest[:16]}"
         if not (venv / "complete").exists():
-            _remove_unused()
-            _install(sources, venv)
+            _remove_unused(kind)
+            make(venv)
         descriptor = os.open(venv, os.O_RDONLY)
         fcntl.flock(descriptor, fcntl.LOCK_SH)
     try:
-        yield venv / "bin"
+        yield venv
     finally:
         os.close(descriptor)
 
@@ -75,7 +86,7 @@ def _install(sources: list[Path], venv: Path) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(path, target)
         _call([*_pip(build), "wheel", "--no-build-isolation", "--no-deps", "--wheel-dir", scratch, str(copy)])
-        _create_venv(venv, [str(wheel) for wheel in Path(scratch).glob("*.whl")])
+        create_venv(venv, [str(wheel) for wheel in Path(scratch).glob("*.whl")])
 
 
 def static_compiler() -> str:
@@ -94,11 +105,12 @@ def _build_environment() -> Path:
     requires: list[str] = json.loads(line[1])
     venv = cache_directory() / f"build-{hashlib.sha256(line[1].encode()).hexdigest()[:16]}"
     if not (venv / "complete").exists():
-        _create_venv(venv, requires)
+        create_venv(venv, requires)
     return venv
 
 
-def _create_venv(venv: Path, packages: list[str]) -> None:
+def create_venv(venv: Path, packages: Sequence[str]) -> None:
+    """An environment of Debian's Python, which every user may read, with ``packages`` from PyPI."""
     python = str(SYSTEM_PYTHON if SYSTEM_PYTHON.exists() else sys.executable)
     _call([python, "-m", "venv", "--clear", str(venv)])
     _call([*_pip(venv), "install", *packages])
@@ -118,8 +130,8 @@ def _call(command: list[str]) -> None:
         raise AssertionError(f"{' '.join(command)}: {result.returncode}\n{result.stdout}\n{result.stderr}")
 
 
-def _remove_unused() -> None:
-    for venv in cache_directory().glob("venv-*"):
+def _remove_unused(kind: str) -> None:
+    for venv in cache_directory().glob(f"{kind}-*"):
         descriptor = os.open(venv, os.O_RDONLY)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

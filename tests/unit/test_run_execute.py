@@ -90,6 +90,25 @@ def test_what_was_inherited_reaches_the_program(tmp_path: Path) -> None:
         assert run_and_wait(launch(script)) == 7
 
 
+def test_what_the_program_leaves_behind_ends_with_it(tmp_path: Path) -> None:
+    # The parent of the sleeping one has ended, and it has left the session: only who adopts it finds it.
+    (tmp_path / "left").write_text("echo $$ >pid; exec sleep 1000")
+    script = "(setsid sh left >/dev/null 2>&1 &); until [ -s pid ]; do :; done; exit 4"
+    what = f"('/bin/sh', '-c', {script!r}), {{'PATH': '/bin:/usr/bin'}}, {str(tmp_path)!r}"
+    assert in_python(f"sys.exit(run_and_wait(Launch({what})))").returncode == 4
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+def test_background_jobs_of_the_shell_that_became_udocker_go_on(tmp_path: Path) -> None:
+    statement = "run_and_wait(Launch(('/bin/sh', '-c', 'exit 0'), {}, '/'))"
+    program = f"from udocker.engine.base import Launch; from udocker.run.execute import *;{statement}"
+    script = 'sleep 1000 >/dev/null & echo $!; exec "$1" -c "$2"'
+    argv = [SH, "-c", script, "sh", sys.executable, program]
+    done = subprocess.run(argv, stdout=subprocess.PIPE, timeout=60, check=True)
+    os.kill(int(done.stdout), signal.SIGKILL)  # it is still there to be ended
+
+
 def test_waiter_survives_the_terminals_interrupt() -> None:
     script = "kill -INT $PPID; kill -QUIT $PPID; exit 3"
     assert run_and_wait(launch(script)) == 3

@@ -108,6 +108,7 @@ def _add_compatible_options(parser: argparse.ArgumentParser) -> None:
     add("-a", action="store_true", help="accepted: output is always attached")
     add("--nobanner", action="store_true", help="accepted: there is no banner")
     add("--kernel", default="", metavar="RELEASE", help="not in this version: the host's kernel is seen")
+    add("--shm-size", default="", metavar="SIZE", help="accepted: /dev/shm is the host's")
     for name in ("--volumes-from", "--dns", "--dns-search"):
         add(name, action="append", default=[], metavar="TEXT", help="without effect, as in udocker 1.3")
 

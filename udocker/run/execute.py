@@ -53,9 +53,13 @@ def spawn(launch: Launch, **options: Any) -> subprocess.Popen[bytes]:
 def run_and_wait(launch: Launch) -> int:
     """Run the program as a child and return its exit status, 128+N where signal N killed it.
 
-    Signals that this process gets meanwhile reach the program.  Raises EngineError.
+    Signals that this process gets meanwhile reach the program.  What it leaves behind ends with it, as
+    docker has it: its container is about to go.  Raises EngineError.
     """
-    with _signals() as child:
+    # Imported only here: it is not for those who become the program.
+    from udocker.system.family import ended_family
+
+    with _signals() as child, ended_family():
         process = spawn(launch, close_fds=False)  # as without --rm: what was inherited passes on
         child.start(process)
         status = process.wait()
