@@ -33,8 +33,8 @@ PROGRAMS = {
 CFLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-s"]
 
 INSTALL_REQUIRES = [
-    # HTTP for registries: connection pools, proxies, private CAs and redirects, well kept; its extra "socks" is
-    # PySocks, for sites that reach the network through a SOCKS proxy (udocker 1.3 has --httpproxy=socks5://...).
+    # HTTP for registries: connection pools, proxies, private CAs and redirects, well kept.  Extra "socks":
+    # PySocks, for sites that reach the network through a SOCKS proxy, as udocker 1.3 can by --httpproxy.
     "requests[socks]>=2.25",
     # Job files are YAML; its node marks give the line of a wrong key.
     "PyYAML>=5.4",

@@ -183,13 +183,6 @@ def proxy_url(text: str) -> str:
     return url
 
 
-def _count(settings: Mapping[str, Setting], name: str, default: int, most: int) -> int:
-    number = float(_positive(settings, name, default))
-    if not number.is_integer() or number > most:
-        raise ConfigError(f"configuration: {name}={number:g}: not a whole number from 1 to {most}")
-    return int(number)
-
-
 def _positive(settings: Mapping[str, Setting], name: str, default: float, least: float = 0.0) -> float:
     if name not in settings:
         return default
@@ -203,17 +196,19 @@ def _positive(settings: Mapping[str, Setting], name: str, default: float, least:
     return value
 
 
-def _count(settings: Mapping[str, Setting], name: str, default: int) -> int:
-    """A whole number of at least 1, which may end in k, M, G or T, each 1024 times the one before."""
+def _count(settings: Mapping[str, Setting], name: str, default: int, most: int = 1 << 62) -> int:
+    """A whole number from 1 to ``most``, which may end in k, M, G or T, each 1024 times the one before."""
     if name not in settings:
         return default
     text, origin = settings[name]
     match = _COUNT.fullmatch(text)
-    if match is None or not int(match[1]):
-        raise ConfigError(
-            f"configuration: {origin}={text!r}: not a whole number from 1 on", "k, M, G and T may follow it"
-        )
-    return int(match[1]) << 10 * ("kMGT".index(match[2]) + 1 if match[2] else 0)
+    unit = "kMGT".index(match[2]) + 1 if match and match[2] else 0
+    value = int(match[1]) << 10 * unit if match else 0
+    if not 1 <= value <= most:
+        bound = f"from 1 to {most}" if most < 1 << 62 else "from 1 on"
+        hint = "k, M, G and T may follow it"
+        raise ConfigError(f"configuration: {origin}={text!r}: not a whole number {bound}", hint)
+    return value
 
 
 def _flag(settings: Mapping[str, Setting], name: str) -> bool:
