@@ -73,9 +73,7 @@ def open_stream(stream: BinaryIO, limits: Optional[Limits] = None) -> Iterator[R
 
 
 @contextmanager
-def _opened(
-    magic: bytes, stream: BinaryIO, limits: Optional[Limits], name: str = ""
-) -> Iterator[ReadAhead]:
+def _opened(magic: bytes, stream: BinaryIO, limits: Optional[Limits], name: str = "") -> Iterator[ReadAhead]:
     opener = next((opener for prefix, opener in _FORMATS if magic.startswith(prefix)), None)
     if opener is None:
         reader = ReadAhead(stream.read, name)
