@@ -37,7 +37,8 @@ class Config:
     ``lock_beat`` is how often the holder of a lock shows that it lives, ``lock_stale`` how long another
     node sees no beat before it takes the lock over: longer than a client may cache attributes.
     ``lock_wait`` bounds the wait for somebody else's pull and unpacking.  ``workspace`` is a directory below
-    the store's ``tmp`` for what is being made, so that it can be cleared when its maker has died.
+    the store's ``tmp`` for what is being made, so that it can be cleared when its maker has died.  ``lower``
+    are stores of others, such as the site's, that are read where the own one lacks something.
     ``execution_mode`` is for containers that have none recorded.
     ``max_files`` to ``max_ratio`` are what an image may hold (udocker/store/limits.py), in members, bytes,
     directories, bytes and bytes out of one.
@@ -60,6 +61,7 @@ class Config:
     lock_stale: float = 90.0
     lock_wait: float = 3600.0
     workspace: str = ""
+    lower: tuple[Path, ...] = ()
     execution_mode: str = ""
     max_files: int = 5_000_000
     max_bytes: int = 1 << 40
@@ -106,6 +108,7 @@ class Config:
             lock_beat=_positive(settings, "UDOCKER_LOCK_BEAT", cls.lock_beat),
             lock_stale=_positive(settings, "UDOCKER_LOCK_STALE", cls.lock_stale),
             lock_wait=_positive(settings, "UDOCKER_LOCK_WAIT", cls.lock_wait),
+            lower=_lower(settings, directory),
             execution_mode=_text(settings, "UDOCKER_DEFAULT_EXECUTION_MODE"),
             max_files=_count(settings, "UDOCKER_MAX_FILES", cls.max_files),
             max_bytes=_count(settings, "UDOCKER_MAX_BYTES", cls.max_bytes),
@@ -134,6 +137,17 @@ def _settings(environ: Mapping[str, str], home: str, file: Optional[Path]) -> di
 
 def _text(settings: Mapping[str, Setting], name: str) -> str:
     return settings[name].text if name in settings else ""
+
+
+def _lower(settings: Mapping[str, Setting], own: str) -> tuple[Path, ...]:
+    """Directories separated by colons, in their order; the own one among them is left out."""
+    text, origin = settings.get("UDOCKER_LOWER", Setting("", "UDOCKER_LOWER"))
+    found = dict.fromkeys(part for part in text.split(":") if part)
+    for part in found:
+        if not part.startswith("/"):
+            raise ConfigError(f"configuration: {origin}={text!r}: {part!r} is not an absolute path")
+    paths = [Path(os.path.normpath(part)) for part in found]
+    return tuple(path for path in paths if path != Path(os.path.abspath(own)))
 
 
 def _home_of_user() -> str:

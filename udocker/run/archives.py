@@ -29,7 +29,7 @@ from udocker.store.archive import (
 )
 from udocker.store.containers import check_name
 from udocker.store.limits import Limits
-from udocker.store.members import Member, Members, check_tree, spool
+from udocker.store.members import Member, Members, check_tree, measure, spool
 from udocker.store.store import Store
 from udocker.store.treetar import write_tree
 from udocker.store.unpack import unpack_layers
@@ -55,15 +55,30 @@ def _images_to_save(store: Store, references: Sequence[ImageReference]) -> list[
     found: dict[Digest, SavedImage] = {}
     for reference in references:
         image = store.images.load(reference)
-        raw = store.layers.read(image.manifest.config.digest)
+        raw = store.images.config_raw(image)
         names = ((reference.name, reference.tag),) if reference.tag and not reference.digest else ()
         known = found.get(image.manifest.config.digest)
         if known is None:
-            layers = saved_layers(ImageConfig.parse(raw), store.images.layer_files(image))
+            files = store.images.layer_files(image)
+            raw = _with_layers(raw, files) if image.places else raw
+            layers = saved_layers(ImageConfig.parse(raw), files)
             known = SavedImage((), raw, layers)
         merged = tuple(dict.fromkeys((*known.names, *names)))
         found[image.manifest.config.digest] = replace(known, names=merged)
     return list(found.values())
+
+
+def _with_layers(raw: bytes, files: Sequence[Path]) -> bytes:
+    """The configuration of an image of udocker 1.3's older format, made to name its layers.
+
+    udocker 1.3 writes one that names none, or one that names the compressed file.
+    """
+    document = json.loads(raw)
+    wanted = [str(measure(path)[1]) for path in files]
+    rootfs = document.get("rootfs")
+    if isinstance(rootfs, dict) and rootfs.get("diff_ids") == wanted:
+        return raw
+    return json.dumps({**document, "rootfs": {"type": "layers", "diff_ids": wanted}}).encode()
 
 
 def load(config: Config, source: Opened, name: str = "") -> list[ImageReference]:
@@ -117,11 +132,13 @@ def _references(image: ArchivedImage, new: Optional[ImageReference], text: str) 
 
 
 def _publish(store: Store, image: ArchivedImage, references: Sequence[ImageReference]) -> None:
-    store.layers.add_bytes(image.manifest.config.digest, image.config_raw)
-    for layer, member in zip(image.manifest.layers, image.layers):
-        store.layers.add(layer, partial(_move, member))
-    for reference in references:
-        store.images.publish(reference, image.manifest, image.index)
+    blobs = (image.manifest.config, *image.manifest.layers)
+    with store.layers.claimed(blob.digest for blob in blobs):
+        store.layers.add_bytes(image.manifest.config.digest, image.config_raw)
+        for layer, member in zip(image.manifest.layers, image.layers):
+            store.layers.add(layer, partial(_move, member))
+        for reference in references:
+            store.images.publish(reference, image.manifest, image.index)
 
 
 def _move(member: Member, _: Descriptor, path: Path) -> None:
@@ -181,10 +198,9 @@ def import_container(
     with _workspace(store, "import") as work:
         layer, diff_id = _layer(source, work, in_place, limits)
         document = _document(platform, diff_id)
-        container = store.containers.create(
-            label, document, lambda root: unpack_layers([layer.path], root, limits)
+        return store.containers.create(
+            label, document, lambda root: unpack_layers([layer.path], root, limits), name=name
         )
-    return store.containers.name_new(container, name) if name else container
 
 
 def _layer(source: Opened, work: Path, in_place: Optional[Path], limits: Limits) -> tuple[Member, Digest]:

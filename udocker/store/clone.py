@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import uuid
 from pathlib import Path
 
@@ -13,13 +14,17 @@ from udocker.store.protection import PROTECT
 from udocker.system.copy import copy_tree
 
 
-def clone(containers: ContainerStore, source: Container) -> Container:
+def clone(containers: ContainerStore, source: Container, name: str = "") -> Container:
     """Copy a container; whoever writes in one of the two is not seen in the other.
 
     Names and protection are not copied.  Raises NotFoundError where the container is removed meanwhile,
-    StoreError.
+    UsageError, and StoreError where ``name`` is taken.
     """
-    return containers.publish(str(uuid.uuid4()), lambda directory: _fill(directory, source), act="clone")
+
+    def fill(directory: Path) -> None:
+        _fill(directory, source)
+
+    return containers.publish(str(uuid.uuid4()), fill, act="clone", name=name)
 
 
 def _fill(directory: Path, source: Container) -> None:
@@ -28,6 +33,9 @@ def _fill(directory: Path, source: Container) -> None:
     # A removal begins by taking the directory out of its place: where it still is, nothing was missed.
     if _identity(source) != before:
         raise _removed(source)
+    for path in (directory, directory / "ROOT"):
+        # One that cannot be written, as in a store of the site's, could not be renamed into its place.
+        path.chmod(path.stat().st_mode | stat.S_IRWXU)
 
 
 def _identity(source: Container) -> tuple[int, int]:
