@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Optional, Union
+from typing import TYPE_CHECKING, Optional, Union
 
 from udocker.errors import NotFoundError, StoreCorrupt, StoreError, UsageError, from_os_error
 from udocker.model.digest import Digest
