@@ -107,11 +107,12 @@ class Site:
 
     def inventory(self) -> dict[str, int]:
         """Every file that the store is made of, with its size, but for what containers hold."""
-        root = self.store.paths.root
+        paths, root = self.store.paths, self.store.paths.root
+        kept = (paths.claims, paths.partial)  # the directories, not what is in them
         found = {}
         for name in ("layers", "repos", "tmp", "locks"):
             for path in (root / name).rglob("*"):
-                if self.store.paths.nodes not in (path, *path.parents) and path != self.store.paths.claims:
+                if paths.nodes not in (path, *path.parents) and path not in kept:
                     found[str(path.relative_to(root))] = path.lstat().st_size if path.is_file() else -1
         # A name that leads nowhere counts, and so does a container; ids differ from one try to the next.
         entries = list(self.store.paths.containers.iterdir())

@@ -81,6 +81,7 @@ def assert_whole(udocker: Commands, image: str) -> None:
     udocker("rm", "-f", "same", check=True)
     assert list(store.paths.containers.iterdir()) == []
     udocker.good("rmi", image)
-    for directory in (store.paths.tmp, store.paths.layers, store.paths.repos, store.paths.claims):
+    for directory in (store.paths.layers, store.paths.repos, store.paths.claims):
         assert list(directory.iterdir()) == []
+    assert [path for path in store.paths.tmp.rglob("*") if path != store.paths.partial] == []
     assert sorted(path.name for path in store.paths.locks.iterdir()) == ["claims", "nodes"]

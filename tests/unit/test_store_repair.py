@@ -163,6 +163,11 @@ def killed_removal(site: Site) -> None:
     (claims / f"drop-{dead()}").write_text(path.name)
 
 
+def part_of_a_blob(site: Site) -> None:
+    site.store.paths.make(site.store.paths.partial)
+    (site.store.paths.partial / f"{'7' * 64}-{dead()}").write_bytes(b"x")
+
+
 def lock_of_the_dead(site: Site) -> None:
     directory = site.store.paths.locks / "key"
     directory.mkdir()
@@ -211,6 +216,7 @@ MENDED: dict[str, tuple[Callable[[Site], object], str]] = {
     "a blob of a killed pull": (killed_pull, "no image has it"),
     "a blob of a killed removal": (killed_removal, "no image has it"),
     "unfinished work": (lambda site: (site.store.paths.tmp / f"create-x-{dead()}").mkdir(), "is dead"),
+    "a part of a blob": (part_of_a_blob, "tmp/partial/"),
     "work of another boot": (other_boot, "is dead"),
     "a workspace": (workspace_of_the_dead, "is dead"),
     "a lock": (lock_of_the_dead, "its holder is dead"),

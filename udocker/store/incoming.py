@@ -56,7 +56,7 @@ class Incoming:
         self._layers = layers
         self._timing = timing
         # Not in a workspace: what is there goes away with the job that made it.
-        self._directory = paths.scratch / "partial"
+        self._directory = paths.partial
 
     def bring(self, descriptor: Descriptor, fetch: FetchInto, waits: Callable[[], None]) -> bool:
         """Make sure that a blob is in the store; returns whether it had to be fetched.

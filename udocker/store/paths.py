@@ -56,6 +56,11 @@ class StorePaths:
         return self.root / "tmp"
 
     @property
+    def partial(self) -> Path:
+        """Blobs that have come in part, kept for the next pull."""
+        return self.scratch / "partial"
+
+    @property
     def claims(self) -> Path:
         """Which blobs are about to become an image's, by who makes it."""
         return self.locks / "claims"

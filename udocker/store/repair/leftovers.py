@@ -20,8 +20,11 @@ _WORKSPACE = re.compile(r"(prepare-.+)-g(\d+)")
 
 def check_tmp(inspection: Inspection) -> Iterator[Trouble]:
     """Unfinished work whose maker is dead, or may be."""
-    for path in _entries(inspection.store.paths.scratch):
-        mark, what = maker_of(path.name), f"tmp/{path.name}: unfinished"
+    paths = inspection.store.paths
+    for path in (*_entries(paths.scratch), *_entries(paths.partial)):
+        if path == paths.partial:
+            continue
+        mark, what = maker_of(path.name), f"{path.relative_to(paths.root)}: unfinished"
         dead = inspection.is_dead(mark) if mark else _is_workspace_of_dead(inspection, path)
         if dead:
             yield Trouble(f"{what}, its maker is dead", "removed", f"rm -r {path}", partial(_remove, path))
@@ -69,7 +72,8 @@ def check_claims(inspection: Inspection) -> Iterator[Trouble]:
 def forget_nodes(inspection: Inspection) -> None:
     """Remove what tells of nodes that have been started again since, once nothing of theirs is left."""
     paths = inspection.store.paths
-    left = {maker_of(path.name).partition("-")[0] for path in _entries(paths.scratch)}
+    entries = (*_entries(paths.scratch), *_entries(paths.partial))
+    left = {maker_of(path.name).partition("-")[0] for path in entries}
     left |= {claim.maker.partition("-")[0] for claim in claims(paths)}
     for path in _entries(paths.nodes):
         if path.name not in left and inspection.nodes.has_ended(path.name):
