@@ -27,9 +27,11 @@ from udocker.store.archive import (
     saved_layers,
     write_docker_archive,
 )
+from udocker.store.clone import clone_archive
 from udocker.store.containers import check_name
 from udocker.store.limits import Limits
 from udocker.store.members import Member, Members, check_tree, measure, spool
+from udocker.store.protection import PROTECT
 from udocker.store.store import Store
 from udocker.store.treetar import write_tree
 from udocker.store.unpack import unpack_layers
@@ -145,11 +147,14 @@ def _move(member: Member, _: Descriptor, path: Path) -> None:
     os.rename(member.path, path)
 
 
-def export(config: Config, name: str, output: Opened) -> None:
-    """Write a container's root as a tar archive; raises NotFoundError, StoreError, UsageError."""
+def export(config: Config, name: str, output: Opened, clone: bool = False) -> None:
+    """Write a container's root as a tar archive, or for a ``clone`` its metadata as well.
+
+    Raises NotFoundError, StoreError, UsageError.
+    """
     container = Store.at(config).containers.find(name)
     with output as stream:
-        write_tree(container.root, stream)
+        write_tree(container.directory if clone else container.root, stream, (PROTECT,) if clone else ())
 
 
 def import_image(
@@ -190,10 +195,7 @@ def import_container(
     ``in_place`` is the source's file, which then needs no copy.
     """
     store, limits = Store.at(config).create(), Limits.of(config)
-    if name:
-        check_name(name)
-        if store.containers.is_taken(name):
-            raise StoreError(f"import: {name}: name already taken", "choose another")
+    _check_free(store, name)
     label = str(ImageReference.parse(image)) if image else _UNNAMED
     with _workspace(store, "import") as work:
         layer, diff_id = _layer(source, work, in_place, limits)
@@ -201,6 +203,27 @@ def import_container(
         return store.containers.create(
             label, document, lambda root: unpack_layers([layer.path], root, limits), name=name
         )
+
+
+def import_clone(
+    config: Config, source: Opened, name: str = "", in_place: Optional[Path] = None
+) -> Container:
+    """Make a container of what ``export`` wrote of one as a clone; raises StoreError, UsageError.
+
+    ``in_place`` is the source's file, which then needs no copy.
+    """
+    store = Store.at(config).create()
+    _check_free(store, name)
+    with _workspace(store, "import") as work, source as stream:
+        layer = in_place or spool(stream, "clone", work / "clone").path
+        return clone_archive(store.containers, layer, Limits.of(config), name)
+
+
+def _check_free(store: Store, name: str) -> None:
+    if name:
+        check_name(name)
+        if store.containers.is_taken(name):
+            raise StoreError(f"import: {name}: name already taken", "choose another")
 
 
 def _layer(source: Opened, work: Path, in_place: Optional[Path], limits: Limits) -> tuple[Member, Digest]:

@@ -138,6 +138,13 @@ class ContainerStore(ContainerNames):
         write_atomically(directory / "udocker.json", json.dumps(dict(extra)).encode(), mode)
         write_atomically(directory / IMAGE, image.encode(), mode)
 
+    def settle(self, directory: Path) -> None:
+        """Give a container's directory that came from elsewhere what one made here has; raises OSError."""
+        _make_mount_points(directory / ROOT)
+        directory.chmod(self._paths.root.stat().st_mode & 0o2777)
+        for path in directory.iterdir():
+            path.chmod(0o755 if path.name == ROOT else self._paths.file_mode)
+
     def find(self, id_or_name: str) -> Container:
         """The container of an id or a name; raises NotFoundError, StoreCorrupt."""
         directory = self.directory(id_or_name)

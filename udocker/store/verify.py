@@ -116,6 +116,8 @@ def _configuration(store: Store, image: Image) -> Iterator[Damage]:
 
 
 def _check_name(raw: bytes) -> None:
+    if raw.strip() in _NO_IMAGE:
+        return
     try:
         ImageReference.parse(os.fsdecode(raw).strip())
     except UsageError as error:
@@ -133,5 +135,7 @@ def _check_config(raw: bytes) -> None:
     ImageConfig.parse(raw)
 
 
+# What udocker writes where a container comes from an archive.
+_NO_IMAGE = (b"IMPORTED:unknown", b"CLONING:inprogress")
 _METADATA = {"container.json": _check_config, "imagerepo.name": _check_name, "udocker.json": _check_json}
 _OPTIONAL = ("udocker.json",)  # udocker 1.3 makes none
