@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import importlib
 import io
+import os
 import queue
 import threading
 import zlib
@@ -57,8 +58,11 @@ def open_layer(path: Path, limits: Optional[Limits] = None) -> Iterator[ReadAhea
     Reading raises UnpackError where the compressed data is broken or a bomb.
     """
     with path.open("rb", buffering=0) as stream:
-        magic = stream.read(_MAGIC)
-        stream.seek(0)
+        try:
+            magic = os.pread(stream.fileno(), _MAGIC, 0)
+        except OSError as error:
+            error.filename = str(path)
+            raise
         with _opened(magic, cast(BinaryIO, stream), limits, str(path)) as reader:
             yield reader
 
