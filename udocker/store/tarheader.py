@@ -98,7 +98,7 @@ def pax_records(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         digits = data[at:space] if space > at else b""
         stop = at + int(digits) if digits.isdigit() else 0
         key, equals, value = data[space + 1 : stop - 1].partition(b"=")
-        if not space < stop <= end or data[stop - 1] != 0x0A or not equals or not key:
+        if not at < space < stop <= end or data[stop - 1] != 0x0A or not equals or not key:
             raise BadHeader("an extended header that is damaged")
         yield key, value
         at = stop

@@ -2,7 +2,7 @@
 
 Written for speed, since it is what unpacking spends its time in, and so that everything that is wrong is an
 error: tarfile takes a damaged header for the end of the archive.  An archive may lack the zeros at its end,
-as those of some builders do, but it must not end within a member.
+as those of some builders do, but it must not end within a member's header or data.
 """
 
 from __future__ import annotations
@@ -94,8 +94,7 @@ class TarReader:
         """The next member, whose data can then be read; None at the end."""
         try:
             if self._left or self._padding:
-                self._skip(self._left + self._padding)
-                self._left = self._padding = 0
+                self._skip_rest()
             block = self._header_block()
             if block is None:
                 return None
@@ -257,6 +256,16 @@ class TarReader:
             if size and not self._next_chunk():
                 break
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _skip_rest(self) -> None:
+        """Go to the next header; at the end of the archive the zeros that fill up a block may be missing."""
+        left, padding = self._left, self._padding
+        self._left = self._padding = 0
+        if self._at + left + padding <= len(self._chunk):
+            self._at += left + padding
+        else:
+            self._skip(left)
+            self._take_some(padding)
 
     def _skip(self, size: int) -> None:
         self._at += size
