@@ -14,7 +14,7 @@ from tests.services.images import file, member, tar_of
 from udocker.errors import UnpackError
 from udocker.store.unpack import unpack_layers
 
-COUNT = {"unpack": 400, "load": 150, "clone": 150}  # the others take no time
+COUNT = {"unpack": 250, "load": 60, "clone": 60}  # the others take no time
 
 
 @pytest.mark.parametrize("name", TARGETS)
