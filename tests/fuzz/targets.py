@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import random
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -311,15 +312,22 @@ _DOCUMENTS = tuple(
     item.data for members in _ARCHIVES.values() for item in members if item.data.startswith((b"{", b"["))
 )
 
+
+def _noise(count: int, length: int) -> tuple[bytes, ...]:
+    """Bytes without a pattern, the same ones each time."""
+    chance = random.Random(count * length)
+    return tuple(chance.randbytes(length) for _ in range(count))
+
+
 TARGETS: dict[str, Callable[[bytes, Path], None]] = {
     target.__name__: target for target in (unpack, load, clone, reference, manifest, settings, headers)
 }
 
 # Where each target begins; from there on coverage leads.
 SEEDS: dict[str, tuple[bytes, ...]] = {
-    "unpack": tuple(bytes((number * step) % 251 for number in range(200)) for step in range(1, 40)),
-    "load": (b"", *(bytes((number * step) % 251 for number in range(60)) for step in range(1, 40))),
-    "clone": (b"", *(bytes((number * step) % 251 for number in range(60)) for step in range(1, 40))),
+    "unpack": _noise(40, 600),
+    "load": (b"", *_noise(40, 100)),
+    "clone": (b"", *_noise(40, 100)),
     "reference": (
         b"a", b"a/b:1", b"127.0.0.1:5000/a/b:c", b"[::1]:5/a", b"a@sha256:" + b"0" * 64,
         b"localhost/a:b@sha512:" + b"1" * 128,
