@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import zstandard
 
@@ -110,6 +112,14 @@ def _damaged(choices: Choices, data: bytes) -> bytes:
     return bytes(changed)
 
 
+_COMPRESS: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": lambda data: gzip.compress(data, 1, mtime=0),
+    "zstd": zstandard.ZstdCompressor(level=1).compress,
+    "bzip2": bz2.compress,
+    "xz": lzma.compress,
+}
+
+
 def _seal(data: bytearray, start: int) -> None:
     if len(data) >= start + 512:
         data[start + 148 : start + 156] = b" " * 8
@@ -117,11 +127,9 @@ def _seal(data: bytearray, start: int) -> None:
 
 
 def _compressed(choices: Choices, data: bytes) -> bytes:
-    how = choices.pick(("plain", "plain", "gzip", "zstd"))
-    if how == "gzip":
-        data = gzip.compress(data, 1, mtime=0)
-    elif how == "zstd":
-        data = zstandard.ZstdCompressor(level=1).compress(data)
+    how = choices.pick(("plain", *_COMPRESS)) if choices.often() else "plain"
+    if how != "plain":
+        data = _COMPRESS[how](data)
     if how != "plain" and choices.often(4):
         at = choices.number(len(data))
         data = data[:at] + choices.bytes(2) + data[at + 2 :]

@@ -18,6 +18,7 @@ import zstandard
 
 from udocker.errors import UnpackError
 from udocker.store.limits import Limits
+from udocker.store.rarer import open_bzip2, open_xz
 
 try:
     _igzip: Any = importlib.import_module("isal.igzip")
@@ -48,6 +49,8 @@ def _open_zstd(stream: BinaryIO) -> Any:
 _FORMATS: tuple[tuple[bytes, Callable[[BinaryIO], Any]], ...] = (
     (b"\x1f\x8b", _open_gzip),
     (b"\x28\xb5\x2f\xfd", _open_zstd),
+    (b"\xfd7zX", open_xz),
+    (b"BZh", open_bzip2),
 )
 
 
