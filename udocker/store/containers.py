@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Callable, Optional
 
-from udocker.errors import NotFoundError, StoreCorrupt, StoreError, from_os_error
+from udocker.errors import NotFoundError, StoreCorrupt, StoreError, from_os_error, unreadable
 from udocker.model.container import Container
 from udocker.model.manifest import ImageConfig
 from udocker.store.names import MAX_NAME, ContainerNames, link_target
@@ -154,9 +154,8 @@ class ContainerStore(ContainerNames):
             config = ImageConfig.parse((directory / CONFIG).read_bytes())
             image = (directory / IMAGE).read_text(encoding="utf-8", errors="surrogateescape").strip()
         except OSError as error:
-            raise StoreCorrupt(
-                f"container: {id_or_name}: {error.filename}: {error.strerror}", "remove and create it again"
-            ) from error
+            what = f"container: {id_or_name}: {error.filename or directory}"
+            raise unreadable(what, error, "remove and create it again") from error
         except StoreCorrupt as error:
             message = f"container: {id_or_name}: {directory / CONFIG}: {error.message}"
             raise StoreCorrupt(message, "remove and create it again") from None

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional, Union
 
-from udocker.errors import NotFoundError, StoreCorrupt, StoreError, UsageError, from_os_error
+from udocker.errors import NotFoundError, StoreCorrupt, StoreError, UsageError, from_os_error, unreadable
 from udocker.model.digest import Digest
 from udocker.model.manifest import ImageConfig, ImageIndex, Manifest, parse_manifest
 from udocker.model.reference import ImageReference
@@ -348,7 +348,7 @@ class ImageStore:
         try:
             return parse_manifest(path.read_bytes())
         except OSError as error:
-            raise StoreCorrupt(f"image: {path}: {error.strerror}", "pull the image again") from error
+            raise unreadable(f"image: {path}", error, "pull the image again") from error
         except StoreCorrupt as error:
             raise StoreCorrupt(f"image: {path}: {error.message}", "pull the image again") from None
 

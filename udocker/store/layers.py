@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Callable, Optional
 
-from udocker.errors import StoreCorrupt, from_os_error
+from udocker.errors import StoreCorrupt, from_os_error, unreadable
 from udocker.model.digest import Digest
 from udocker.model.manifest import Descriptor
 from udocker.store.claims import claimed, claims
@@ -138,7 +138,7 @@ class LayerStore:
         try:
             data = self.path(digest).read_bytes()
         except OSError as error:
-            raise StoreCorrupt(f"store: {digest}: {error.strerror}", "pull the image again") from error
+            raise unreadable(f"store: {digest}", error, "pull the image again") from error
         if not digest.matches(data):
             raise StoreCorrupt(f"store: {digest}: the file's content has changed", "pull the image again")
         return data
