@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import importlib
 import io
+import os
 import queue
 import threading
 import zlib
@@ -26,6 +27,7 @@ except ImportError:  # no build of it for this machine: the standard library's i
 
 _CHUNK = 1 << 20
 _AHEAD = 8
+_PLAIN_CHUNK = 1 << 16
 _MAGIC = 4
 # What `zstd --ultra -22 --long=27` makes; more is refused, as zstd itself refuses it without being told to.
 _MAX_WINDOW = 1 << 27
@@ -118,6 +120,33 @@ class _Counted(io.RawIOBase):
         return len(data)
 
 
+class PlainFile:
+    """An uncompressed layer, of which only what is wanted is read."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._at = 0
+        self._size = os.fstat(fd).st_size
+
+    @classmethod
+    def is_plain(cls, fd: int) -> bool:
+        """Whether an open layer is not compressed."""
+        magic = os.pread(fd, _MAGIC, 0)
+        return not any(magic.startswith(prefix) for prefix, _ in _FORMATS)
+
+    def chunk(self) -> bytes:
+        """The next bytes, none at the end."""
+        data = os.pread(self.fd, _PLAIN_CHUNK, self._at)
+        self._at += len(data)
+        return data
+
+    def skip(self, size: int) -> int:
+        """Leave out up to ``size`` bytes that there are; returns how many."""
+        passed = min(size, self._size - self._at)
+        self._at += passed
+        return passed
+
+
 class _Rejoined(io.RawIOBase):
     """A stream whose first bytes were looked at and can still be read."""
 
@@ -168,6 +197,10 @@ class ReadAhead:
                 self._rest, self._at = chunk, missing
             missing -= len(parts[-1])
         return b"".join(parts)
+
+    def skip(self, size: int) -> int:
+        """Nothing can be left out of what is decompressed."""
+        return 0
 
     def close(self) -> None:
         """Stop the thread."""
