@@ -24,6 +24,7 @@ from tests.services.images import (
     whiteout,
 )
 from udocker.errors import StoreError, UnpackError
+from udocker.store import writers
 from udocker.store.unpack import unpack_layers
 
 
@@ -292,6 +293,152 @@ def test_no_layers_whatever_they_hold_change_anything_outside(tmp_path_factory, 
     for found in box.root.rglob("*"):
         if found.is_file() and not found.is_symlink():
             assert found.stat().st_ino != (box.canary / "file").stat().st_ino
+
+
+def xattrs_of(path: Path) -> dict[str, bytes]:
+    return {name: os.getxattr(path, name) for name in os.listxattr(path) if name.startswith("user.")}
+
+
+def test_attributes_of_the_user_arrive_and_others_are_left_out(box: Box) -> None:
+    probe = box.canary / "file"
+    try:
+        os.setxattr(probe, "user.probe", b"")
+    except OSError:
+        pytest.skip("needs a file system with extended attributes, as tmpfs has since Linux 6.6: set TMPDIR")
+    os.removexattr(probe, "user.probe")
+    headers = {
+        "SCHILY.xattr.user.note": "a\nb=c",
+        "SCHILY.xattr.user.overlay.opaque": "y",
+        "SCHILY.xattr.security.capability": "\1\0\0\2",
+        "SCHILY.xattr.trusted.overlay.opaque": "y",
+    }
+    root = box.apply([directory("d", pax_headers=headers), file("d/f", b"x", pax_headers=headers)])
+    for path in (root / "d", root / "d/f"):
+        assert xattrs_of(path) == {"user.note": b"a\nb=c"}
+        assert not [name for name in os.listxattr(path) if name.startswith(("trusted.", "security.cap"))]
+
+
+def test_a_parent_replaced_by_a_link_in_a_later_layer_leads_nowhere_else(box: Box) -> None:
+    lower = [directory("d"), file("d/file", b"old")]
+    root = box.apply(
+        lower, [symlink("d", str(box.canary)), file("d/file", b"evil")], [file("d/new", b"evil")]
+    )
+    assert (root / "d").is_symlink()
+    assert (root / str(box.canary).lstrip("/") / "new").read_bytes() == b"evil"
+
+
+def test_a_parent_replaced_within_a_layer_leads_nowhere_else(box: Box) -> None:
+    root = box.apply(
+        [file("d/a", b""), symlink("d", str(box.canary)), file("d/file", b"evil"), directory("d")]
+    )
+    assert (root / "d").is_dir() and not (root / "d").is_symlink()
+
+
+def test_a_whiteout_beneath_a_link_stays_inside(box: Box) -> None:
+    root = box.apply([symlink("out", str(box.canary))], [whiteout("out/file"), opaque("out")])
+    assert names(root) == {"out"}
+
+
+def test_a_layer_without_zeros_at_its_end_is_whole(box: Box) -> None:
+    data = tar_of([file("x", b"1")])
+    layer = box.path.parent / "layer"
+    layer.write_bytes(data[:1024])
+    unpack_layers([layer], box.root)
+    assert (box.root / "x").read_bytes() == b"1"
+
+
+def test_a_fifo_and_a_link_replace_what_is_there(box: Box) -> None:
+    root = box.apply([file("p", b""), file("l", b"")], [member("p", tarfile.FIFOTYPE), symlink("l", "p")])
+    assert stat.S_ISFIFO((root / "p").lstat().st_mode)
+    assert os.readlink(root / "l") == "p"
+
+
+def many(count: int, prefix: str = "f", size: int = 5000) -> list[Member]:
+    """Enough files for several processes, in several directories."""
+    return [file(f"d{number % 7}/{prefix}{number}", b"%d" % number * (size // 4)) for number in range(count)]
+
+
+def contents(root: Path) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for path in root.rglob("*"):
+        info = path.lstat()
+        kind = stat.S_IFMT(info.st_mode)
+        data = os.readlink(path) if path.is_symlink() else path.read_bytes() if stat.S_ISREG(kind) else ""
+        # The times of directories that no member describes are those of the unpacking.
+        found[str(path.relative_to(root))] = (info.st_mode, info.st_nlink if path.is_file() else 0, data)
+    return found
+
+
+def several(monkeypatch: pytest.MonkeyPatch, files: int = 64) -> None:
+    """Have several processes write, with ``files`` at a time, on machines with one core as well."""
+    monkeypatch.setattr(writers, "_BATCH_FILES", files)
+    monkeypatch.setattr("udocker.store.unpack.cores", lambda: 3)
+    monkeypatch.setattr(writers, "cores", lambda: 3)
+
+
+def test_many_files_of_uncompressed_layers_arrive_whoever_writes_them(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    several(monkeypatch)
+    layers = [
+        [*many(1500), symlink("e", "d1"), hardlink("d2/twin", "d1/f1"), *many(500, "g")],
+        [*many(900), file("e/f1", b"through a link"), whiteout("d3"), file("d3/new", b"")],
+    ]
+    root = box.apply(*layers)
+    (box.path.parent / "other" / "box").mkdir(parents=True)
+    other = Box(box.path.parent / "other" / "box").apply(*layers, compression="gzip")
+    assert contents(root) == contents(other)
+    assert len(contents(root)) > 1700
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        [file("a", b""), file("a/b", b"")],
+        [file("a", b""), directory("a/b")],
+        [file("a", b""), symlink("a/b", "c")],
+        [file("a", b""), whiteout("a/b")],
+    ],
+)
+def test_a_parent_that_is_a_file_is_refused_whoever_writes_it(
+    box: Box, monkeypatch: pytest.MonkeyPatch, members: list[Member]
+) -> None:
+    several(monkeypatch, 1)
+    with pytest.raises(UnpackError, match="not a directory"):
+        box.apply([file("first")], [*many(20), *members])
+
+
+def test_an_error_of_another_process_names_the_file(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    several(monkeypatch, 1)
+    with pytest.raises(StoreError, match="d0/nnn.*too long"):
+        box.apply([*many(10), file("d0/" + "n" * 300), *many(10, "g")])
+
+
+def test_no_process_is_left_when_a_layer_is_refused(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    several(monkeypatch, 1)
+    with pytest.raises(UnpackError):
+        box.apply([*many(300), file("../x")])
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(layers=st.lists(st.lists(MEMBERS, max_size=6), min_size=1, max_size=3))
+def test_the_tree_is_the_same_whoever_writes_its_files(tmp_path_factory, layers) -> None:
+    outcomes = []
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        several(monkeypatch, 1)
+        for compression in ("plain", "gzip"):
+            path = tmp_path_factory.mktemp("who") / "box"
+            path.mkdir()
+            box = Box(path)
+            refusal = ""
+            try:
+                box.apply(*layers, compression=compression)
+            except StoreError as error:
+                refusal = type(error).__name__
+            outcomes.append((refusal, {} if refusal else contents(box.root)))
+    assert outcomes[0] == outcomes[1]
 
 
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])

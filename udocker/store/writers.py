@@ -90,7 +90,10 @@ class Writers:
         if self._own_generation != self._tree.generation:
             self._own.forget()
             self._own_generation = self._tree.generation
-        write_files(self._own, self._layer, jobs)
+        try:
+            write_files(self._own, self._layer, jobs)
+        except OSError as error:
+            raise from_os_error("unpack", error, os.fsdecode(error.filename or "")) from error
 
     def _start(self) -> None:
         for _ in range(max(1, min(cores(), _MOST) - 1)):
