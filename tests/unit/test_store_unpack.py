@@ -12,7 +12,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.services.images import (
-    Member,
     compress,
     directory,
     file,
@@ -23,46 +22,9 @@ from tests.services.images import (
     tar_of,
     whiteout,
 )
+from tests.unit.box import MEMBERS, Box, names
 from udocker.errors import StoreError, UnpackError
-from udocker.store import writers
 from udocker.store.unpack import unpack_layers
-
-
-class Box:
-    """A root directory with a canary beside it, and a snapshot of everything that is not the root."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.root = path / "ROOT"
-        self.root.mkdir()
-        self.canary = path / "canary"
-        self.canary.mkdir()
-        (self.canary / "file").write_text("untouched")
-        self._before = self.outside()
-
-    def outside(self) -> list[tuple[str, int, bytes]]:
-        """Names, modes and contents of all that lies beside the root."""
-        found = []
-        for parent, _, names in os.walk(self.path):
-            if not Path(parent).is_relative_to(self.root):
-                found.append((parent, os.lstat(parent).st_mode, b""))
-                for name in names:
-                    path = Path(parent, name)
-                    found.append((str(path), path.lstat().st_mode, path.read_bytes()))
-        return sorted(found)
-
-    def apply(self, *layers: list[Member], compression: str = "plain") -> Path:
-        """Unpack the layers; whatever happens, nothing outside may have changed."""
-        paths = []
-        for number, members in enumerate(layers):
-            path = self.path.parent / f"layer-{number}-{compression}"
-            path.write_bytes(compress(tar_of(members), compression))
-            paths.append(path)
-        try:
-            unpack_layers(paths, self.root)
-        finally:
-            assert self.outside() == self._before
-        return self.root
 
 
 @pytest.fixture
@@ -70,11 +32,6 @@ def box(tmp_path: Path) -> Box:
     path = tmp_path / "box"
     path.mkdir()
     return Box(path)
-
-
-def names(root: Path) -> set[str]:
-    """Every path below the root."""
-    return {str(path.relative_to(root)) for path in root.rglob("*")}
 
 
 @pytest.mark.parametrize("compression", ["plain", "gzip", "zstd"])
@@ -267,19 +224,6 @@ def test_a_file_that_is_no_archive_is_an_error(box: Box, tmp_path: Path) -> None
         unpack_layers([path], box.root)
 
 
-PATHS = st.lists(
-    st.sampled_from(["..", ".", "", "a", "b", "c", ".wh.a", ".wh.b", ".wh..wh..opq", "canary", "file"]),
-    min_size=1,
-    max_size=5,
-).map("/".join)
-MEMBERS = st.one_of(
-    st.builds(lambda path: file(path or "x", b"evil"), PATHS),
-    st.builds(lambda path: directory(path or "x"), PATHS),
-    st.builds(lambda path, target: symlink(path or "x", target or "y"), PATHS, PATHS | st.just("/")),
-    st.builds(lambda path, target: hardlink(path or "x", target or "y"), PATHS, PATHS),
-)
-
-
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(layers=st.lists(st.lists(MEMBERS, max_size=6), min_size=1, max_size=3))
 def test_no_layers_whatever_they_hold_change_anything_outside(tmp_path_factory, layers) -> None:
@@ -351,94 +295,6 @@ def test_a_fifo_and_a_link_replace_what_is_there(box: Box) -> None:
     root = box.apply([file("p", b""), file("l", b"")], [member("p", tarfile.FIFOTYPE), symlink("l", "p")])
     assert stat.S_ISFIFO((root / "p").lstat().st_mode)
     assert os.readlink(root / "l") == "p"
-
-
-def many(count: int, prefix: str = "f", size: int = 5000) -> list[Member]:
-    """Enough files for several processes, in several directories."""
-    return [file(f"d{number % 7}/{prefix}{number}", b"%d" % number * (size // 4)) for number in range(count)]
-
-
-def contents(root: Path) -> dict[str, object]:
-    found: dict[str, object] = {}
-    for path in root.rglob("*"):
-        info = path.lstat()
-        kind = stat.S_IFMT(info.st_mode)
-        data = os.readlink(path) if path.is_symlink() else path.read_bytes() if stat.S_ISREG(kind) else ""
-        # The times of directories that no member describes are those of the unpacking.
-        found[str(path.relative_to(root))] = (info.st_mode, info.st_nlink if path.is_file() else 0, data)
-    return found
-
-
-def several(monkeypatch: pytest.MonkeyPatch, files: int = 64) -> None:
-    """Have several processes write, with ``files`` at a time, on machines with one core as well."""
-    monkeypatch.setattr(writers, "_BATCH_FILES", files)
-    monkeypatch.setattr("udocker.store.unpack.cores", lambda: 3)
-    monkeypatch.setattr(writers, "cores", lambda: 3)
-
-
-def test_many_files_of_uncompressed_layers_arrive_whoever_writes_them(
-    box: Box, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    several(monkeypatch)
-    layers = [
-        [*many(1500), symlink("e", "d1"), hardlink("d2/twin", "d1/f1"), *many(500, "g")],
-        [*many(900), file("e/f1", b"through a link"), whiteout("d3"), file("d3/new", b"")],
-    ]
-    root = box.apply(*layers)
-    (box.path.parent / "other" / "box").mkdir(parents=True)
-    other = Box(box.path.parent / "other" / "box").apply(*layers, compression="gzip")
-    assert contents(root) == contents(other)
-    assert len(contents(root)) > 1700
-
-
-@pytest.mark.parametrize(
-    "members",
-    [
-        [file("a", b""), file("a/b", b"")],
-        [file("a", b""), directory("a/b")],
-        [file("a", b""), symlink("a/b", "c")],
-        [file("a", b""), whiteout("a/b")],
-    ],
-)
-def test_a_parent_that_is_a_file_is_refused_whoever_writes_it(
-    box: Box, monkeypatch: pytest.MonkeyPatch, members: list[Member]
-) -> None:
-    several(monkeypatch, 1)
-    with pytest.raises(UnpackError, match="not a directory"):
-        box.apply([file("first")], [*many(20), *members])
-
-
-def test_an_error_of_another_process_names_the_file(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
-    several(monkeypatch, 1)
-    with pytest.raises(StoreError, match="d0/nnn.*too long"):
-        box.apply([*many(10), file("d0/" + "n" * 300), *many(10, "g")])
-
-
-def test_no_process_is_left_when_a_layer_is_refused(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
-    several(monkeypatch, 1)
-    with pytest.raises(UnpackError):
-        box.apply([*many(300), file("../x")])
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
-
-
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-@given(layers=st.lists(st.lists(MEMBERS, max_size=6), min_size=1, max_size=3))
-def test_the_tree_is_the_same_whoever_writes_its_files(tmp_path_factory, layers) -> None:
-    outcomes = []
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        several(monkeypatch, 1)
-        for compression in ("plain", "gzip"):
-            path = tmp_path_factory.mktemp("who") / "box"
-            path.mkdir()
-            box = Box(path)
-            refusal = ""
-            try:
-                box.apply(*layers, compression=compression)
-            except StoreError as error:
-                refusal = type(error).__name__
-            outcomes.append((refusal, {} if refusal else contents(box.root)))
-    assert outcomes[0] == outcomes[1]
 
 
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])

@@ -56,7 +56,7 @@ _FORMATS: tuple[tuple[bytes, Callable[[BinaryIO], Any]], ...] = (
 def open_layer(path: Path, limits: Optional[Limits] = None) -> Iterator[ReadAhead]:
     """Open a layer's blob as a tar stream.
 
-    Reading raises UnpackError where the compressed data is broken or a bomb.
+    Reading raises UnpackError where the compressed data is broken, or beyond the limits that are given.
     """
     with path.open("rb", buffering=0) as stream:
         magic = stream.read(_MAGIC)
@@ -80,7 +80,7 @@ def _opened(magic: bytes, stream: BinaryIO, limits: Optional[Limits], name: str 
     if opener is None:
         reader = ReadAhead(stream.read, name)
     else:
-        reader = ReadAhead(_Checked(opener, stream, limits or Limits()).read, name)
+        reader = ReadAhead(_Checked(opener, stream, limits).read, name)
     try:
         yield reader
     finally:
@@ -90,7 +90,7 @@ def _opened(magic: bytes, stream: BinaryIO, limits: Optional[Limits], name: str 
 class _Checked:
     """Decompressed data, counted against the compressed."""
 
-    def __init__(self, opener: Callable[[BinaryIO], Any], stream: BinaryIO, limits: Limits) -> None:
+    def __init__(self, opener: Callable[[BinaryIO], Any], stream: BinaryIO, limits: Optional[Limits]) -> None:
         self._compressed = _Counted(stream)
         self._plain = opener(cast(BinaryIO, self._compressed))
         self._limits = limits
@@ -99,7 +99,8 @@ class _Checked:
     def read(self, size: int) -> bytes:
         data: bytes = self._plain.read(size)
         self._count += len(data)
-        self._limits.check_ratio(self._compressed.count, self._count)
+        if self._limits is not None:
+            self._limits.check_ratio(self._compressed.count, self._count)
         return data
 
 

@@ -8,12 +8,15 @@ on them.  Where the writers have enough to do it writes files as well.
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import logging
 import marshal
 import os
 import select
+import signal
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from udocker.errors import StoreError, UnpackError, from_os_error
 from udocker.store.contents import finish_file, new_file
@@ -29,6 +32,9 @@ _WAITING = 3  # batches that a writer has at most
 _BLOCK = 1 << 20
 _LENGTH = struct.Struct("<I")
 _DONE = b"\0"
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+_LOG = logging.getLogger(__name__)
 
 
 class Writers:
@@ -45,6 +51,7 @@ class Writers:
         self._own = RootTree(root, tree.limits)
         self._own_generation = tree.generation
         self._writers: list[_Writer] = []
+        self._started = False
         self._jobs: list[Job] = []
         self._bytes = 0
 
@@ -74,14 +81,14 @@ class Writers:
                 writer.hear()
 
     def _hand_out(self) -> None:
-        if not self._writers:
+        if not self._started:
             self._start()
         jobs, self._jobs, self._bytes = self._jobs, [], 0
-        writer = min(self._writers, key=lambda writer: writer.waiting)
         for one in self._writers:
             while one.waiting and one.has_answered():
                 one.hear()
-        if writer.waiting < _WAITING:
+        writer = min(self._writers, key=lambda writer: writer.waiting, default=None)
+        if writer is not None and writer.waiting < _WAITING:
             writer.send(self._tree.generation, jobs)
         else:
             self._write(jobs)
@@ -96,8 +103,15 @@ class Writers:
             raise from_os_error("unpack", error, os.fsdecode(error.filename or "")) from error
 
     def _start(self) -> None:
-        for _ in range(max(1, min(cores(), _MOST) - 1)):
-            self._writers.append(_Writer(self._root, self._tree.limits, self._layer, self._writers))
+        self._started = True
+        for _ in range(min(cores(), _MOST) - 1):
+            try:
+                writer = _Writer(self._root, self._tree.limits, self._layer, self._writers)
+            except OSError as error:
+                # Batch systems limit processes and descriptors: the reader writes what nobody else does.
+                _LOG.debug("unpack: no further process: %s", error.strerror)
+                return
+            self._writers.append(writer)
 
 
 def cores() -> int:
@@ -110,23 +124,26 @@ class _Writer:
 
     def __init__(self, root: str, limits: Limits, layer: int, others: Sequence[_Writer]) -> None:
         self.waiting = 0
-        orders, self._orders = os.pipe()
-        self._answers, answers = os.pipe()
-        self._pid = os.fork()
+        orders, self._orders = _pipe(())
+        answers, self._answers = reversed(_pipe((orders, self._orders)))
+        try:
+            self._pid = os.fork()
+        except OSError:
+            _close((orders, answers, *self.ends()))
+            raise
         if self._pid == 0:
             status = 1
             try:
-                # With the reader's ends open here, its death would not be seen.
-                for fd in (self._orders, self._answers, *(fd for one in others for fd in one.ends())):
-                    os.close(fd)
+                # With the reader's ends open here, its end would not be seen.
+                _close((*self.ends(), *(fd for one in others for fd in one.ends())))
                 _serve(root, limits, layer, (orders, answers))
                 status = 0
             finally:
                 os._exit(status)  # nothing of what the reader has open or buffered is this process's
-        os.close(orders)
-        os.close(answers)
+        _close((orders, answers))
 
     def ends(self) -> tuple[int, int]:
+        """The reader's descriptors."""
         return self._orders, self._answers
 
     def send(self, generation: int, jobs: list[Job]) -> None:
@@ -154,12 +171,25 @@ class _Writer:
             raise UnpackError(message, hint)
 
     def end(self) -> None:
-        os.close(self._orders)
-        os.close(self._answers)
+        _close(self.ends())
         try:
             os.waitpid(self._pid, 0)
         except ChildProcessError:
             return  # whoever started us has it reaped already, as with SIGCHLD ignored
+
+
+def _pipe(others: Iterable[int]) -> tuple[int, int]:
+    """A pipe; where there can be none, ``others`` are closed and OSError is raised."""
+    try:
+        return os.pipe()
+    except OSError:
+        _close(others)
+        raise
+
+
+def _close(fds: Iterable[int]) -> None:
+    for fd in fds:
+        os.close(fd)
 
 
 def _lost() -> StoreError:
@@ -169,6 +199,8 @@ def _lost() -> StoreError:
 def _serve(root: str, limits: Limits, layer: int, pipes: tuple[int, int]) -> None:
     """Do what is asked until nobody can ask any more."""
     orders, answers = pipes
+    # Else it would finish a large file for nobody; who died before this call has closed the pipe.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     known = 0
     with RootTree(root, limits) as tree:
         while head := os.read(orders, _LENGTH.size):
