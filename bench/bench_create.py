@@ -95,6 +95,7 @@ def main() -> int:
     parser.add_argument("--layers", nargs="+", type=Path, help="tar files, lowest first, instead of /usr")
     parser.add_argument("--no-peers", action="store_true", help="tar alone, without umoci and udocker 1.3")
     options = parser.parse_args()
+    sys.stdout.reconfigure(line_buffering=True)  # each line as it is measured
     with tempfile.TemporaryDirectory(dir=options.directory) as name:
         directory = Path(name)
         tars = options.layers or _layers(directory, options.megabytes << 20)

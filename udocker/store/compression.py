@@ -26,7 +26,7 @@ except ImportError:  # no build of it for this machine: the standard library's i
     _igzip, _gzip_error = None, zlib.error
 
 _CHUNK = 1 << 20
-_AHEAD = 8
+_AHEAD = 4
 _PLAIN_CHUNK = 1 << 16
 _MAGIC = 4
 # What `zstd --ultra -22 --long=27` makes; more is refused, as zstd itself refuses it without being told to.
