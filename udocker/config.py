@@ -63,7 +63,7 @@ class Config:
     workspace: str = ""
     lower: tuple[Path, ...] = ()
     execution_mode: str = ""
-    max_files: int = 5_000_000
+    max_files: int = 1_000_000
     max_bytes: int = 1 << 40
     max_depth: int = 512
     max_name: int = 4096
