@@ -50,9 +50,8 @@ def _add_image_options(parser: argparse.ArgumentParser) -> None:
         text = argparse.SUPPRESS
         add(f"--pull={policy}", dest="policy", action="store_const", const=policy, default="", help=text)
     add("--platform", default="", metavar="OS/ARCH", help="pull the image for this platform")
-    add("--index", default="", metavar="URL", help="see udocker pull")
-    add("--registry", default="", metavar="URL", help="see udocker pull")
-    add("--httpproxy", default="", metavar="PROXY", help="see udocker pull")
+    for name in ("--registry", "--index", "--httpproxy"):
+        add(name, default="", metavar="URL", help="as for udocker pull")
     add("--nometa", action="store_true", help="ignore what the image says of how to run it")
     add(
         "--location",

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Optional
 
@@ -14,7 +15,7 @@ from udocker.errors import StoreCorrupt, UsageError, from_os_error
 from udocker.model.mode import ExecutionMode
 from udocker.system.files import write_atomically
 
-_MODE, _NVIDIA, _PARKED = "execmode", "nvidia", ".bind_orig_files"
+_MODE, _NVIDIA, PARKED = "execmode", "nvidia", ".bind_orig_files"
 # Where the links that the R modes leave in the root point to.
 PARKED_TARGET = "/.bind_host_files"
 _MODE_SIZE_MAX = 100
@@ -53,8 +54,11 @@ def set_nvidia(directory: Path, permissions: int) -> None:
 
 def parked_files(directory: Path) -> Optional[Path]:
     """Where the R modes of udocker 1.3 put files of the root away, None where they did not."""
-    path = directory / _PARKED
-    return path if path.is_dir() else None
+    path = directory / PARKED
+    try:
+        return path if os.listdir(path) else None
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def parked_file(parked: Path, path: str) -> Optional[Path]:
