@@ -10,7 +10,7 @@ import errno
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
@@ -44,7 +44,7 @@ class AccountFiles:
     """
 
     root: Path
-    elsewhere: Mapping[str, Path] = field(default_factory=dict)
+    elsewhere: Optional[Mapping[str, Path]] = None
     newcomer: Optional[tuple[int, int]] = None
 
     def has_user(self, uid: int, name: str = "") -> bool:
@@ -115,7 +115,7 @@ class AccountFiles:
                 yield fields
 
     def _read(self, path: str) -> bytes:
-        if path in self.elsewhere:
+        if self.elsewhere and path in self.elsewhere:
             return read_in_root(Path("/"), str(self.elsewhere[path]), SIZE_MAX)
         return read_in_root(self.root, path, SIZE_MAX)
 
