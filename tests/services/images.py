@@ -205,10 +205,14 @@ class ImageBuilder:
         tag: str,
         image: Blob,
         auth: Optional[tuple[str, str]] = None,
+        insecure: bool = False,
+        token: str = "",
     ) -> str:
         """Push an image or index to a registry by the standard protocol; returns its digest."""
         with requests.Session() as session:
             session.auth = auth
+            session.verify, session.trust_env = not insecure, not insecure
+            session.headers.update({"Authorization": f"Bearer {token}"} if token else {})
             base = f"{base_url.rstrip('/')}/v2/{repository}"
             for part in self.parts(image):
                 if part.media_type in (OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST):

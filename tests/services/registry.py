@@ -42,9 +42,9 @@ class Request:
 class Registry:
     """A running registry; it accepts pushes, deletions and everybody."""
 
-    def __init__(self, host: str, access_log: Path) -> None:
+    def __init__(self, host: str, access_log: Path, scheme: str = "http") -> None:
         self.host = host
-        self.url = f"http://{host}"
+        self.url = f"{scheme}://{host}"
         self._access_log = access_log
         self._seen = 0
         self._barriers = itertools.count()
@@ -79,14 +79,20 @@ class Registry:
 
 @contextmanager
 def run_registry(
-    address: str = "127.0.0.1", settings: Optional[Mapping[str, Any]] = None
+    address: str = "127.0.0.1",
+    settings: Optional[Mapping[str, Any]] = None,
+    tls: Optional[Mapping[str, Any]] = None,
 ) -> Iterator[Registry]:
-    """A registry on a free port of ``address``; ``settings`` go to the top level of its configuration."""
+    """A registry on a free port of ``address``; ``settings`` go to the top level of its configuration.
+
+    ``tls`` are its settings of that name, without which it speaks plain HTTP.
+    """
     program = need_command("docker-registry", "docker-registry")
     with session_directory("registry") as directory:
-        port = _free_port(address)
+        port = free_port(address)
         host = f"{address}:{port}"
-        config = _write_config(directory, host, settings or {})
+        http: dict[str, Any] = {"addr": host, **({"tls": dict(tls)} if tls else {})}
+        config = _write_config(directory, http, settings or {})
         access_log = directory / "access.log"
         with access_log.open("wb") as stdout, (directory / "registry.log").open("wb") as stderr:
             process = subprocess.Popen(
@@ -99,25 +105,25 @@ def run_registry(
             )
         try:
             wait_until(lambda: _answers(process, host, directory), f"registry on {host}")
-            yield Registry(host, access_log)
+            yield Registry(host, access_log, "https" if tls else "http")
         finally:
             process.kill()  # it keeps nothing that outlives the run
             process.wait()
 
 
-def _free_port(address: str) -> int:
+def free_port(address: str) -> int:
     with socket.socket() as probe:
         probe.bind((address, 0))
         port: int = probe.getsockname()[1]
         return port
 
 
-def _write_config(directory: Path, host: str, settings: Mapping[str, Any]) -> Path:
+def _write_config(directory: Path, http: Mapping[str, Any], settings: Mapping[str, Any]) -> Path:
     config = {
         "version": "0.1",
         "log": {"level": "warn", "accesslog": {"disabled": False}},
         "storage": {"filesystem": {"rootdirectory": str(directory / "storage")}, "delete": {"enabled": True}},
-        "http": {"addr": host},
+        "http": http,
         **settings,
     }
     path = directory / "config.yml"

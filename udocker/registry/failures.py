@@ -10,6 +10,9 @@ from urllib.parse import urlsplit
 
 import requests
 
+# PySocks, with which requests goes through SOCKS proxies.
+import socks
+
 # requests hands the errors of a streamed body through as urllib3's own.
 import urllib3
 
@@ -21,11 +24,13 @@ NETWORK_ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError)
 NetworkError = Union[requests.RequestException, urllib3.exceptions.HTTPError]
 
 _HINT_CA = (
-    "if its certificate is signed by a private authority set REQUESTS_CA_BUNDLE to the authority's file; "
+    "if its certificate is signed by a private authority put the authority's file into "
+    "~/.config/containers/certs.d/HOST:PORT/ca.crt or set SSL_CERT_FILE; "
     "if it is to be trusted all the same add it to UDOCKER_INSECURE_REGISTRIES"
 )
 _HINT_TLS = "if it speaks plain HTTP only, add it to UDOCKER_INSECURE_REGISTRIES"
 _HINT_TIMEOUT = "UDOCKER_REGISTRY_TIMEOUT sets how long to wait"
+_HINT_PROXY = "check --httpproxy, HTTPS_PROXY, HTTP_PROXY and NO_PROXY"
 _BAD_REQUEST = (
     requests.exceptions.InvalidURL,
     requests.exceptions.InvalidSchema,
@@ -36,10 +41,10 @@ _HINT_LOGIN = "check the name; for a private image log in first: udocker login"
 
 # The first class that occurs in an error's chain of causes decides.
 _CAUSES: tuple[tuple[type[BaseException], str, str], ...] = (
-    (
-        requests.exceptions.ProxyError,
-        "the proxy cannot be used",
-        "check HTTPS_PROXY, HTTP_PROXY and NO_PROXY",
+    *((kind, "the proxy does not reach it", "") for kind in (socks.SOCKS5Error, socks.SOCKS4Error)),
+    *(
+        (kind, "the proxy cannot be used", _HINT_PROXY)
+        for kind in (requests.exceptions.ProxyError, socks.ProxyError)
     ),
     (ssl.SSLCertVerificationError, "its TLS certificate is not trusted", _HINT_CA),
     (ssl.SSLError, "TLS failed", _HINT_TLS),
@@ -51,7 +56,7 @@ _CAUSES: tuple[tuple[type[BaseException], str, str], ...] = (
     *((kind, "not an address that can be asked", "") for kind in _BAD_REQUEST),
 )
 # Failures that the next try would only repeat; an interrupted TLS connection may do better.
-_LASTING = (ssl.SSLCertVerificationError, *_BAD_REQUEST)
+_LASTING = (ssl.SSLCertVerificationError, socks.SOCKS5AuthError, *_BAD_REQUEST)
 
 # What an error code means for somebody who pulls, and what to do (OCI distribution, Error Codes).
 _CODES = {
