@@ -16,7 +16,6 @@ from udocker.errors import ConfigError
 # Three years of seconds: more than anybody waits, and less than what overflows a timer.
 _MAX_NUMBER = 10**8
 _COUNT = re.compile(r"([0-9]{1,15})([kMGT]?)", re.ASCII)
-_MAX_PARALLEL = 64
 SYSTEM_FILE = Path("/etc") / NAME
 # Where docker and podman, each for all users and for one, look for a registry's authorities
 # (docker's "Verify repository client with certificates"; containers-certs.d(5)).
@@ -101,7 +100,7 @@ class Config:
             hub_index=index_address(_text(settings, "UDOCKER_INDEX") or cls.hub_index),
             hub_registry=registry_url(_text(settings, "UDOCKER_REGISTRY") or cls.hub_registry),
             registry_mirrors=mirrors(_text(settings, "UDOCKER_REGISTRY_MIRRORS")),
-            registry_parallel=_parallel(_count(settings, "UDOCKER_REGISTRY_PARALLEL", cls.registry_parallel)),
+            registry_parallel=_count(settings, "UDOCKER_REGISTRY_PARALLEL", cls.registry_parallel, 64),
             http_proxy=proxy_url(_text(settings, "UDOCKER_HTTP_PROXY")),
             certificate_dirs=tuple(Path(home, name) for name in _CERTIFICATE_DIRS if home or name[0] == "/"),
             registry_timeout=_positive(settings, "UDOCKER_REGISTRY_TIMEOUT", cls.registry_timeout, 1e-3),
@@ -224,12 +223,6 @@ def _count(settings: Mapping[str, Setting], name: str, default: int, most: int =
         hint = "k, M, G and T may follow it"
         raise ConfigError(f"configuration: {origin}={text!r}: not a whole number {bound}", hint)
     return value
-
-
-def _parallel(count: int) -> int:
-    if count > _MAX_PARALLEL:
-        raise ConfigError(f"configuration: UDOCKER_REGISTRY_PARALLEL={count}: more than {_MAX_PARALLEL}")
-    return count
 
 
 def _flag(settings: Mapping[str, Setting], name: str) -> bool:
