@@ -252,3 +252,50 @@ def test_a_socks_proxy_that_is_not_there_is_named(home: Home, secured: Secured) 
     assert "the proxy cannot be used" in said
     assert PASSWORD not in said
     assert "not the address of a proxy" in home.bad("pull", "--httpproxy=gopher://x:1", secured.image)
+
+
+def test_a_terminal_shows_bars_and_messages_above_them(home: Home, plain: Registry) -> None:
+    """script(1) makes the terminal."""
+    image = f"{plain.host}/team/app:1"
+    command = f"{home.programs / 'udocker'} pull {image}"
+    env = {"HOME": str(home.path), "TERM": "xterm", "UDOCKER_REGISTRY_MIRRORS": f"{plain.host}=127.0.0.1:1"}
+    shown = home.user.run(["script", "-qec", command, "/dev/null"], env=env, check=True).stdout
+    assert "━" in shown
+    assert "going on without the mirror 127.0.0.1:1" in " ".join(shown.split())
+    assert shown.rstrip().splitlines()[-1].startswith(f"{image}: sha256:")
+
+
+@pytest.mark.parametrize("option", ["--index=https://index.example/v1", "--platform=linux/amd64"])
+def test_the_other_options_of_udockers_pull_are_taken(home: Home, plain: Registry, option: str) -> None:
+    image = f"{plain.host}/team/app:1"
+    home.good("pull", option, image)
+    home.good("manifest", "inspect", option, image)
+
+
+def test_search_and_manifest_go_through_a_proxy(home: Home, plain: Registry, socks: Proxy) -> None:
+    proxy = f"--httpproxy={socks.url('socks5h')}"
+    assert home.good("search", "--list-tags", proxy, f"{plain.host}/team/app").stdout == "1\n"
+    before = socks.log.read_text(errors="replace").count(plain.host)
+    home.good("manifest", "inspect", proxy, f"{plain.host}/team/app:1")
+    assert socks.log.read_text(errors="replace").count(plain.host) > before
+
+
+def test_a_proxys_password_is_not_shown_among_the_settings(home: Home) -> None:
+    shown = home.good("showconf", UDOCKER_HTTP_PROXY=f"socks5://u:{PASSWORD}@proxy.example:1080").stdout
+    assert "http_proxy = socks5://...@proxy.example:1080\n" in shown
+    assert PASSWORD not in shown
+
+
+def test_sixteen_pulls_at_once_fetch_every_layer_once(home: Home) -> None:
+    with run_registry() as registry:
+        push(registry)
+        registry.clear()
+        command = [home.programs / "udocker", "pull", "-q", f"{registry.host}/team/app:1"]
+        pulls = [home.user.popen(command, env={"HOME": str(home.path)}) for _ in range(16)]
+        assert [process.wait(timeout=120) for process in pulls] == [0] * 16
+        blobs = [request.path for request in registry.requests() if "/blobs/" in request.path]
+        layers = [path for path in blobs if blobs.count(path) == 1]
+        assert len(layers) == 3
+        assert len(set(blobs)) == 4  # the configuration is small, and fetched by each
+    home.good("verify", f"{registry.host}/team/app:1")
+    assert list((home.path / ".udocker" / "locks").iterdir()) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import re
 
 from udocker.cli.output import printable
 from udocker.config import Config
@@ -11,6 +12,8 @@ from udocker.store.lock import lock_method
 from udocker.store.store import Store
 
 DESCRIPTION = "Print the settings in force, one a line."
+# Of a proxy's URL.
+_PASSWORD = re.compile(r"//[^/@]*@")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,5 +37,6 @@ def _text(value: object) -> str:
     if isinstance(value, (frozenset, set)):
         return ",".join(sorted(map(str, value)))
     if isinstance(value, (tuple, list)):
-        return ",".join(map(str, value))
-    return str(value)
+        # Pairs are written as they are set: a registry and its mirror.
+        return ",".join("=".join(item) if isinstance(item, tuple) else str(item) for item in value)
+    return _PASSWORD.sub("//...@", str(value))

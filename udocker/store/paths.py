@@ -8,7 +8,9 @@
     containers/<name>                link to a container's directory
     bin/ lib/ doc/                   made so that udocker 1.3 takes the directory for its own
     tmp/                             what is being made; nothing else ever looks in here
-    locks/                           who makes it; claims/ and nodes/ in it tell whether they live
+    tmp/partial/                     what has come of a blob; the next pull of it goes on from there
+    locks/                           who makes it; blob-<hex> while a blob is fetched; claims/ and nodes/ in it
+                                     tell whether they live
     batch/                           jobs and their records
 """
 
