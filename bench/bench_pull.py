@@ -10,14 +10,12 @@ to the same file system, and what they wrote is removed and written back before 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +27,17 @@ SHARES = (0.5, 0.25, 0.15, 0.07, 0.03)
 NAME, TAG = "bench/pull", "1"
 PEER = "udocker==1.3.17"
 BASE = "skopeo copy oci:"
+# Starts a program and prints its status, seconds and peak of memory in KB.  It is a small one, as the peak of
+# a program that is started counts from that of its parent (getrusage(2), ru_maxrss, is kept over execve).
+_MEASURE = """
+import os, sys, time
+begin = time.perf_counter()
+null = os.open(os.devnull, os.O_WRONLY)
+quiet = [(os.POSIX_SPAWN_DUP2, null, 1), (os.POSIX_SPAWN_DUP2, null, 2)]
+pid = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ, file_actions=quiet)
+_, status, usage = os.wait4(pid, 0)
+print(status, time.perf_counter() - begin, usage.ru_maxrss)
+"""
 
 
 @dataclass(frozen=True)
@@ -59,10 +68,7 @@ def main() -> int:
         if shutil.which(program) is None:
             sys.exit(f"bench_pull: needs {program}: apt-get install {package}")
     with tempfile.TemporaryDirectory(dir=options.directory) as name, run_registry() as registry:
-        # In another process: a program that we start would count our memory as its own.
-        pusher = multiprocessing.Process(target=_push, args=(registry, options.megabytes))
-        pusher.start()
-        pusher.join()
+        _push(registry, options.megabytes)
         cases = _cases(Path(name), registry)
         runs = _interleave(cases, options.rounds)
         print(f"{options.megabytes} MB in {len(SHARES)} layers; {options.rounds} rounds, interleaved")
@@ -125,16 +131,13 @@ def _interleave(cases: Mapping[str, Case], rounds: int) -> dict[str, list[Run]]:
 def _run(case: Case) -> Run:
     # This tree's own package is not the peer's.
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    begin = time.perf_counter()
-    process = subprocess.Popen(
-        case.argv, env={**environ, **case.env}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - begin
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if status != 0:
-        raise RuntimeError(f"{' '.join(case.argv)}: status {process.returncode}")
-    return Run(seconds, usage.ru_maxrss / 1024)
+    measure = [sys.executable, "-I", "-S", "-c", _MEASURE, *case.argv]
+    done = subprocess.run(
+        measure, env={**environ, **case.env}, capture_output=True, text=True, check=False
+    ).stdout.split()
+    if len(done) != 3 or done[0] != "0":
+        raise RuntimeError(f"{' '.join(case.argv)}: status {done[:1]}")
+    return Run(float(done[1]), int(done[2]) / 1024)
 
 
 def _table(runs: Mapping[str, Sequence[Run]]) -> str:

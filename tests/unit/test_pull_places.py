@@ -120,6 +120,16 @@ def test_a_mirror_that_lacks_one_blob_is_asked_for_the_others(
     assert [request.path for request in registry.requests] == [f"/v2/team/app/blobs/{lost}"]
 
 
+def test_a_mirror_that_wants_a_long_pause_is_not_waited_for(
+    registry: FaultyRegistry, mirror: FaultyRegistry, udocker: Puller, mirrored: str
+) -> None:
+    udocker.settings["UDOCKER_REGISTRY_RETRIES"] = "3"
+    mirror.fail(ALL, faulty.status(429, Retry_After="100"))
+    assert f"come back in 100 s; going on without the mirror {mirror.host}" in pull_is_whole(
+        udocker, registry
+    )
+
+
 def test_mirrors_are_asked_in_their_order(
     registry: FaultyRegistry, mirror: FaultyRegistry, udocker: Puller, mirrored: str
 ) -> None:

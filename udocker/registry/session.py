@@ -13,6 +13,7 @@ from udocker.config import Config
 from udocker.registry.auth import Authorizer
 from udocker.registry.credentials import Credentials, find_credentials
 from udocker.registry.endpoint import Endpoint
+from udocker.registry.retry import MAX_RETRY_AFTER
 from udocker.registry.transport import Transport
 
 _MOST_ANSWERS = 3
@@ -32,8 +33,11 @@ class RegistrySession:
         scope: str,
         credentials: Optional[Credentials] = None,
         sleep: Callable[[float], None] = time.sleep,
+        patience: float = MAX_RETRY_AFTER,
     ) -> None:
-        self.transport = Transport(config, endpoint.host, subject, sleep, plain=endpoint.plain)
+        self.transport = Transport(
+            config, endpoint.host, subject, sleep, plain=endpoint.plain, patience=patience
+        )
 
         def find() -> Optional[Credentials]:
             return credentials or find_credentials(config, endpoint.host)

@@ -14,9 +14,12 @@ from udocker.config import Config
 from udocker.errors import RegistryError
 from udocker.model.reference import ImageReference
 from udocker.registry.endpoint import Endpoint, mirrors_of, registry_of
+from udocker.registry.retry import MAX_RETRY_AFTER
 from udocker.registry.session import RegistrySession
 
+# Somebody else has the image: no reason to wait long for a mirror.
 _MIRROR_RETRIES = 1
+_MIRROR_PATIENCE = 2.0  # seconds
 _Result = TypeVar("_Result")
 
 _log = logging.getLogger(__name__)
@@ -39,7 +42,9 @@ class Site:
         self.has_failed = False
         self._base = endpoint.base(reference)
         scope = endpoint.scope(reference)
-        self._session = RegistrySession(config, endpoint, f"{act}: {reference}", scope, sleep=sleep)
+        patience = _MIRROR_PATIENCE if is_mirror else MAX_RETRY_AFTER
+        subject = f"{act}: {reference}"
+        self._session = RegistrySession(config, endpoint, subject, scope, sleep=sleep, patience=patience)
         self.transport = self._session.transport
 
     def open(

@@ -36,7 +36,7 @@ class Transport:
     """Requests to ``registry`` (``host[:port]``), and to where it sends us.
 
     ``subject`` begins every error's message, as in ``pull: debian:12``.  ``plain`` says that the registry's
-    own address is http.  ``sleep`` and ``clock`` (seconds since the epoch) are for tests.  The proxies and
+    own address is http, ``patience`` for how many seconds at most it may ask us to go away.  ``sleep`` and ``clock`` (seconds since the epoch) are for tests.  The proxies and
     authorities of requests' own environment variables are honoured, a netrc file is not: credentials are
     docker's (``auth.py``).  Threads may share a transport: each has connections of its own.
     """
@@ -49,6 +49,7 @@ class Transport:
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.time,
         plain: bool = False,
+        patience: float = retry.MAX_RETRY_AFTER,
     ) -> None:
         self._config = config
         self._registry = registry
@@ -57,6 +58,7 @@ class Transport:
         self._clock = clock
         self._lines = Lines(lambda: tls_context(config, registry))
         self._plain = plain
+        self._patience = patience
         self.lax = self._is_lax(self._address())
         # A lax registry is asked by TLS first, as docker does; the first answer settles the scheme.
         schemes = ("https", "http") if self.lax else ("https",)
@@ -102,7 +104,7 @@ class Transport:
                     return response
                 failure = self.refused(method, response)
                 wanted = retry.retry_after(response.headers.get("Retry-After"), self._clock())
-            last = attempt >= self.retries and (wanted is None or wanted <= retry.MAX_RETRY_AFTER)
+            last = attempt >= self.retries and (wanted is None or wanted <= self._patience)
             if not failure.temporary or last:
                 raise failure
             self.pause(attempt, failure, wanted)
@@ -114,7 +116,7 @@ class Transport:
         Raises ``failure``, with the time to come back, where the registry asks for too long a pause.
         """
         self.check_stopped()
-        if wanted is not None and wanted > retry.MAX_RETRY_AFTER:
+        if wanted is not None and wanted > self._patience:
             raise self._later(failure, wanted)
         seconds = retry.pause_before(attempt) if wanted is None else wanted + retry.pause_before(0)
         # A person who waits for longer than a moment is told what for.

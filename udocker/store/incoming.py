@@ -30,7 +30,7 @@ from udocker.model.manifest import Descriptor
 from udocker.store.layers import LOCKS, LayerStore
 from udocker.store.lock import LockTiming, SharedLock
 from udocker.store.paths import StorePaths
-from udocker.system.files import is_own_or_of_dead, remove_tree, unique_name
+from udocker.system.files import is_of_dead, is_own, remove_tree, unique_name
 
 # Brings a blob into a file that may hold a beginning of it; returns only when it matches its descriptor.
 FetchInto = Callable[[Descriptor, BinaryIO], None]
@@ -97,11 +97,11 @@ class Incoming:
         for path in self._entries(self._directory):
             match = _NAME.match(path.name)
             useless = match is not None and os.path.exists(self._paths.layers / f"sha256:{match[1]}")
-            if _age(path, now) > _KEPT_FOR or (useless and is_own_or_of_dead(path.name)):
-                remove_tree(path)
+            if _age(path, now) > _KEPT_FOR or (useless and is_of_dead(path.name)):
+                _remove(path)
         for path in self._entries(self._paths.locks):
             if path.name.startswith(LOCKS) and _age(path, now) > _KEPT_FOR:
-                remove_tree(path)
+                _remove(path)
 
     @contextmanager
     def _partial(self, digest: Digest) -> Iterator[Partial]:
@@ -124,7 +124,8 @@ class Incoming:
         """A descriptor of the file ``own``, made of the largest beginning that is there."""
         found = [path for path in self._entries(self._directory) if path.name.startswith(f"{digest.hex}-")]
         for path in sorted(found, key=_size, reverse=True):
-            descriptor = self._renamed(path, own) if is_own_or_of_dead(path.name) else None
+            free = is_own(path.name) or is_of_dead(path.name)
+            descriptor = self._renamed(path, own) if free else None
             if descriptor is not None:
                 return descriptor
         descriptor = os.open(own, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -154,8 +155,15 @@ class Incoming:
     def _entries(directory: Path) -> list[Path]:
         try:
             return [directory / name for name in os.listdir(directory)]
-        except FileNotFoundError:
-            return []
+        except OSError:
+            return []  # not there, or not ours to look at
+
+
+def _remove(path: Path) -> None:
+    try:
+        remove_tree(path)
+    except OSError:
+        pass  # another user's, in a store that is shared: left to him
 
 
 def _copy(path: Path, descriptor: int) -> None:

@@ -58,10 +58,16 @@ def discard_leftovers(directory: Path, prefix: str = "") -> None:
                 continue  # somebody else's, in a store that is shared
 
 
-def is_own_or_of_dead(name: str) -> bool:
-    """Whether a unique name was made by this process, or by one that is known to be dead."""
+def is_own(name: str) -> bool:
+    """Whether a unique name was made by this process."""
     match = _UNIQUE.search(name)
-    return match is not None and (match[1] == ProcessIdentity.current().mark() or is_mark_of_dead(match[1]))
+    return match is not None and match[1] == ProcessIdentity.current().mark()
+
+
+def is_of_dead(name: str) -> bool:
+    """Whether a unique name was made by a process that is known to be dead."""
+    match = _UNIQUE.search(name)
+    return match is not None and is_mark_of_dead(match[1])
 
 
 def sync_directory(path: Path) -> None:
