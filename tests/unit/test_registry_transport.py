@@ -15,6 +15,7 @@ import pytest
 
 from tests.services import faulty_registry as faulty
 from tests.services.faulty_registry import FaultyRegistry
+from tests.services.faulty_server import FaultyHandler
 from udocker.config import Config
 from udocker.errors import RegistryError
 from udocker.registry import retry
@@ -275,7 +276,7 @@ def test_scheme_is_settled_by_the_first_answer(registry):
 def test_registry_that_does_not_answer_tls_greetings_is_reached_by_http(monkeypatch):
     monkeypatch.setattr("udocker.registry.transport._PROBE_TIMEOUT", 0.2)
     with FaultyRegistry() as registry:
-        monkeypatch.setattr(faulty._Handler, "handle", _slow_for_tls)
+        monkeypatch.setattr(FaultyHandler, "handle", _slow_for_tls)
         assert Wire(registry.host).get() == 200
 
 
@@ -305,7 +306,7 @@ def test_untrusted_certificate_is_refused_with_a_hint(certificate, monkeypatch):
         with pytest.raises(RegistryError, match="certificate is not trusted") as caught:
             wire.get()
         assert wire.pauses == []
-        assert "REQUESTS_CA_BUNDLE" in caught.value.hint
+        assert "SSL_CERT_FILE" in caught.value.hint
         assert "UDOCKER_INSECURE_REGISTRIES" in caught.value.hint
         assert Wire(registry.host, insecure=True).get() == 200
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", certificate)
@@ -314,7 +315,7 @@ def test_untrusted_certificate_is_refused_with_a_hint(certificate, monkeypatch):
 
 def test_plain_http_where_tls_is_needed_is_named(registry, monkeypatch):
     monkeypatch.setattr("udocker.registry.transport.is_loopback", lambda host: False)
-    monkeypatch.setattr(faulty._Handler, "handle", faulty.BaseHTTPRequestHandler.handle)
+    monkeypatch.setattr(FaultyHandler, "handle", faulty.BaseHTTPRequestHandler.handle)
     with pytest.raises(RegistryError):
         Wire(registry.host, registry_retries=0, registry_timeout=0.5).get()
     assert registry.requests == []

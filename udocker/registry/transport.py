@@ -36,9 +36,10 @@ class Transport:
     """Requests to ``registry`` (``host[:port]``), and to where it sends us.
 
     ``subject`` begins every error's message, as in ``pull: debian:12``.  ``plain`` says that the registry's
-    own address is http, ``patience`` for how many seconds at most it may ask us to go away.  ``sleep`` and ``clock`` (seconds since the epoch) are for tests.  The proxies and
-    authorities of requests' own environment variables are honoured, a netrc file is not: credentials are
-    docker's (``auth.py``).  Threads may share a transport: each has connections of its own.
+    own address is http, ``patience`` for how many seconds at most it may ask us to go away.  ``sleep`` and
+    ``clock`` (seconds since the epoch) are for tests.  The proxies and authorities of requests' own
+    environment variables are honoured, a netrc file is not: credentials are docker's (``auth.py``).  Threads
+    may share a transport: each has connections of its own.
     """
 
     def __init__(
