@@ -8,6 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -284,7 +285,7 @@ def _slow_for_tls(handler: Any) -> None:
     if handler.connection.recv(1, socket.MSG_PEEK) == b"\x16":
         time.sleep(1)
         return
-    faulty.BaseHTTPRequestHandler.handle(handler)
+    BaseHTTPRequestHandler.handle(handler)
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "127.0.0.1", "127.1.2.3", "::1"])
@@ -315,7 +316,7 @@ def test_untrusted_certificate_is_refused_with_a_hint(certificate, monkeypatch):
 
 def test_plain_http_where_tls_is_needed_is_named(registry, monkeypatch):
     monkeypatch.setattr("udocker.registry.transport.is_loopback", lambda host: False)
-    monkeypatch.setattr(FaultyHandler, "handle", faulty.BaseHTTPRequestHandler.handle)
+    monkeypatch.setattr(FaultyHandler, "handle", BaseHTTPRequestHandler.handle)
     with pytest.raises(RegistryError):
         Wire(registry.host, registry_retries=0, registry_timeout=0.5).get()
     assert registry.requests == []
