@@ -18,7 +18,6 @@ from udocker.store.store import Store
 
 def new_container(config: Config, options: argparse.Namespace) -> Container:
     """Make it; raises NotFoundError where there is no such image, RegistryError, StoreError."""
-    config = with_registry(config, options)
     try:
         reference = ImageReference.parse(options.object)
     except UsageError:

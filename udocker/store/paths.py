@@ -9,7 +9,7 @@
     bin/ lib/ doc/                   made so that udocker 1.3 takes the directory for its own
     tmp/                             what is being made; nothing else ever looks in here
     tmp/partial/                     what has come of a blob; the next pull of it goes on from there
-    locks/                           who makes it; blob-<hex> while a blob is fetched; claims/ and nodes/ in it
+    locks/                           who makes it: blob-<hex> while a blob comes; claims/ and nodes/ in it
                                      tell whether they live
     batch/                           jobs and their records
 """
