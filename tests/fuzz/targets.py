@@ -95,7 +95,8 @@ def load(data: bytes, place: Path) -> None:
         found = archives.load(config, open_input("load", str(source)))
     except UdockerError as error:
         _check_error(error)
-        files = [path for path in (place / "store").rglob("*") if not path.is_dir()]
+        store = place / "store"
+        files = [path for name in ("layers", "repos", "tmp") for path in (store / name).rglob("*")]
         assert not files, files
         return
     assert found
