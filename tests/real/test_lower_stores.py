@@ -121,6 +121,10 @@ def test_what_is_the_sites_is_not_ours_to_change(over: Layered, busybox_image: P
     image = busybox_image.reference
     for words in (["rm", "tool"], ["rmi", image], ["tag", image, image], ["rename", "tool", "other"]):
         assert "is the site's" in over.bad(*words)
+    for option in ("--execmode=R1", "--purge", "--fixperm"):
+        assert "is the site's" in over.bad("setup", option, "tool")
+    assert over.good("setup", "tool").startswith("execmode: ")
+    assert over.good("run", "--rm", "tool", "echo", "hi") == "hi\n"  # as one that is protected
     for words in (["rmname", "tool"], ["name", "tool", "x"], ["protect", "tool"], ["unprotect", image]):
         assert "is the site's" in over.bad(*words)
 

@@ -278,12 +278,12 @@ def test_one_that_was_taken_for_dead_leaves_the_lock_to_its_successor(paths: Sto
     first = lock(paths).acquire()
     assert first is not None
     (paths.locks / "key" / "g2").write_text(json.dumps(ProcessIdentity.current().to_json()))
-    first.retire(paths.scratch)
+    first.dissolve(paths.scratch)
     assert lock(paths).newest() == 2
     assert lock(paths).is_held()
 
 
-def test_a_number_of_a_lock_that_was_retired_cannot_be_taken(paths: StorePaths) -> None:
+def test_a_number_of_a_lock_that_was_dissolved_cannot_be_taken(paths: StorePaths) -> None:
     """A process that has seen an old lock must not count on in a new one of the same name."""
     with lock(paths).passing():
         assert lock(paths)._claim(7) is False

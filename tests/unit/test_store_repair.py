@@ -354,6 +354,14 @@ def test_a_container_without_configuration_is_left_where_its_image_is_gone(site:
     assert site.store.containers.find("box").config.document
 
 
+def test_a_clone_that_may_be_whole_is_told_and_kept(site: Site) -> None:
+    """udocker 1.3 writes the name of the clone's image last, or first, as the directory has it."""
+    (site.container.directory / "imagerepo.name").write_text("CLONING:inprogress")
+    [text] = site.lines(nothing_runs=True)
+    assert text.startswith(f"left: container {site.container.id}: a clone")
+    assert site.container.directory.is_dir()
+
+
 def test_a_protected_container_is_not_removed(site: Site) -> None:
     without_root(site)
     (site.container.directory / "PROTECT").touch()

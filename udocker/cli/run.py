@@ -127,7 +127,8 @@ def run(config: Config, options: argparse.Namespace) -> int:
         restrict_to(parse_cpus(options.cpuset_cpus))
     container, is_new = _container(config, options)
     containers = Store.at(config).containers
-    if not options.rm or options.location or containers.is_protected(container.directory):
+    stays = containers.is_protected(container.directory) or not containers.is_own(container.directory)
+    if not options.rm or options.location or stays:
         execute(plan_run(config, container, spec, os.environ))
     is_over = is_new  # a container that was there stays where the run cannot start
     try:

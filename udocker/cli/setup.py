@@ -36,6 +36,8 @@ def run(config: Config, options: argparse.Namespace) -> int:
     """Do what is asked, all checks first; print the state where nothing is."""
     store = Store.at(config)
     container = store.containers.find(options.container)
+    if options.execmode or options.nvidia or options.purge or options.fixperm:
+        store.containers.refuse_lower(container.directory, "setup")
     mode = _new_mode(store, container, options)
     if options.nvidia and not options.force:
         _need_driver()

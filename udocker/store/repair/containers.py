@@ -58,10 +58,17 @@ def _check_tree(inspection: Inspection, directory: Path) -> Iterator[Trouble]:
     label, remedy = f"container {directory.name}", f"udocker rm {directory.name}"
     root, image = directory / ROOT, _image(directory)
     is_new = not inspection.is_abandoned(directory, root, directory / IMAGE, directory / CONFIG)
-    if not root.is_dir() or image == _CLONING or (_is_empty(root) and not _has_metadata(directory)):
+    has_config, is_clone = _has_config(directory), image == _CLONING
+    useless = not (has_config and image) and (_is_empty(root) or is_clone)
+    if not root.is_dir() or useless or (is_clone and _is_empty(root)):
         yield from _unusable(inspection, directory, f"{label}: half made or half removed", is_new)
         return
-    if not _has_config(directory):
+    if is_clone:
+        # It has all that it takes to be run, and may be whole: somebody has to look.
+        cause = "a clone by udocker 1.3, perhaps cut short"
+        yield Trouble(f"{label}: {cause}", remedy=f"{remedy}, unless it is whole")
+        return
+    if not has_config:
         what = f"{label}: {CONFIG}: missing or damaged"
         yield Trouble(
             what,
@@ -126,10 +133,6 @@ def _is_empty(root: Path) -> bool:
         return not os.listdir(root)
     except OSError:
         return False  # there may be something in it
-
-
-def _has_metadata(directory: Path) -> bool:
-    return bool(_image(directory)) and _has_config(directory)
 
 
 def _has_config(directory: Path) -> bool:
