@@ -9,13 +9,13 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from udocker.errors import ConfigError
+from udocker.log import Log
 
 NAME = "udocker.conf"
 # udocker 1.3's keys that mean something here, then our own, each with the variable that it stands for.
@@ -45,7 +45,7 @@ KEYS = {
 _LARGEST = 1 << 20
 _HINT = "its first line is [DEFAULT], the others are key = value"
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 
 
 class Setting(NamedTuple):

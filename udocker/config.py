@@ -6,12 +6,12 @@ import os
 import pwd
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
 from udocker.conffile import KEYS, NAME, Setting, read_file, read_files
 from udocker.errors import ConfigError
+from udocker.values import dataclass, field
 
 # Three years of seconds: more than anybody waits, and less than what overflows a timer.
 _MAX_NUMBER = 10**8

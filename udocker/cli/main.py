@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import importlib
 import io
-import logging
 import os
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Optional
@@ -19,6 +17,8 @@ from udocker.cli.output import report
 from udocker.cli.parser import Parser
 from udocker.config import Config
 from udocker.errors import EXIT_FAILURE, UdockerError, UsageError, from_os_error
+from udocker.log import configure
+from udocker.values import replace
 
 # Each command's module and its line in the help.  A module has DESCRIPTION, add_arguments(parser) and
 # run(config, arguments) -> exit status; it is imported only when its command is called.
@@ -87,9 +87,7 @@ def _dispatch(arguments: list[str]) -> int:
         rest, name = [rest[1], "--help"], rest[1]
     if name not in COMMANDS:
         raise UsageError(f"{name!r}: unknown command", "see udocker --help")
-    logging.basicConfig(
-        level=logging.DEBUG if options.debug else logging.WARNING, format="udocker: %(message)s"
-    )
+    configure(options.debug)
     config = Config.from_environment(os.environ, Path(options.config) if options.config else None)
     if options.insecure:
         config = replace(config, insecure=True)

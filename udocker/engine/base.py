@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
 from udocker.model.container import Container
 from udocker.model.mode import ExecutionMode
 from udocker.model.mount import Mount
+from udocker.values import dataclass
 
 
 @dataclass(frozen=True)

@@ -22,14 +22,17 @@ MODES = (ExecutionMode.R1,)
 DEFAULT_MODE = MODES[0]
 
 
-def choose(mode: Optional[ExecutionMode]) -> tuple[Engine, ExecutionMode]:
+def choose(mode: Optional[ExecutionMode], probe: bool = True) -> tuple[Engine, ExecutionMode]:
     """The engine for ``mode``, or for the first mode that this host supports where that is None.
 
+    Without ``probe`` a single candidate is taken untried: its launcher tells what this host forbids.
     Raises UsageError for a mode that this version has not, EngineUnavailable with every reason met.
     """
     if mode is not None:
         require_engine("run", mode)
     candidates = [mode] if mode is not None else MODES
+    if len(candidates) == 1 and not probe:
+        return ENGINES[candidates[0].family], candidates[0]
     reasons = []
     for candidate in candidates:
         engine = ENGINES[candidate.family]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
@@ -14,6 +12,7 @@ from udocker.engine.binaries import locate
 from udocker.errors import EngineUnavailable
 from udocker.model.container import Container
 from udocker.model.mode import ExecutionMode
+from udocker.values import dataclass
 
 PROGRAM = "udocker-userns"
 _PROBE_SECONDS = 30
@@ -32,6 +31,8 @@ class UsernsEngine:
 
     def check(self) -> Support:
         """Try the namespaces in a process of their own."""
+        import subprocess  # a run does not probe where there is no other engine
+
         try:
             probe = subprocess.run(
                 [str(self._launcher()), "--probe"],

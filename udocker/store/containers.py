@@ -10,7 +10,6 @@ import errno
 import json
 import os
 import re
-import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Callable, Optional
@@ -42,8 +41,8 @@ _MOUNT_FILES = ("resolv.conf", "hosts")
 # What rename(2) says of a directory that is there and not empty.
 _TAKEN = (errno.EEXIST, errno.ENOTEMPTY)
 
-# The name space of container ids that are derived from what they hold; any constant would do.
-_DERIVED = uuid.UUID("5b0f6d3c-2f43-4b38-9c4e-7f6c19a0f1de")
+# The name space of container ids that are derived from what they hold; any UUID would do.
+_DERIVED = "5b0f6d3c-2f43-4b38-9c4e-7f6c19a0f1de"
 
 
 class ContainerStore:
@@ -72,7 +71,7 @@ class ContainerStore:
         def fill(directory: Path) -> None:
             self._fill(directory, image, config, unpack, extra or {})
 
-        return self.publish(container_id or str(uuid.uuid4()), fill, durable)
+        return self.publish(container_id or _new_id(), fill, durable)
 
     def publish(
         self, container_id: str, fill: Callable[[Path], None], durable: bool = False, act: str = "create"
@@ -143,7 +142,9 @@ class ContainerStore:
     @staticmethod
     def derived_id(content: str) -> str:
         """The id that every node gives to a container of this content."""
-        return str(uuid.uuid5(_DERIVED, content))
+        import uuid  # not for those who start a container
+
+        return str(uuid.uuid5(uuid.UUID(_DERIVED), content))
 
     def has(self, container_id: str) -> bool:
         """Whether a container of this id is there, whole; takes no lock and reads one entry."""
@@ -263,6 +264,12 @@ class ContainerStore:
                     os.symlink(container_id, self._paths.containers / name)
                 except OSError:
                     continue  # it has that name still, or the disk takes nothing: its id remains
+
+
+def _new_id() -> str:
+    import uuid  # not for those who start a container
+
+    return str(uuid.uuid4())
 
 
 def _no_such_name(name: str) -> NotFoundError:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional, Union
 
@@ -21,6 +20,7 @@ from udocker.store.layers import LayerStore
 from udocker.store.paths import StorePaths
 from udocker.store.protection import is_protected
 from udocker.system.files import discard_leftovers, write_atomically
+from udocker.values import dataclass, field
 
 _MANIFEST, _INDEX, _TAG, _VERSION = "manifest", "index", "TAG", "v2"
 _OWN_FILES = (_MANIFEST, _INDEX, _VERSION)

@@ -27,26 +27,18 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Optional
 
 from udocker.errors import StoreLocked, from_os_error
 from udocker.store.paths import StorePaths
+from udocker.store.timing import LockTiming
 from udocker.system.files import discard_leftovers, remove_tree, unique_name, write_atomically
 from udocker.system.process import ProcessIdentity
+from udocker.values import dataclass
 
 _GENERATION = re.compile(r"g(\d+)")
 _POLL_FIRST, _POLL_LAST = 0.02, 1.0
-
-
-@dataclass(frozen=True)
-class LockTiming:
-    """Seconds: between beats, without a beat until a holder counts as dead, of waiting at most."""
-
-    beat: float
-    stale: float
-    wait: float
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from udocker.errors import from_os_error
+from udocker.values import dataclass
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from udocker.config import Config
 from udocker.store.containers import ContainerStore
 from udocker.store.images import ImageStore
 from udocker.store.incoming import Incoming
 from udocker.store.layers import LayerStore
-from udocker.store.lock import LockTiming, SharedLock
 from udocker.store.paths import StorePaths
+from udocker.store.timing import LockTiming
 from udocker.system.files import discard_leftovers
+from udocker.values import TYPE_CHECKING, dataclass
+
+if TYPE_CHECKING:
+    from udocker.store.lock import SharedLock
 
 
 @dataclass(frozen=True)
@@ -45,4 +47,6 @@ class Store:
 
     def lock(self, key: str) -> SharedLock:
         """The lock of a key, across nodes."""
+        from udocker.store.lock import SharedLock  # threads, and more that a warm start needs not
+
         return SharedLock(self.paths, key, self.timing)

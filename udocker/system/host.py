@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+
+from udocker.values import dataclass, field
 
 # What every container shows of its host, as far as the host has it.
 SYSTEM_DIRECTORIES = ("/proc", "/dev", "/sys")
