@@ -10,12 +10,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from udocker.errors import ConfigError
 from udocker.log import Log
+from udocker.values import dataclass
 
 NAME = "udocker.conf"
 # udocker 1.3's keys that mean something here, then our own, each with the variable that it stands for.
@@ -48,11 +48,16 @@ _HINT = "its first line is [DEFAULT], the others are key = value"
 _log = Log(__name__)
 
 
-class Setting(NamedTuple):
+@dataclass(frozen=True)
+class Setting:
     """The text of a setting and where it is from, for messages."""
 
     text: str
     origin: str
+
+    def __iter__(self) -> Iterator[str]:
+        """The two in this order."""
+        return iter((self.text, self.origin))
 
 
 def read_files(paths: Iterable[Path]) -> dict[str, Setting]:
