@@ -4,8 +4,8 @@
 
 Both programs are installed into environments of their own, of the same Python, and run a container of the
 host's static busybox in one store.  udocker 1.3.17 comes from PyPI; its own engine would have to be
-downloaded, so it uses Debian's proot (execution mode P1), which is a row of its own.  What Python costs is the
-difference between a program and its engine.
+downloaded, so it uses Debian's proot (execution mode P1), which is a row of its own.  What Python costs
+is the difference between a program and its engine.
 """
 
 from __future__ import annotations

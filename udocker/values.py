@@ -3,7 +3,7 @@
 ``dataclasses`` imports inspect and compiles six functions a class: for 20 classes a third of the time that
 starting a container took.  What a warm ``udocker run`` imports declares its values by this module.  To type
 checkers, and to ``dataclasses.replace``, ``fields`` and ``asdict``, they are dataclasses; of its features
-there are those that are used: ``frozen``, ``order``, defaults, and ``field(default=, repr=, compare=)``.
+there are those that are used: ``frozen``, ``order``, defaults, and ``field``.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ else:
     class field:
         """A field with its default, if it has one, and whether it is shown and compared."""
 
-        def __init__(self, *, default=_NOTHING, repr=True, compare=True):
-            self.default, self.repr, self.compare = default, repr, compare
+        def __init__(self, *, default=_NOTHING, default_factory=None, repr=True, compare=True):
+            self.default, self.default_factory = default, default_factory
+            self.repr, self.compare = repr, compare
 
     def replace(value, **changes):
         """A copy of ``value`` with some fields changed; raises TypeError for a field that it has not."""
@@ -64,6 +65,8 @@ else:
 
             def convert(one):
                 default = {} if one.default is _NOTHING else {"default": one.default}
+                if one.default_factory:
+                    default["default_factory"] = one.default_factory
                 return dataclasses.field(repr=one.repr, compare=one.compare, **default)
 
             described = [
@@ -74,11 +77,14 @@ else:
     def _methods(cls, fields):
         names = cls.__match_args__
         defaults = {name: one.default for name, one in fields.items() if one.default is not _NOTHING}
+        factories = {name: one.default_factory for name, one in fields.items() if one.default_factory}
         shown = [name for name in names if fields[name].repr]
         compared = [name for name in names if fields[name].compare]
 
         def initialise(self, *values, **named):
             given = {**defaults, **dict(zip(names, values)), **named}
+            if factories:
+                given.update({name: make() for name, make in factories.items() if name not in given})
             twice = named.keys() & names[: len(values)]
             if len(values) > len(names) or twice or given.keys() != fields.keys():
                 raise TypeError(f"{cls.__name__}({', '.join(names)}): not with {values} and {named}")

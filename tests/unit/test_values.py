@@ -17,6 +17,7 @@ class Point:
     x: int
     y: int = 2
     note: str = field(default="", repr=False, compare=False)
+    tags: list[str] = field(default_factory=list, compare=False)
 
     @property
     def sum(self) -> int:
@@ -34,19 +35,21 @@ class Model:
     x: int
     y: int = 2
     note: str = dataclasses.field(default="", repr=False, compare=False)
+    tags: list[str] = dataclasses.field(default_factory=list, compare=False)
 
 
 @pytest.mark.parametrize("kind", [Point, Model])
 def test_a_value_is_what_a_dataclass_is(kind: Any) -> None:
     value = kind(1, note="n")
     assert (value.x, value.y, value.note) == (1, 2, "n")
-    assert repr(value) == f"{kind.__name__}(x=1, y=2)"
+    assert repr(value) == f"{kind.__name__}(x=1, y=2, tags=[])"
     assert value == kind(1, 2, "other")
     assert value != kind(1, 3)
     assert value != (1, 2, "n")
     assert len({value, kind(1), kind(2)}) == 2
-    assert dataclasses.asdict(value) == {"x": 1, "y": 2, "note": "n"}
-    assert [entry.name for entry in dataclasses.fields(kind)] == ["x", "y", "note"]
+    assert dataclasses.asdict(value) == {"x": 1, "y": 2, "note": "n", "tags": []}
+    assert [entry.name for entry in dataclasses.fields(kind)] == ["x", "y", "note", "tags"]
+    assert kind(1).tags is not kind(1).tags
     assert dataclasses.replace(value, y=5) == kind(1, 5)
     assert dataclasses.is_dataclass(kind)
     assert kind.y == 2
@@ -59,7 +62,8 @@ def test_a_value_is_what_a_dataclass_is(kind: Any) -> None:
 
 @pytest.mark.parametrize("kind", [Point, Model])
 @pytest.mark.parametrize(
-    ("values", "named"), [((), {}), ((1, 2, "", 4), {}), ((1,), {"x": 1}), ((1,), {"z": 1}), ((), {"y": 1})]
+    ("values", "named"),
+    [((), {}), ((1, 2, "", [], 4), {}), ((1,), {"x": 1}), ((1,), {"z": 1}), ((), {"y": 1})],
 )
 def test_wrong_arguments_are_refused(kind: Any, values: tuple[Any, ...], named: dict[str, Any]) -> None:
     with pytest.raises(TypeError):
