@@ -28,8 +28,9 @@ from udocker.errors import RegistryError, from_os_error
 from udocker.model.digest import Digest
 from udocker.model.manifest import Descriptor
 from udocker.store.layers import LayerStore
-from udocker.store.lock import LockTiming, SharedLock
+from udocker.store.lock import SharedLock
 from udocker.store.paths import StorePaths
+from udocker.store.timing import LockTiming
 from udocker.system.files import is_own_or_of_dead, remove_tree, unique_name
 
 # Brings a blob into a file that may hold a beginning of it; returns only when it matches its descriptor.
