@@ -7,6 +7,7 @@ import pwd
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Optional
 
 from udocker.conffile import KEYS, NAME, Setting, read_file, read_files
 from udocker.errors import ConfigError
