@@ -28,6 +28,11 @@ KEYS = {
     "http_insecure": "UDOCKER_INSECURE",
     "timeout": "UDOCKER_REGISTRY_TIMEOUT",
     "override_default_execution_mode": "UDOCKER_DEFAULT_EXECUTION_MODE",
+    "verbose_level": "UDOCKER_LOGLEVEL",
+    "tarball": "UDOCKER_TARBALL",
+    "reposdir": "UDOCKER_REPOS",
+    "layersdir": "UDOCKER_LAYERS",
+    "containersdir": "UDOCKER_CONTAINERS",
     "insecure_registries": "UDOCKER_INSECURE_REGISTRIES",
     "registry_timeout": "UDOCKER_REGISTRY_TIMEOUT",
     "registry_retries": "UDOCKER_REGISTRY_RETRIES",
@@ -42,6 +47,22 @@ KEYS = {
     "max_name": "UDOCKER_MAX_NAME",
     "max_ratio": "UDOCKER_MAX_RATIO",
 }
+# Variables of udocker 1.3 for what this program has not: other engines, curl, a directory for downloads.
+WITHOUT_MEANING = (
+    "UDOCKER_BIN",
+    "UDOCKER_LIB",
+    "UDOCKER_DOC",
+    "UDOCKER_TMP",
+    "UDOCKER_FAKECHROOT_SO",
+    "UDOCKER_FAKECHROOT_LIBC",
+    "UDOCKER_FAKECHROOT_CMD_SUBST",
+    "UDOCKER_FAKECHROOT_EXPAND_SYMLINKS",
+    "UDOCKER_USE_CURL_EXECUTABLE",
+    "UDOCKER_USE_PROOT_EXECUTABLE",
+    "UDOCKER_USE_RUNC_EXECUTABLE",
+    "UDOCKER_USE_SINGULARITY_EXECUTABLE",
+    "UDOCKER_USE_PATCHELF_EXECUTABLE",
+)
 _LARGEST = 1 << 20
 _HINT = "its first line is [DEFAULT], the others are key = value"
 

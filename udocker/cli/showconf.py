@@ -11,6 +11,17 @@ from udocker.config import Config
 DESCRIPTION = "Print the settings in force, one a line."
 
 
+# The same under the names that scripts know from udocker 1.3.
+_ALIASES = {
+    "topdir": "udocker_dir",
+    "http_insecure": "insecure",
+    "dockerio_index_url": "hub_index",
+    "dockerio_registry_url": "hub_registry",
+    "timeout": "registry_timeout",
+    "verbose_level": "log_level",
+}
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command has no options."""
 
@@ -19,6 +30,8 @@ def run(config: Config, options: argparse.Namespace) -> int:
     """Print ``name = value``, as udocker does; lists are separated by commas."""
     for field in dataclasses.fields(config):
         print(f"{field.name} = {printable(_text(getattr(config, field.name)))}")
+    for key, value in _ALIASES.items():
+        print(f"{key} = {printable(_text(getattr(config, value)))}")
     return 0
 
 

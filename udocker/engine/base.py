@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Protocol
 
 from udocker.model.container import Container
@@ -72,6 +73,10 @@ class Support:
 
 class Engine(Protocol):
     """An execution engine.  ``plan`` is pure; ``prepare`` and ``restore`` change the container."""
+
+    def using(self, installed: Path) -> Engine:
+        """The same engine, with the programs in a directory in place of the package's."""
+        ...
 
     def check(self) -> Support:
         """Probe this host."""

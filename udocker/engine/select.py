@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Optional
 
 from udocker.engine.base import Engine
+from udocker.engine.binaries import installed_directory
 from udocker.engine.userns import UsernsEngine
 from udocker.errors import EngineUnavailable, UsageError
 from udocker.model.mode import ExecutionMode
@@ -20,6 +22,11 @@ MODES = (ExecutionMode.R1,)
 
 # What a container is run with where nobody chose and the host allows it.
 DEFAULT_MODE = MODES[0]
+
+
+def engines(store: Path) -> Mapping[str, Engine]:
+    """The engines, with the programs that ``udocker install`` put into a store."""
+    return {family: engine.using(installed_directory(store)) for family, engine in ENGINES.items()}
 
 
 def choose(mode: Optional[ExecutionMode], probe: bool = True) -> tuple[Engine, ExecutionMode]:

@@ -10,6 +10,7 @@ from typing import Optional
 
 from udocker.config import Config
 from udocker.engine.base import Engine, Launch, Process
+from udocker.engine.binaries import installed_directory
 from udocker.engine.select import choose
 from udocker.errors import StoreCorrupt, UdockerError, UsageError
 from udocker.log import Log
@@ -46,7 +47,8 @@ def plan_run(
     for a spec that makes no sense here, StoreCorrupt for an image that does not, EngineUnavailable.
     """
     if choice is None:
-        choice = choose(mode_of(config, container, spec.mode), probe=False)
+        engine, mode = choose(mode_of(config, container, spec.mode), probe=False)
+        choice = engine.using(installed_directory(config.udocker_dir)), mode
     if not spec.metadata:
         container = replace(container, config=ImageConfig({}, container.config.platform))
     _warn_of_platform(container)
