@@ -31,7 +31,7 @@ zmodload zsh/zpty
 zpty shell zsh -f -i
 zpty -w shell "PS1= PS2= RPS1=; cd $PWD; autoload -Uz compinit; compinit -u -d $PWD/.zcompdump"
 zpty -w shell 'eval "$(udocker completion zsh)"'
-zpty -w shell 'compadd() { local -a all; builtin compadd -O all "$@" 2>/dev/null; print -rl -- $all >>found; }'
+zpty -w shell 'compadd() { local -a all; builtin compadd -O all "$@"; print -rl -- $all >>found; }'
 zpty -w shell 'list() { _udocker; : >done }; zle -C list list-choices list; bindkey "^X" list; : >ready'
 while [[ ! -e ready ]]; do zpty -r -t shell line || sleep 0.01; done
 zpty -w -n shell "$1"$'\x18'

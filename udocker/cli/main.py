@@ -99,7 +99,8 @@ def _dispatch(arguments: list[str]) -> int:
         raise UsageError(f"{name!r}: unknown command", "see udocker --help")
     configure(options.debug)
     config = _config(options)
-    configure(options.debug or config.log_level >= _LEVEL_DEBUG)
+    _module(name)
+    configure(options.debug or config.log_level >= _LEVEL_DEBUG)  # where the module wants it
     if options.repo and name not in _WITHOUT_STORE:
         StorePaths(config.udocker_dir).require("--repo")
     return _run(name, rest[1:], config, quiet=options.quiet or config.log_level <= _LEVEL_QUIET)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from udocker.config import Config
 from udocker.store.containers import ContainerStore
 from udocker.store.images import ImageStore
-from udocker.store.incoming import Incoming
 from udocker.store.layers import LayerStore
 from udocker.store.paths import StorePaths
 from udocker.store.timing import LockTiming
@@ -13,6 +12,7 @@ from udocker.system.files import discard_leftovers
 from udocker.values import TYPE_CHECKING, dataclass
 
 if TYPE_CHECKING:
+    from udocker.store.incoming import Incoming
     from udocker.store.lock import SharedLock
 
 
@@ -25,7 +25,6 @@ class Store:
     images: ImageStore
     containers: ContainerStore
     timing: LockTiming
-    incoming: Incoming
 
     @classmethod
     def at(cls, config: Config) -> Store:
@@ -33,8 +32,7 @@ class Store:
         paths = StorePaths(config.udocker_dir, config.workspace)
         layers = LayerStore(paths)
         timing = LockTiming(config.lock_beat, config.lock_stale, config.lock_wait)
-        images, containers = ImageStore(paths, layers), ContainerStore(paths)
-        return cls(paths, layers, images, containers, timing, Incoming(paths, layers, timing))
+        return cls(paths, layers, ImageStore(paths, layers), ContainerStore(paths), timing)
 
     def create(self) -> Store:
         """Make the store's directories where they are missing, and clear what the dead left behind.
@@ -44,6 +42,13 @@ class Store:
         self.paths.create()
         discard_leftovers(self.paths.tmp)
         return self
+
+    @property
+    def incoming(self) -> Incoming:
+        """What brings blobs into the layer store."""
+        from udocker.store.incoming import Incoming  # for pulls alone
+
+        return Incoming(self.paths, self.layers, self.timing)
 
     def lock(self, key: str) -> SharedLock:
         """The lock of a key, across nodes."""
