@@ -18,11 +18,12 @@ BUILD_REQUIRES := $(shell sed -n 's/^requires = \[\(.*\)\]$$/\1/p' pyproject.tom
 # Root installs for others to read.
 UMASK := if [ "$$(id -u)" = 0 ]; then umask 022; fi
 
-.PHONY: help venv demo test test-disks fuzz services lint bench clean
+.PHONY: help venv demo test test-faults test-disks fuzz services lint bench clean
 
 help:
 	@echo "make demo [SCHEDULER=slurm]   run an image as a batch job, here or on Slurm"
 	@echo "make test [TESTS=tests/unit]  run the tests; sudo make test runs all of them, with real services (Debian)"
+	@echo "make test-faults              kill each command at 200 moments (40 minutes)"
 	@echo "make test-disks [MOMENTS=100] every command over a disk that fails at so many moments (hours)"
 	@echo "make fuzz [SECONDS=600]       look for input that the parsers and unpacking do not stand"
 	@echo "make lint                     check style and types"
@@ -38,6 +39,10 @@ demo: $(READY)
 
 test: $(READY) services
 	$(UMASK); $(BIN)/python -m pytest $(TESTS)
+
+# `make test` does the same at a few moments.
+test-faults: $(READY) services
+	$(UMASK); UDOCKER_FAULT_MOMENTS=200 $(BIN)/python -m pytest --timeout=0 tests/faults
 
 # `make test` lets each command meet each fault once.
 test-disks: $(READY) services

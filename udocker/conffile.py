@@ -38,6 +38,7 @@ KEYS = {
     "registry_retries": "UDOCKER_REGISTRY_RETRIES",
     "registry_mirrors": "UDOCKER_REGISTRY_MIRRORS",
     "registry_parallel": "UDOCKER_REGISTRY_PARALLEL",
+    "lower": "UDOCKER_LOWER",
     "lock_beat": "UDOCKER_LOCK_BEAT",
     "lock_stale": "UDOCKER_LOCK_STALE",
     "lock_wait": "UDOCKER_LOCK_WAIT",

@@ -39,7 +39,8 @@ class Config:
     ``lock_beat`` is how often the holder of a lock shows that it lives, ``lock_stale`` how long another
     node sees no beat before it takes the lock over: longer than a client may cache attributes.
     ``lock_wait`` bounds the wait for somebody else's pull and unpacking.  ``workspace`` is a directory below
-    the store's ``tmp`` for what is being made, so that it can be cleared when its maker has died.
+    the store's ``tmp`` for what is being made, so that it can be cleared when its maker has died.  ``lower``
+    are stores of others, such as the site's, that are read where the own one lacks something.
     ``tarball`` is a file or URL of engines, ``log_level`` udocker 1.3's measure of how much is told.
     ``execution_mode`` is for containers that have none recorded.
     ``max_files`` to ``max_ratio`` are what an image may hold (udocker/store/limits.py), in members, bytes,
@@ -65,8 +66,9 @@ class Config:
     workspace: str = ""
     log_level: int = 3
     tarball: str = ""
+    lower: tuple[Path, ...] = ()
     execution_mode: str = ""
-    max_files: int = 5_000_000
+    max_files: int = 1_000_000
     max_bytes: int = 1 << 40
     max_depth: int = 512
     max_name: int = 4096
@@ -113,6 +115,7 @@ class Config:
             lock_wait=_positive(settings, "UDOCKER_LOCK_WAIT", cls.lock_wait),
             log_level=_level(settings),
             tarball=_text(settings, "UDOCKER_TARBALL"),
+            lower=_lower(settings, directory),
             execution_mode=_text(settings, "UDOCKER_DEFAULT_EXECUTION_MODE"),
             max_files=_count(settings, "UDOCKER_MAX_FILES", cls.max_files),
             max_bytes=_count(settings, "UDOCKER_MAX_BYTES", cls.max_bytes),
@@ -165,6 +168,17 @@ def _level(settings: Mapping[str, Setting]) -> int:
     if text not in map(str, range(-1, 6)):
         raise ConfigError(f"configuration: {origin}={text!r}: not a number from -1 to 5")
     return int(text)
+
+
+def _lower(settings: Mapping[str, Setting], own: str) -> tuple[Path, ...]:
+    """Directories separated by colons, in their order; the own one among them is left out."""
+    text, origin = settings.get("UDOCKER_LOWER", Setting("", "UDOCKER_LOWER"))
+    found = dict.fromkeys(part for part in text.split(":") if part)
+    for part in found:
+        if not part.startswith("/"):
+            raise ConfigError(f"configuration: {origin}={text!r}: {part!r} is not an absolute path")
+    paths = [Path(os.path.normpath(part)) for part in found]
+    return tuple(path for path in paths if path != Path(os.path.abspath(own)))
 
 
 def _home_of_user() -> str:

@@ -151,3 +151,10 @@ def from_os_error(
     message = ": ".join(part for part in (act, where, error.strerror or str(error)) if part)
     kind, hint = _KINDS.get(error.errno or 0, (StoreError, ""))
     return kind(message, hint.format(elsewhere))
+
+
+def unreadable(what: str, error: OSError, remedy: str) -> StoreError:
+    """The error for a file of the store that cannot be read: damage, unless it is the disk that fails."""
+    if _KINDS.get(error.errno or 0, (StoreError, ""))[1] == _FAILING:
+        return from_os_error(what, error, "")
+    return StoreCorrupt(f"{what}: {error.strerror}", remedy)

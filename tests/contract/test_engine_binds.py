@@ -258,3 +258,25 @@ def test_files_that_another_udocker_put_away_are_found_again(stage: Stage) -> No
 
 def test_host_paths_are_bound_nowhere_where_no_system_is_wanted(stage: Stage) -> None:
     assert sh(stage, "ls /", system_mounts=False) == "bin\netc\ntmp\n"
+
+
+def test_a_container_that_was_changed_to_fit_the_host_runs(stage: Stage) -> None:
+    """As the F modes of udocker 1.3 leave them: links to the host's path of the root, another loader."""
+    directory = stage.container.directory
+    old = "/home/somebody/.udocker/containers/x/ROOT"  # where it was then
+    stage.file("ROOT/data/file", "content\n")
+    stage.file("ROOT/lib/tool", "broken", 0o755)
+    (stage.root / "link").symlink_to(f"{old}/data")
+    for name, text in {
+        "execmode": "F3",
+        "root.path": old,
+        "ld.so.path": "/lib/tool",
+        "ld.so.orig": "#!/bin/sh\necho original\n",
+    }.items():
+        (directory / name).write_text(text)
+    give(directory)
+    stage.file("bound/file", "bound\n")
+    mounts = (Mount(str(stage.host / "bound"), "/link/bound"),)
+    script = f"cat /link/file /link/bound/file; /lib/tool; {old}/lib/tool; cat {old}/proc/self/comm"
+    assert sh(stage, script, mounts=mounts) == "content\nbound\noriginal\noriginal\ncat\n"
+    assert (stage.root / "lib/tool").read_text() == "broken"

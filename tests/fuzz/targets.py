@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import random
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -99,6 +100,38 @@ def load(data: bytes, place: Path) -> None:
         return
     assert found
     assert not list((place / "store" / "tmp").iterdir())
+
+
+def clone(data: bytes, place: Path) -> None:
+    """An archive of a container becomes one, which leads nowhere, or is refused and leaves nothing."""
+    host = _host(place)
+    before = _seen(host)
+    choices = Choices(data)
+    names = (
+        "ROOT",
+        "ROOT/a",
+        "container.json",
+        "imagerepo.name",
+        "ROOT/../container.json",
+        f"{host}/file",
+        "..",
+    )
+    source = place / "clone.tar"
+    members = _edited(choices, _CLONE)
+    source.write_bytes(tar_of(members) if choices.often() or not choices else tar_from(choices, names))
+    config = Config(udocker_dir=place / "store")
+    try:
+        container = archives.import_clone(config, open_input("import", str(source)), in_place=source)
+    except UdockerError as error:
+        _check_error(error)
+        assert not list((place / "store" / "containers").iterdir())
+    else:
+        assert not container.root.is_symlink()
+        for path in container.directory.iterdir():
+            assert path.name == "ROOT" or (path.is_file() and not path.is_symlink()), path
+        _check_root(container.root)
+    assert not list((place / "store" / "tmp").iterdir())
+    assert _seen(host) == before, "the host was changed"
 
 
 def _edited(choices: Choices, members: list[Member]) -> list[Member]:
@@ -267,18 +300,34 @@ def _json(document: Any) -> bytes:
 
 
 _ARCHIVES = _archives()
+_CLONE = [
+    directory("ROOT"),
+    file("ROOT/a", b"x"),
+    hardlink("ROOT/b", "ROOT/a"),
+    file("container.json", b'{"architecture": "amd64", "os": "linux", "config": {"Cmd": ["/a"]}}'),
+    file("imagerepo.name", b"a/b:1"),
+    file("PROTECT"),
+]
 _DOCUMENTS = tuple(
     item.data for members in _ARCHIVES.values() for item in members if item.data.startswith((b"{", b"["))
 )
 
+
+def _noise(count: int, length: int) -> tuple[bytes, ...]:
+    """Bytes without a pattern, the same ones each time."""
+    chance = random.Random(count * length)
+    return tuple(chance.randbytes(length) for _ in range(count))
+
+
 TARGETS: dict[str, Callable[[bytes, Path], None]] = {
-    target.__name__: target for target in (unpack, load, reference, manifest, settings, headers)
+    target.__name__: target for target in (unpack, load, clone, reference, manifest, settings, headers)
 }
 
 # Where each target begins; from there on coverage leads.
 SEEDS: dict[str, tuple[bytes, ...]] = {
-    "unpack": tuple(bytes((number * step) % 251 for number in range(200)) for step in range(1, 40)),
-    "load": (b"", *(bytes((number * step) % 251 for number in range(60)) for step in range(1, 40))),
+    "unpack": _noise(40, 600),
+    "load": (b"", *_noise(40, 100)),
+    "clone": (b"", *_noise(40, 100)),
     "reference": (
         b"a", b"a/b:1", b"127.0.0.1:5000/a/b:c", b"[::1]:5/a", b"a@sha256:" + b"0" * 64,
         b"localhost/a:b@sha512:" + b"1" * 128,

@@ -100,6 +100,22 @@ def test_a_layout_that_umoci_changed_is_loaded(exchange: Exchange) -> None:
     assert "No such file" in printed
 
 
+def test_a_layer_that_umoci_inserted_is_loaded(exchange: Exchange) -> None:
+    """umoci insert ends its layers without the blocks of zeros that tar(5) asks for."""
+    exchange.shell("mkdir tree; echo inserted > tree/new; ln -s new tree/link")
+    exchange.umoci("insert", "--rootless", "--image", "layout:test/busybox:1", "tree", "/srv")
+    exchange.umoci("insert", "--rootless", "--whiteout", "--image", "layout:test/busybox:1", "/etc/group")
+    exchange.shell('tar -C layout -c . | "$1" load')
+    printed = exchange.udocker.good("run", "--rm", "test/busybox:1", "sh", "-c", "cat /srv/link; ls /etc")
+    assert printed.startswith("inserted\n")
+    assert "group" not in printed
+    exchange.shell('"$1" save -o out.tar test/busybox:1')
+    exchange.skopeo("copy", "docker-archive:out.tar:test/busybox:1", "oci:other:1")
+    assert exchange.id_of("docker-archive:out.tar:test/busybox:1") == exchange.id_of(
+        "oci:layout:test/busybox:1"
+    )
+
+
 def test_what_is_saved_is_unpacked_by_umoci(exchange: Exchange) -> None:
     exchange.shell('tar -C layout -c . | "$1" load; "$1" save -o out.tar test/busybox:1')
     exchange.skopeo("copy", "docker-archive:out.tar:test/busybox:1", "oci:other:1")
@@ -131,7 +147,7 @@ def test_a_container_is_exported_and_imported(exchange: Exchange) -> None:
         (["load", "-i", "/nosuch"], "no such file"),
         (["load", "-i", "/etc"], "directory"),
         (["load", "-i", "/etc/passwd"], "not a whole tar archive"),
-        (["load", "-i", "/dev/null"], "not a whole tar archive"),
+        (["load", "-i", "/dev/null"], "neither manifest.json nor index.json"),
         (["load", "-i", "/dev/null", "Upper"], "image reference"),
         (["save", "nosuch"], "not here"),
         (["save", "-o", "/nosuch/file", "nosuch"], "not here"),

@@ -16,7 +16,6 @@ from tests.real.bad_disks import ACTS, FAULTS, Bench, Course, try_fault
 from tests.real.commands import Commands
 from tests.services.faultfs import mounted
 from tests.services.images import ImageBuilder, directory, file, hardlink, symlink, tar_of, whiteout
-from tests.services.needs import need_root
 from tests.services.registry import Registry
 from tests.services.sharing import session_directory
 from tests.services.users import User
@@ -27,7 +26,6 @@ MOMENTS = int(os.environ.get("UDOCKER_TEST_MOMENTS", "1"))
 
 @pytest.fixture(scope="module")
 def bench(user1: User, udocker_bin: Path, registry: Registry) -> Iterator[Bench]:
-    need_root()
     builder = ImageBuilder()
     tree = [directory("etc"), file("etc/a", b"a" * 5000), hardlink("etc/b", "etc/a"), symlink("l", "etc/a")]
     layers = [builder.layer(tree), builder.layer([whiteout("l"), file("c", b"c")], "plain")]

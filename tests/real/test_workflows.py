@@ -297,22 +297,22 @@ def test_toil_stages_scatters_and_fails_as_cwltool_does(cwl: Workspace, busybox_
     cwl.assert_no_container_is_left()
 
 
-def test_miniwdl_runs_tasks_at_once_with_files_in_and_out(wdl: Workspace, debian_image: PushedImage) -> None:
-    flow = wdl.document("words.wdl", debian_image)
+# Its tasks' commands are read by bash if not told otherwise.
+BUSYBOX = {"MINIWDL__TASK_RUNTIME__COMMAND_SHELL": "/bin/sh"}
+
+
+def test_miniwdl_runs_tasks_at_once_with_files_in_and_out(wdl: Workspace, busybox_image: PushedImage) -> None:
+    flow = wdl.document("words.wdl", busybox_image)
     texts = [f"texts={name}" for name in ("words.txt", "two words.txt")]
-    outputs = wdl.miniwdl(flow, "greeting=hello  world", *texts).outputs()["outputs"]
+    outputs = wdl.miniwdl(flow, "greeting=hello  world", *texts, **BUSYBOX).outputs()["outputs"]
     assert outputs["words.numbers"] == [2, 1]
     assert outputs["words.said"] == ["hello  world", "hello  world"]
     assert Path(outputs["words.together"]).read_text() == "one\ntwo\nthree\n"
     wdl.assert_no_container_is_left()
 
 
-# Its tasks' commands are read by bash if not told otherwise.
-BUSYBOX = {"MINIWDL__TASK_RUNTIME__COMMAND_SHELL": "/bin/sh"}
-
-
-def test_miniwdl_gets_the_tasks_own_exit_status(wdl: Workspace, busybox_image: PushedImage) -> None:
-    result = wdl.miniwdl(wdl.document("exit.wdl", busybox_image), "status=4", **BUSYBOX)
+def test_miniwdl_gets_the_tasks_own_exit_status(wdl: Workspace, debian_image: PushedImage) -> None:
+    result = wdl.miniwdl(wdl.document("exit.wdl", debian_image), "status=4")
     failure = json.loads(result.stdout)
     assert (result.status, failure["error"], failure["cause"]["exit_status"]) == (4, "RunFailed", 4)
     assert "about to fail" in Path(failure["cause"]["stderr_file"]).read_text()

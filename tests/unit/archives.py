@@ -57,7 +57,8 @@ def written(path: Path, members: list[Member], compress: Callable[[bytes], bytes
 
 def files_of(config: Config) -> list[str]:
     """Every file below the store that a user or udocker 1.3 could take for an image or a blob."""
-    return sorted(str(path) for path in config.udocker_dir.rglob("*") if not path.is_dir())
+    files = (path for path in config.udocker_dir.rglob("*") if not path.is_dir())
+    return sorted(str(path) for path in files if config.udocker_dir / "locks" not in path.parents)
 
 
 def names(references: list[ImageReference]) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 
 import pytest
 
@@ -142,16 +141,26 @@ def test_an_entry_point_is_split_as_a_shell_would(text: str, expected: object) -
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("/a/b", Mount("/a/b", "/a/b")),
-        ("/a/b:", Mount("/a/b", "/a/b")),
-        ("/a/b/:/c/", Mount("/a/b", "/c")),
-        ("/a:/b:ro", Mount("/a", "/b", True)),
-        ("/a:ro", Mount("/a", "/a", True)),
-        ("b", Mount(os.path.join(os.getcwd(), "b"), os.path.join(os.getcwd(), "b"))),
+        ("/usr/bin", Mount("/usr/bin", "/usr/bin")),
+        ("/usr/bin:", Mount("/usr/bin", "/usr/bin")),
+        ("/usr/bin/:/c/", Mount("/usr/bin", "/c")),
+        ("/usr:/b:ro", Mount("/usr", "/b", True)),
+        ("/usr:ro", Mount("/usr", "/usr", True)),
+        ("bin", Mount("/usr/bin", "/usr/bin")),
+        ("./bin/..:/b", Mount("/usr", "/b")),
     ],
 )
-def test_a_volume_is_read_as_udocker_and_docker_read_it(text: str, expected: Mount) -> None:
+def test_a_volume_is_read_as_udocker_and_docker_read_it(
+    text: str, expected: Mount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir("/usr")
     assert run._spec(parse("-v", text, "image")).mounts == (expected,)
+
+
+def test_a_volume_that_the_host_lacks_is_refused_unless_hosts_may_lack_it() -> None:
+    with pytest.raises(UsageError, match="/no/such: not on this host"):
+        run._spec(parse("-v", "/no/such:/x", "image"))
+    assert run._spec(parse("-v", "/usr/lib/dri/", "-v", "/usr", "image")).mounts[-1] == Mount("/usr", "/usr")
 
 
 @pytest.mark.parametrize(

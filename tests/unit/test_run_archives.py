@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.services.images import directory, file, hardlink, symlink, tar_of
+from tests.services.images import Member, directory, file, hardlink, symlink, tar_of
 from tests.unit.archives import Sample, export, files_of, import_container, import_image, load, save, written
+from udocker.cli.archivefile import open_input
 from udocker.config import Config
 from udocker.errors import NotFoundError, StoreError, UsageError
+from udocker.model.container import Container
 from udocker.model.reference import ImageReference
+from udocker.run import archives
 from udocker.run.images import create
 from udocker.store.store import Store
 
@@ -80,3 +83,63 @@ def test_an_output_that_fails_is_left_out_and_one_that_is_there_stays(tmp_path: 
     save_to_nothing = Sample().members()
     load(Config(udocker_dir=tmp_path / "other"), written(tmp_path / "b.tar", save_to_nothing))
     save(Config(udocker_dir=tmp_path / "other"), [ImageReference.parse("team/app:1")], "/dev/null")
+
+
+def clone_archive(path: Path, *changes: Member, without: str = "") -> Path:
+    """What udocker writes of a container, with further members or without one."""
+    good = [
+        directory("."),
+        directory("./ROOT"),
+        file("./ROOT/f", b"data"),
+        file("./container.json", b'{"config": {"Cmd": ["/f"]}, "architecture": "amd64", "os": "linux"}'),
+        file("./imagerepo.name", b"some/image:1"),
+        file("./execmode", b"P1"),
+        file("./PROTECT"),
+    ]
+    path.write_bytes(tar_of([*(item for item in good if item.info.name != f"./{without}"), *changes]))
+    return path
+
+
+def import_clone(config: Config, source: Path, name: str = "") -> Container:
+    return archives.import_clone(config, open_input("import", str(source)), name, source)
+
+
+def test_a_clone_keeps_metadata_and_settings_but_no_protection(tmp_path: Path, config: Config) -> None:
+    container = import_clone(config, clone_archive(tmp_path / "c.tar"), "copy")
+    assert (container.image, container.names, container.config.cmd) == ("some/image:1", ("copy",), ("/f",))
+    assert sorted(os.listdir(container.directory)) == ["ROOT", "container.json", "execmode", "imagerepo.name"]
+    assert (container.root / "f").read_bytes() == b"data"
+    with pytest.raises(StoreError, match="already taken"):
+        import_clone(config, tmp_path / "c.tar", "copy")
+    assert os.listdir(config.udocker_dir / "tmp") == []
+
+
+HOSTILE_CLONES = {
+    "root is a link": ([symlink("ROOT", "/etc")], "'ROOT': neither ROOT nor a file"),
+    "metadata is a link": ([symlink("container.json", "/etc/passwd")], "'container.json': neither"),
+    "metadata is the container's to change": (
+        [hardlink("container.json", "ROOT/f")],
+        "'container.json': neither",
+    ),
+    "a setting is a directory": ([directory("execmode")], "'execmode': neither"),
+    "metadata is no JSON": ([file("container.json", b"{")], "container.json: image configuration: not JSON"),
+    "the image has no name": ([file("imagerepo.name", b"../../x")], "imagerepo.name"),
+    "leads out": ([file("../x", b"x")], "leads out"),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE_CLONES)
+def test_a_hostile_clone_is_refused_and_leaves_nothing(tmp_path: Path, config: Config, case: str) -> None:
+    members, words = HOSTILE_CLONES[case]
+    with pytest.raises(StoreError) as caught:
+        import_clone(config, clone_archive(tmp_path / "c.tar", *members), "copy")
+    assert words in caught.value.message
+    assert files_of(config) == []
+
+
+@pytest.mark.parametrize("missing", ["container.json", "imagerepo.name"])
+def test_a_clone_without_its_metadata_is_refused(tmp_path: Path, config: Config, missing: str) -> None:
+    with pytest.raises(StoreError, match=f"import: {missing}: missing") as caught:
+        import_clone(config, clone_archive(tmp_path / "c.tar", without=missing))
+    assert "udocker export --clone" in caught.value.hint
+    assert files_of(config) == []

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.test_run_plan import FACTS, container
+from tests.unit.test_run_plan import CHOICE, FACTS, container
 from udocker.config import Config
 from udocker.engine.base import Process
 from udocker.errors import ConfigError, EngineError, UsageError
@@ -26,7 +26,7 @@ from udocker.run.affinity import restrict_to
 from udocker.run.envfile import read_env_file
 from udocker.run.modes import effective_mode, mode_of
 from udocker.run.mounts import plan_devices, plan_mounts, plan_volumes
-from udocker.run.plan import plan_process
+from udocker.run.plan import plan_process, plan_run
 
 
 @pytest.mark.parametrize(
@@ -221,9 +221,33 @@ def test_a_mode_of_another_engine_does_not_hinder(
 
 @pytest.mark.parametrize("text", ["F1", "F2", "F3", "F4"])
 def test_a_container_that_another_udocker_patched_is_told_how_to_get_back(tmp_path: Path, text: str) -> None:
+    made = recorded(tmp_path, text)
     with pytest.raises(EngineError, match=f"execution mode {text}, which changed its files") as caught:
-        mode_of(Config(udocker_dir=tmp_path), recorded(tmp_path, text), None)
+        plan_run(Config(udocker_dir=tmp_path), made, RunSpec(("true",)), {}, FACTS, CHOICE)
     assert "setup --execmode=P1" in caught.value.hint
+
+
+def test_a_patched_container_finds_its_root_and_its_loader_at_the_paths_of_the_host(tmp_path: Path) -> None:
+    made = recorded(tmp_path, "F3")
+    (tmp_path / "root.path").write_text("/old/ROOT\n")
+    (tmp_path / "patch.path").write_text("/older")
+    (tmp_path / "ld.so.path").write_text("/lib64/ld.so")
+    (tmp_path / "ld.so.orig").write_text("loader")
+    argv = plan_run(Config(udocker_dir=tmp_path), made, RunSpec(("true",)), {}, FACTS, CHOICE).argv
+    words = " ".join(argv)
+    root, loader = tmp_path / "ROOT", tmp_path / "ld.so.orig"
+    assert f"--bind {root} /old/ROOT --bind {root} /older/ROOT --bind /proc /proc" in words
+    assert "--bind /proc /old/ROOT/proc" in words
+    for target in ("/lib64/ld.so", "/old/ROOT/lib64/ld.so", "/older/ROOT/lib64/ld.so"):
+        assert f"--extend {loader} {target}  " in words
+
+
+@pytest.mark.parametrize("text", ["", "relative", "/", "/a\0b", "/a\n/b"])
+def test_a_record_of_a_root_that_is_no_path_counts_as_missing(tmp_path: Path, text: str) -> None:
+    made = recorded(tmp_path, "F1")
+    (tmp_path / "root.path").write_text(text)
+    with pytest.raises(EngineError, match="changed its files"):
+        plan_run(Config(udocker_dir=tmp_path), made, RunSpec(("true",)), {}, FACTS, CHOICE)
 
 
 def test_a_configured_mode_that_nobody_knows_is_told_by_its_variable(tmp_path: Path) -> None:

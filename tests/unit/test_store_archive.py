@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import json
+import lzma
 import os
 import tarfile
 from collections.abc import Callable
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -39,7 +42,23 @@ def config(tmp_path: Path) -> Config:
     return Config(udocker_dir=tmp_path / "store")
 
 
-@pytest.mark.parametrize("compress", [bytes, gzip.compress], ids=["plain", "gzip"])
+PACKINGS = {
+    "plain": bytes,
+    "gzip": gzip.compress,
+    "zstd": zstandard.ZstdCompressor().compress,
+    "bzip2": bz2.compress,
+    "xz": lzma.compress,
+    # As several processes write it at once (pbzip2, xz with padding).
+    "bzip2 in pieces": lambda data: b"".join(
+        bz2.compress(data[at : at + 4000]) for at in range(0, len(data), 4000)
+    ),
+    "xz in pieces": lambda data: (
+        lzma.compress(data[:5000]) + bytes(8) + lzma.compress(data[5000:]) + bytes(4)
+    ),
+}
+
+
+@pytest.mark.parametrize("compress", PACKINGS.values(), ids=PACKINGS)
 def test_a_docker_archive_becomes_an_image(
     tmp_path: Path, config: Config, compress: Callable[[bytes], bytes]
 ) -> None:
@@ -121,6 +140,18 @@ def test_of_an_index_the_image_of_this_machine_is_loaded(tmp_path: Path, config:
     image = Store.at(config).images.load(ImageReference.parse("team/many:1"))
     assert str(image.manifest.digest) == ours.digest
     assert str(image.digest) == index.digest
+
+
+def test_an_index_in_an_index_is_followed(tmp_path: Path, config: Config) -> None:
+    builder = ImageBuilder()
+    ours = builder.image([builder.layer([file("x")], "zstd")])
+    nested = builder.index([builder.index([builder.index([ours])])])
+    assert names(load(config, oci_archive(tmp_path, builder, nested, "team/deep:1"))) == ["team/deep:1"]
+    image = Store.at(config).images.load(ImageReference.parse("team/deep:1"))
+    assert str(image.manifest.digest) == ours.digest
+    deeper = builder.index([builder.index([nested])])
+    with pytest.raises(StoreError, match="nested deeper"):
+        load(config, oci_archive(tmp_path, builder, deeper, "team/deeper:1"))
 
 
 def test_an_image_without_a_name_is_called_by_its_id(tmp_path: Path, config: Config) -> None:
@@ -232,9 +263,12 @@ def test_an_archive_cut_anywhere_is_refused_and_leaves_nothing(tmp_path: Path, c
         (tmp_path / "a.tar").write_bytes(data[:end])
         with pytest.raises(StoreError):
             load(config, str(tmp_path / "a.tar"))
-    (tmp_path / "a.tar").write_bytes(gzip.compress(data)[:-20])
-    with pytest.raises(StoreError):
-        load(config, str(tmp_path / "a.tar"))
+    for compress in (gzip.compress, bz2.compress, lzma.compress):
+        packed = compress(data)
+        for broken in (packed[:-20], packed[:30] + b"????" + packed[34:]):
+            (tmp_path / "a.tar").write_bytes(broken)
+            with pytest.raises(StoreError):
+                load(config, str(tmp_path / "a.tar"))
     assert files_of(config) == []
 
 

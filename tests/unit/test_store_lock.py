@@ -9,11 +9,13 @@ import signal
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Callable
 
 import pytest
 
+from tests.services.denied import deny_hard_links
 from udocker.errors import StoreLocked
-from udocker.store.lock import LockTiming, SharedLock
+from udocker.store.lock import LockTiming, SharedLock, lock_method
 from udocker.store.paths import StorePaths
 from udocker.system.process import ProcessIdentity
 
@@ -183,3 +185,111 @@ def test_a_damaged_holder_file_counts_by_its_beat(paths: StorePaths) -> None:
     holding = lock(paths).acquire()
     assert holding is not None
     holding.release()
+
+
+def without_hard_links(work: Callable[[], None]) -> int:
+    """Do ``work`` in a process whose file systems have no hard links; its exit status."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            deny_hard_links()
+            work()
+            status = 0
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_without_hard_links_one_at_a_time_holds_it_as_well(paths: StorePaths, tmp_path: Path) -> None:
+    counter = tmp_path / "counter"
+    counter.write_text("0")
+
+    def count_many() -> None:
+        with pytest.raises(PermissionError):
+            os.link(counter, tmp_path / "other")
+        workers = [multiprocessing.Process(target=count_up, args=(paths, counter)) for _ in range(12)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        assert [worker.exitcode for worker in workers] == [0] * 12
+
+    assert without_hard_links(count_many) == 0
+    assert counter.read_text() == "12"
+
+
+def test_both_ways_to_take_a_lock_exclude_each_other(paths: StorePaths) -> None:
+    """Two nodes may see the same directory through different clients."""
+    taken = lock(paths).acquire()
+    assert taken is not None
+
+    def fails() -> None:
+        with pytest.raises(StoreLocked):
+            lock(paths, replace(TIMING, wait=0.2)).acquire()
+
+    assert without_hard_links(fails) == 0
+    taken.release()
+
+
+def test_how_locks_are_taken_is_found_by_trying(paths: StorePaths) -> None:
+    assert lock_method(paths.scratch) == "link"
+
+    def tries() -> None:
+        assert lock_method(paths.scratch) == "O_EXCL"
+
+    assert without_hard_links(tries) == 0
+    assert lock_method(paths.root / "none") == "none"
+    assert list(paths.scratch.iterdir()) == []
+
+
+def test_a_lock_that_was_passed_leaves_nothing(paths: StorePaths) -> None:
+    with lock(paths).passing() as held:
+        assert held
+        assert lock(paths).is_held()
+    assert not lock(paths).is_held()
+    assert list(paths.locks.iterdir()) == []
+    with lock(paths).passing(lambda: True) as held:
+        assert not held
+    assert list(paths.locks.iterdir()) == []
+
+
+def pass_up(paths: StorePaths, counter: Path) -> None:
+    with lock(paths).passing():
+        value = int(counter.read_text())
+        os.sched_yield()
+        counter.write_text(str(value + 1))
+
+
+def test_of_many_that_pass_one_at_a_time_holds_it(paths: StorePaths, tmp_path: Path) -> None:
+    counter = tmp_path / "counter"
+    counter.write_text("0")
+    workers = [multiprocessing.Process(target=pass_up, args=(paths, counter)) for _ in range(20)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0] * 20
+    assert counter.read_text() == "20"
+    assert list(paths.locks.iterdir()) == []
+
+
+def test_one_that_was_taken_for_dead_leaves_the_lock_to_its_successor(paths: StorePaths) -> None:
+    first = lock(paths).acquire()
+    assert first is not None
+    (paths.locks / "key" / "g2").write_text(json.dumps(ProcessIdentity.current().to_json()))
+    first.retire(paths.scratch)
+    assert lock(paths).newest() == 2
+    assert lock(paths).is_held()
+
+
+def test_a_number_of_a_lock_that_was_retired_cannot_be_taken(paths: StorePaths) -> None:
+    """A process that has seen an old lock must not count on in a new one of the same name."""
+    with lock(paths).passing():
+        assert lock(paths)._claim(7) is False
+        assert lock(paths).newest() == 1
+
+
+def test_a_holder_of_another_node_is_asked_by_its_beat(paths: StorePaths) -> None:
+    forge_holder(paths, elsewhere(), "1")
+    assert not lock(paths, replace(TIMING, stale=0.3)).is_held()

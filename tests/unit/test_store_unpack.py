@@ -12,7 +12,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.services.images import (
-    Member,
     compress,
     directory,
     file,
@@ -23,45 +22,9 @@ from tests.services.images import (
     tar_of,
     whiteout,
 )
+from tests.unit.box import MEMBERS, Box, names
 from udocker.errors import StoreError, UnpackError
 from udocker.store.unpack import unpack_layers
-
-
-class Box:
-    """A root directory with a canary beside it, and a snapshot of everything that is not the root."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.root = path / "ROOT"
-        self.root.mkdir()
-        self.canary = path / "canary"
-        self.canary.mkdir()
-        (self.canary / "file").write_text("untouched")
-        self._before = self.outside()
-
-    def outside(self) -> list[tuple[str, int, bytes]]:
-        """Names, modes and contents of all that lies beside the root."""
-        found = []
-        for parent, _, names in os.walk(self.path):
-            if not Path(parent).is_relative_to(self.root):
-                found.append((parent, os.lstat(parent).st_mode, b""))
-                for name in names:
-                    path = Path(parent, name)
-                    found.append((str(path), path.lstat().st_mode, path.read_bytes()))
-        return sorted(found)
-
-    def apply(self, *layers: list[Member], compression: str = "plain") -> Path:
-        """Unpack the layers; whatever happens, nothing outside may have changed."""
-        paths = []
-        for number, members in enumerate(layers):
-            path = self.path.parent / f"layer-{number}-{compression}"
-            path.write_bytes(compress(tar_of(members), compression))
-            paths.append(path)
-        try:
-            unpack_layers(paths, self.root)
-        finally:
-            assert self.outside() == self._before
-        return self.root
 
 
 @pytest.fixture
@@ -69,11 +32,6 @@ def box(tmp_path: Path) -> Box:
     path = tmp_path / "box"
     path.mkdir()
     return Box(path)
-
-
-def names(root: Path) -> set[str]:
-    """Every path below the root."""
-    return {str(path.relative_to(root)) for path in root.rglob("*")}
 
 
 @pytest.mark.parametrize("compression", ["plain", "gzip", "zstd"])
@@ -266,19 +224,6 @@ def test_a_file_that_is_no_archive_is_an_error(box: Box, tmp_path: Path) -> None
         unpack_layers([path], box.root)
 
 
-PATHS = st.lists(
-    st.sampled_from(["..", ".", "", "a", "b", "c", ".wh.a", ".wh.b", ".wh..wh..opq", "canary", "file"]),
-    min_size=1,
-    max_size=5,
-).map("/".join)
-MEMBERS = st.one_of(
-    st.builds(lambda path: file(path or "x", b"evil"), PATHS),
-    st.builds(lambda path: directory(path or "x"), PATHS),
-    st.builds(lambda path, target: symlink(path or "x", target or "y"), PATHS, PATHS | st.just("/")),
-    st.builds(lambda path, target: hardlink(path or "x", target or "y"), PATHS, PATHS),
-)
-
-
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(layers=st.lists(st.lists(MEMBERS, max_size=6), min_size=1, max_size=3))
 def test_no_layers_whatever_they_hold_change_anything_outside(tmp_path_factory, layers) -> None:
@@ -292,6 +237,64 @@ def test_no_layers_whatever_they_hold_change_anything_outside(tmp_path_factory, 
     for found in box.root.rglob("*"):
         if found.is_file() and not found.is_symlink():
             assert found.stat().st_ino != (box.canary / "file").stat().st_ino
+
+
+def xattrs_of(path: Path) -> dict[str, bytes]:
+    return {name: os.getxattr(path, name) for name in os.listxattr(path) if name.startswith("user.")}
+
+
+def test_attributes_of_the_user_arrive_and_others_are_left_out(box: Box) -> None:
+    probe = box.canary / "file"
+    try:
+        os.setxattr(probe, "user.probe", b"")
+    except OSError:
+        pytest.skip("needs a file system with extended attributes, as tmpfs has since Linux 6.6: set TMPDIR")
+    os.removexattr(probe, "user.probe")
+    headers = {
+        "SCHILY.xattr.user.note": "a\nb=c",
+        "SCHILY.xattr.user.overlay.opaque": "y",
+        "SCHILY.xattr.security.capability": "\1\0\0\2",
+        "SCHILY.xattr.trusted.overlay.opaque": "y",
+    }
+    root = box.apply([directory("d", pax_headers=headers), file("d/f", b"x", pax_headers=headers)])
+    for path in (root / "d", root / "d/f"):
+        assert xattrs_of(path) == {"user.note": b"a\nb=c"}
+        assert not [name for name in os.listxattr(path) if name.startswith(("trusted.", "security.cap"))]
+
+
+def test_a_parent_replaced_by_a_link_in_a_later_layer_leads_nowhere_else(box: Box) -> None:
+    lower = [directory("d"), file("d/file", b"old")]
+    root = box.apply(
+        lower, [symlink("d", str(box.canary)), file("d/file", b"evil")], [file("d/new", b"evil")]
+    )
+    assert (root / "d").is_symlink()
+    assert (root / str(box.canary).lstrip("/") / "new").read_bytes() == b"evil"
+
+
+def test_a_parent_replaced_within_a_layer_leads_nowhere_else(box: Box) -> None:
+    root = box.apply(
+        [file("d/a", b""), symlink("d", str(box.canary)), file("d/file", b"evil"), directory("d")]
+    )
+    assert (root / "d").is_dir() and not (root / "d").is_symlink()
+
+
+def test_a_whiteout_beneath_a_link_stays_inside(box: Box) -> None:
+    root = box.apply([symlink("out", str(box.canary))], [whiteout("out/file"), opaque("out")])
+    assert names(root) == {"out"}
+
+
+def test_a_layer_without_zeros_at_its_end_is_whole(box: Box) -> None:
+    data = tar_of([file("x", b"1")])
+    layer = box.path.parent / "layer"
+    layer.write_bytes(data[:1024])
+    unpack_layers([layer], box.root)
+    assert (box.root / "x").read_bytes() == b"1"
+
+
+def test_a_fifo_and_a_link_replace_what_is_there(box: Box) -> None:
+    root = box.apply([file("p", b""), file("l", b"")], [member("p", tarfile.FIFOTYPE), symlink("l", "p")])
+    assert stat.S_ISFIFO((root / "p").lstat().st_mode)
+    assert os.readlink(root / "l") == "p"
 
 
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])

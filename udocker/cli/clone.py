@@ -29,8 +29,5 @@ def run(config: Config, options: argparse.Namespace) -> int:
         if containers.is_taken(options.name):
             raise StoreError(f"clone: {options.name}: name already taken", "choose another")
     Store.at(config).create()  # a store of udocker 1.3 has no tmp
-    copy = clone(containers, source)
-    if options.name:
-        containers.name_new(copy, options.name)
-    print(copy.id)
+    print(clone(containers, source, options.name).id)
     return 0

@@ -33,8 +33,6 @@ def run(config: Config, options: argparse.Namespace) -> int:
             raise StoreError(f"create: {options.name}: name already taken", "choose another, or --force")
     with progress(options.quiet) as bars:
         ensure_image(config, reference, bars)
-    container = create(config, reference)
-    if options.name:
-        containers.name_new(container, options.name, replace=options.force)
+    container = create(config, reference, options.name, replace=options.force)
     print(container.id)
     return 0

@@ -15,6 +15,9 @@ DESCRIPTION = "Write a container's files as a tar archive, on standard output wh
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     parser.add_argument("-o", "--output", default="", metavar="FILE", help="the file to make or replace")
+    parser.add_argument(
+        "--clone", action="store_true", help="with the container's metadata, for udocker import --clone"
+    )
     parser.add_argument("container", metavar="[-] CONTAINER", nargs="+")
 
 
@@ -25,5 +28,6 @@ def run(config: Config, options: argparse.Namespace) -> int:
         names.pop(0)
     if len(names) != 1:
         raise UsageError("export: one container at a time", "see udocker export --help")
-    export(config, names[0], open_output("export", options.output or STANDARD, replace=True))
+    output = open_output("export", options.output or STANDARD, replace=True)
+    export(config, names[0], output, options.clone)
     return 0

@@ -41,6 +41,7 @@ COMMANDS = {
     "protect": ("protect", "keep a container or an image from being removed"),
     "unprotect": ("unprotect", "allow it to be removed"),
     "verify": ("verify", "check an image or a container for damage"),
+    "repair": ("repair", "find and mend what crashes have left"),
     "mkrepo": ("mkrepo", "make an empty store"),
     "setup": ("setup", "change how a container is run"),
     "avail": ("avail", "list the engines and whether they work here"),

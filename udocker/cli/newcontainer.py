@@ -6,6 +6,7 @@ import argparse
 from typing import Optional
 
 from udocker.cli.output import progress
+from udocker.cli.registryoptions import with_registry
 from udocker.config import Config
 from udocker.errors import NotFoundError, UsageError
 from udocker.model.container import Container
@@ -23,6 +24,7 @@ def new_container(config: Config, options: argparse.Namespace) -> Container:
         message = f"run: {options.object!r}: no such container, and not an image reference"
         raise NotFoundError(message, "see udocker ps and udocker images") from None
     platform = Platform.parse(options.platform) if options.platform else None
+    config = with_registry(config, options)
     if options.policy == "never":
         _need_local(config, reference, platform)
     else:

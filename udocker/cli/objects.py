@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Optional
 
-from udocker.errors import NotFoundError, UsageError
+from udocker.errors import NotFoundError, StoreError, UsageError
 from udocker.model.reference import ImageReference
 from udocker.store.store import Store
 
@@ -20,6 +20,14 @@ def object_directory(store: Store, text: str, act: str) -> Path:
     if reference is None:
         raise nothing_found(act, text)
     return store.images.directory(reference)
+
+
+def own_directory(store: Store, text: str, act: str) -> Path:
+    """As ``object_directory``; raises StoreError for what is in a lower store."""
+    directory = object_directory(store, text, act)
+    if store.paths.root not in directory.parents:
+        raise StoreError(f"{act}: {text}: is the site's, in {directory}", "it is not yours to change")
+    return directory
 
 
 def image_reference(store: Store, text: str) -> Optional[ImageReference]:

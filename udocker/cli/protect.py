@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from udocker.cli.objects import object_directory
+from udocker.cli.objects import own_directory
 from udocker.config import Config
 from udocker.store.protection import protect
 from udocker.store.store import Store
@@ -20,5 +20,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(config: Config, options: argparse.Namespace) -> int:
     """Protect; prints nothing, as udocker."""
     store = Store.at(config)
-    protect(object_directory(store, options.object, "protect"), store.paths.file_mode)
+    protect(own_directory(store, options.object, "protect"), store.paths.file_mode)
     return 0

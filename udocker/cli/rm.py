@@ -6,7 +6,7 @@ import argparse
 
 from udocker.cli.each import each
 from udocker.config import Config
-from udocker.errors import StoreError
+from udocker.errors import NotFoundError, StoreError
 from udocker.store.store import Store
 
 DESCRIPTION = "Remove containers with everything in them; their images stay."
@@ -27,7 +27,11 @@ def run(config: Config, options: argparse.Namespace) -> int:
 
 
 def _remove(store: Store, name: str) -> None:
-    directory = store.containers.directory(name)
+    try:
+        directory = store.containers.directory(name)
+    except NotFoundError:
+        print(store.containers.forget(name))
+        return
     if store.containers.is_protected(directory):
         raise StoreError(f"rm: {name}: protected", f"udocker unprotect {name}")
     store.containers.remove(directory)

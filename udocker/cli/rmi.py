@@ -26,6 +26,7 @@ def run(config: Config, options: argparse.Namespace) -> int:
 
 
 def _remove(store: Store, reference: ImageReference) -> None:
+    store.images.refuse_lower(reference, "rmi")
     if store.images.is_protected(store.images.directory(reference)):
         raise StoreError(f"rmi: {reference}: protected", f"udocker unprotect {reference}")
     store.images.remove(reference)

@@ -20,6 +20,7 @@ from udocker.run.execute import execute, run_and_wait
 from udocker.run.plan import plan_run
 from udocker.store.containers import check_name
 from udocker.store.store import Store
+from udocker.system.host import GRAPHICS_DIRECTORIES
 
 DESCRIPTION = """Run a command in a container, or in a new one of an image (pulled where it is not here).
 
@@ -27,6 +28,8 @@ The exit status is the command's; 125 where udocker itself fails, 126 where the 
 executed, 127 where it is not found."""
 
 _PULL_POLICIES = ("missing", "never", "always", "reuse")
+# Not every host has these: udocker 1.3 passes over them as well.
+_OPTIONAL = ("/etc/resolv.conf", "/etc/host.conf", "/lib/modules", *GRAPHICS_DIRECTORIES)
 _LOG = Log(__name__)
 
 
@@ -50,9 +53,8 @@ def _add_image_options(parser: argparse.ArgumentParser) -> None:
         text = argparse.SUPPRESS
         add(f"--pull={policy}", dest="policy", action="store_const", const=policy, default="", help=text)
     add("--platform", default="", metavar="OS/ARCH", help="pull the image for this platform")
-    add("--index", default="", metavar="URL", help="see udocker pull")
-    add("--registry", default="", metavar="URL", help="see udocker pull")
-    add("--httpproxy", default="", metavar="PROXY", help="see udocker pull")
+    for name in ("--registry", "--index", "--httpproxy"):
+        add(name, default="", metavar="URL", help="as for udocker pull")
     add("--nometa", action="store_true", help="ignore what the image says of how to run it")
     add(
         "--location",
@@ -155,7 +157,7 @@ def _spec(options: argparse.Namespace) -> RunSpec:
         env=tuple(_environment(options)),
         workdir=options.workdir,
         user=options.user,
-        mounts=tuple(Mount.parse(text, _directory()) for text in options.volume),
+        mounts=tuple(_volumes(options.volume)),
         mode=ExecutionMode.parse(options.execmode) if options.execmode else None,
         system_mounts=not options.nosysdirs,
         devices=tuple(Mount.parse_device(text) for text in options.device),
@@ -166,6 +168,16 @@ def _spec(options: argparse.Namespace) -> RunSpec:
         bind_home=options.bindhome,
         graphics=options.dri,
     )
+
+
+def _volumes(texts: list[str]) -> Iterator[Mount]:
+    """The mounts; one without a source is refused now, before anything is pulled or made for it."""
+    for text in texts:
+        mount = Mount.parse(text, _directory())
+        if os.path.lexists(mount.source):
+            yield mount
+        elif mount.source not in _OPTIONAL:
+            raise UsageError(f"volume: {mount.source}: not on this host", "create it before the run")
 
 
 def _entrypoint(text: Optional[str]) -> Optional[tuple[str, ...]]:

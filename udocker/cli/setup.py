@@ -11,7 +11,7 @@ from udocker.engine.select import require_engine
 from udocker.errors import EngineError, StoreCorrupt, StoreError
 from udocker.model.container import Container
 from udocker.model.mode import ExecutionMode
-from udocker.run.modes import effective_mode, refuse_changed_files
+from udocker.run.modes import changed_files, effective_mode
 from udocker.store.execmode import read_mode, set_nvidia, wants_nvidia, write_mode
 from udocker.store.purge import make_usable, purge
 from udocker.store.store import Store
@@ -60,8 +60,10 @@ def _new_mode(store: Store, container: Container, options: argparse.Namespace) -
     require_engine("setup", mode)
     if store.containers.is_protected(container.directory):
         raise StoreError(f"setup: {options.container}: protected", f"udocker unprotect {options.container}")
-    if not options.force:
-        refuse_changed_files("setup", container, _recorded(container))
+    recorded = _recorded(container)
+    if recorded is not None and recorded.family == "F" and not options.force:
+        # Another record would hide what was changed, which a run has to know.
+        raise changed_files("setup", container, recorded)
     return mode
 
 

@@ -7,6 +7,8 @@ import dataclasses
 
 from udocker.cli.output import printable
 from udocker.config import Config
+from udocker.store.lock import lock_method
+from udocker.store.store import Store
 
 DESCRIPTION = "Print the settings in force, one a line."
 
@@ -27,17 +29,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(config: Config, options: argparse.Namespace) -> int:
-    """Print ``name = value``, as udocker does; lists are separated by commas."""
+    """Print ``name = value``, as udocker does; lists are separated by commas.
+
+    The last line is found by trying: how the store's file system takes locks.
+    """
     for field in dataclasses.fields(config):
         print(f"{field.name} = {printable(_text(getattr(config, field.name)))}")
     for key, value in _ALIASES.items():
         print(f"{key} = {printable(_text(getattr(config, value)))}")
+    print(f"lock_method = {lock_method(Store.at(config).paths.scratch)}")
     return 0
 
 
 def _text(value: object) -> str:
     if value is None:
         return ""
-    if isinstance(value, (frozenset, set, tuple, list)):
+    if isinstance(value, (frozenset, set)):
         return ",".join(sorted(map(str, value)))
+    if isinstance(value, (tuple, list)):
+        return ",".join(map(str, value))
     return str(value)

@@ -57,5 +57,5 @@ def require_engine(act: str, mode: ExecutionMode) -> None:
         offered = ", ".join(offer.value for offer in MODES)
         raise UsageError(
             f"{act}: execution mode {mode.value}: known, but this version has no engine for it",
-            f"it has {offered}; containers of the modes P, R and S run in that as they are",
+            f"it has {offered}, and runs containers of udocker 1.3's modes in that as they are",
         )

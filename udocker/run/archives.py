@@ -26,9 +26,11 @@ from udocker.store.archive import (
     saved_layers,
     write_docker_archive,
 )
+from udocker.store.clone import clone_archive
 from udocker.store.containers import check_name
 from udocker.store.limits import Limits
-from udocker.store.members import Member, Members, check_tree, spool
+from udocker.store.members import Member, Members, check_tree, measure, spool
+from udocker.store.protection import PROTECT
 from udocker.store.store import Store
 from udocker.store.treetar import write_tree
 from udocker.store.unpack import unpack_layers
@@ -55,15 +57,30 @@ def _images_to_save(store: Store, references: Sequence[ImageReference]) -> list[
     found: dict[Digest, SavedImage] = {}
     for reference in references:
         image = store.images.load(reference)
-        raw = store.layers.read(image.manifest.config.digest)
+        raw = store.images.config_raw(image)
         names = ((reference.name, reference.tag),) if reference.tag and not reference.digest else ()
         known = found.get(image.manifest.config.digest)
         if known is None:
-            layers = saved_layers(ImageConfig.parse(raw), store.images.layer_files(image))
+            files = store.images.layer_files(image)
+            raw = _with_layers(raw, files) if image.places else raw
+            layers = saved_layers(ImageConfig.parse(raw), files)
             known = SavedImage((), raw, layers)
         merged = tuple(dict.fromkeys((*known.names, *names)))
         found[image.manifest.config.digest] = replace(known, names=merged)
     return list(found.values())
+
+
+def _with_layers(raw: bytes, files: Sequence[Path]) -> bytes:
+    """The configuration of an image of udocker 1.3's older format, made to name its layers.
+
+    udocker 1.3 writes one that names none, or one that names the compressed file.
+    """
+    document = json.loads(raw)
+    wanted = [str(measure(path)[1]) for path in files]
+    rootfs = document.get("rootfs")
+    if isinstance(rootfs, dict) and rootfs.get("diff_ids") == wanted:
+        return raw
+    return json.dumps({**document, "rootfs": {"type": "layers", "diff_ids": wanted}}).encode()
 
 
 def load(config: Config, source: Opened, name: str = "") -> list[ImageReference]:
@@ -117,22 +134,27 @@ def _references(image: ArchivedImage, new: Optional[ImageReference], text: str) 
 
 
 def _publish(store: Store, image: ArchivedImage, references: Sequence[ImageReference]) -> None:
-    store.layers.add_bytes(image.manifest.config.digest, image.config_raw)
-    for layer, member in zip(image.manifest.layers, image.layers):
-        store.layers.add(layer, partial(_move, member))
-    for reference in references:
-        store.images.publish(reference, image.manifest, image.index)
+    blobs = (image.manifest.config, *image.manifest.layers)
+    with store.layers.claimed(blob.digest for blob in blobs):
+        store.layers.add_bytes(image.manifest.config.digest, image.config_raw)
+        for layer, member in zip(image.manifest.layers, image.layers):
+            store.layers.add(layer, partial(_move, member))
+        for reference in references:
+            store.images.publish(reference, image.manifest, image.index)
 
 
 def _move(member: Member, _: Descriptor, path: Path) -> None:
     os.rename(member.path, path)
 
 
-def export(config: Config, name: str, output: Opened) -> None:
-    """Write a container's root as a tar archive; raises NotFoundError, StoreError, UsageError."""
+def export(config: Config, name: str, output: Opened, clone: bool = False) -> None:
+    """Write a container's root as a tar archive, or for a ``clone`` its metadata as well.
+
+    Raises NotFoundError, StoreError, UsageError.
+    """
     container = Store.at(config).containers.find(name)
     with output as stream:
-        write_tree(container.root, stream)
+        write_tree(container.directory if clone else container.root, stream, (PROTECT,) if clone else ())
 
 
 def import_image(
@@ -173,18 +195,35 @@ def import_container(
     ``in_place`` is the source's file, which then needs no copy.
     """
     store, limits = Store.at(config).create(), Limits.of(config)
-    if name:
-        check_name(name)
-        if store.containers.is_taken(name):
-            raise StoreError(f"import: {name}: name already taken", "choose another")
+    _check_free(store, name)
     label = str(ImageReference.parse(image)) if image else _UNNAMED
     with _workspace(store, "import") as work:
         layer, diff_id = _layer(source, work, in_place, limits)
         document = _document(platform, diff_id)
-        container = store.containers.create(
-            label, document, lambda root: unpack_layers([layer.path], root, limits)
+        return store.containers.create(
+            label, document, lambda root: unpack_layers([layer.path], root, limits), name=name
         )
-    return store.containers.name_new(container, name) if name else container
+
+
+def import_clone(
+    config: Config, source: Opened, name: str = "", in_place: Optional[Path] = None
+) -> Container:
+    """Make a container of what ``export`` wrote of one as a clone; raises StoreError, UsageError.
+
+    ``in_place`` is the source's file, which then needs no copy.
+    """
+    store = Store.at(config).create()
+    _check_free(store, name)
+    with _workspace(store, "import") as work, source as stream:
+        layer = in_place or spool(stream, "clone", work / "clone").path
+        return clone_archive(store.containers, layer, Limits.of(config), name)
+
+
+def _check_free(store: Store, name: str) -> None:
+    if name:
+        check_name(name)
+        if store.containers.is_taken(name):
+            raise StoreError(f"import: {name}: name already taken", "choose another")
 
 
 def _layer(source: Opened, work: Path, in_place: Optional[Path], limits: Limits) -> tuple[Member, Digest]:

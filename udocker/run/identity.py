@@ -16,7 +16,7 @@ from typing import Optional
 from udocker.engine.base import Identity
 from udocker.errors import StoreCorrupt, UsageError
 from udocker.system.rooted import read_in_root
-from udocker.values import dataclass, field
+from udocker.values import dataclass
 
 # Ten thousands of users fit, and reading it takes no noticeable time.
 SIZE_MAX = 16 * 1024 * 1024
@@ -44,7 +44,7 @@ class AccountFiles:
     """
 
     root: Path
-    elsewhere: Mapping[str, Path] = field(default_factory=dict)
+    elsewhere: Optional[Mapping[str, Path]] = None
     newcomer: Optional[tuple[int, int]] = None
 
     def has_user(self, uid: int, name: str = "") -> bool:
@@ -115,7 +115,7 @@ class AccountFiles:
                 yield fields
 
     def _read(self, path: str) -> bytes:
-        if path in self.elsewhere:
+        if self.elsewhere and path in self.elsewhere:
             return read_in_root(Path("/"), str(self.elsewhere[path]), SIZE_MAX)
         return read_in_root(self.root, path, SIZE_MAX)
 

@@ -89,15 +89,22 @@ def pull(
 
     Raises RegistryError, StoreError.
     """
-    store = Store.at(config).create()
+    store = Store.at(config)
     report = progress or Silent()
     with RegistryClient(config, reference) as client:
         remote = client.fetch_image(platform or Platform.host())
+        image = store.images.current(reference, remote.manifest, remote.index)
+        if image is not None:
+            for layer in dict.fromkeys(remote.manifest.layers):
+                report.start(layer, present=True)
+            return image
 
-        store.layers.add_bytes(remote.manifest.config.digest, remote.config_raw)
-        _fetch_layers(config, store, client, remote.manifest.layers, report)
-    store.incoming.discard_old()
-    return store.images.publish(reference, remote.manifest, remote.index)
+        blobs = (remote.manifest.config, *remote.manifest.layers)
+        with store.create().layers.claimed(blob.digest for blob in blobs):
+            store.layers.add_bytes(remote.manifest.config.digest, remote.config_raw)
+            _fetch_layers(config, store, client, remote.manifest.layers, report)
+            store.incoming.discard_old()
+            return store.images.publish(reference, remote.manifest, remote.index)
 
 
 def _fetch_layers(
@@ -136,8 +143,9 @@ def create(
     name: str = "",
     container_id: str = "",
     durable: bool = False,
+    replace: bool = False,
 ) -> Container:
-    """Unpack an image of the store into a new container.
+    """Unpack an image of the store into a new container; ``replace`` takes its name from another one.
 
     Raises NotFoundError where the image was not pulled, StoreError, UnpackError.
     """
@@ -145,15 +153,16 @@ def create(
     image = store.images.load(reference)
     layers = store.images.layer_files(image)
     document: Mapping[str, Any] = store.images.config(image).document
-    container = store.containers.create(
+    return store.containers.create(
         str(reference) if reference.digest else f"{image.name}:{image.tag}",
         document,
         lambda root: unpack_layers(layers, root, Limits.of(config)),
         container_id,
         {"digest": str(image.digest), "manifest": str(image.manifest.digest)},
         durable,
+        name,
+        replace,
     )
-    return store.containers.name_new(container, name) if name else container
 
 
 def ensure_image(

@@ -20,27 +20,25 @@ def effective_mode(config: Config, container: Container) -> ExecutionMode:
 def mode_of(config: Config, container: Container, asked: Optional[ExecutionMode]) -> Optional[ExecutionMode]:
     """The mode to run in, None for whatever this host allows.
 
-    A mode that this version has no engine for does not hinder: P, R and S leave the container's files
-    usable by any engine.  F does not, and raises EngineError.
+    A mode that this version has no engine for does not hinder: P, R and S leave the container's files as they
+    are, and for those of F see ``udocker.run.hostfit``.
     """
-    recorded = None if container.location else read_mode(container.directory)
-    refuse_changed_files("run", container, recorded)
+    recorded = recorded_mode(container)
     if asked is not None:
         return asked
     return next((mode for mode in (recorded, _configured(config)) if mode in MODES), None)
 
 
-def refuse_changed_files(act: str, container: Container, recorded: Optional[ExecutionMode]) -> None:
-    """Raise EngineError for a container that an F mode of udocker 1.3 has changed.
+def recorded_mode(container: Container) -> Optional[ExecutionMode]:
+    """The mode that the container has recorded, if any; raises StoreCorrupt."""
+    return None if container.location else read_mode(container.directory)
 
-    F1 turns the absolute links of its root into paths of the host, F2 replaces its dynamic loader, F3 and F4
-    write the host's path of the loader into each of its programs.
-    """
-    if recorded is None or recorded.family != "F":
-        return
+
+def changed_files(act: str, container: Container, mode: ExecutionMode) -> EngineError:
+    """The error for a container that an F mode has changed, and that cannot be used as it is."""
     name = container.names[0] if container.names else container.id
-    raise EngineError(
-        f"{act}: {name}: set up for execution mode {recorded.value}, which changed its files to fit the host",
+    return EngineError(
+        f"{act}: {name}: set up for execution mode {mode.value}, which changed its files to fit the host",
         f"undo it with the udocker that did it (udocker setup --execmode=P1 {name}), or create it again",
     )
 

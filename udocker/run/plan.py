@@ -22,7 +22,7 @@ from udocker.model.runspec import RunSpec
 from udocker.run.accounts import host_home, plan_accounts
 from udocker.run.environment import build_environment
 from udocker.run.identity import GROUP, PASSWD
-from udocker.run.modes import mode_of
+from udocker.run.modes import mode_of, recorded_mode
 from udocker.run.mounts import plan_devices, plan_mounts, plan_volumes
 from udocker.store.execmode import PARKED_TARGET, parked_file, parked_files, wants_nvidia
 from udocker.system.host import GRAPHICS_DIRECTORIES, HostFacts
@@ -53,11 +53,7 @@ def plan_run(
         container = replace(container, config=ImageConfig({}, container.config.platform))
     _warn_of_platform(container)
     process = plan_process(container, spec, environ, facts or HostFacts.read())
-    if not container.location and wants_nvidia(container.directory):
-        # Imported only here: few containers have it.
-        from udocker.run.hostlibs import with_nvidia
-
-        process = with_nvidia(process, environ, spec.system_mounts)
+    process = _as_set_up(process, container, spec, environ)
     engine, mode = choice
     return engine.plan(container, process, mode)
 
@@ -83,6 +79,21 @@ def plan_process(
         volumes=plan_volumes(image.volumes, mounts),
         files=files,
     )
+
+
+def _as_set_up(process: Process, container: Container, spec: RunSpec, environ: Mapping[str, str]) -> Process:
+    """The process with what ``udocker setup`` of this or another udocker made it need."""
+    # Both are imported only where they are needed: few containers are set up.
+    recorded = recorded_mode(container)
+    if recorded is not None and recorded.family == "F":
+        from udocker.run.hostfit import with_host_paths
+
+        process = with_host_paths(process, container, recorded, spec.system_mounts)
+    if not container.location and wants_nvidia(container.directory):
+        from udocker.run.hostlibs import with_nvidia
+
+        process = with_nvidia(process, environ, spec.system_mounts)
+    return process
 
 
 def _wanted_mounts(spec: RunSpec, facts: HostFacts, parked: Optional[Path]) -> Iterable[Mount]:

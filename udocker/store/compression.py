@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import importlib
 import io
+import os
 import queue
 import threading
 import zlib
@@ -17,6 +18,7 @@ import zstandard
 
 from udocker.errors import UnpackError
 from udocker.store.limits import Limits
+from udocker.store.rarer import open_bzip2, open_xz
 
 try:
     _igzip: Any = importlib.import_module("isal.igzip")
@@ -25,7 +27,8 @@ except ImportError:  # no build of it for this machine: the standard library's i
     _igzip, _gzip_error = None, zlib.error
 
 _CHUNK = 1 << 20
-_AHEAD = 8
+_AHEAD = 4
+_PLAIN_CHUNK = 1 << 16
 _MAGIC = 4
 # What `zstd --ultra -22 --long=27` makes; more is refused, as zstd itself refuses it without being told to.
 _MAX_WINDOW = 1 << 27
@@ -47,6 +50,8 @@ def _open_zstd(stream: BinaryIO) -> Any:
 _FORMATS: tuple[tuple[bytes, Callable[[BinaryIO], Any]], ...] = (
     (b"\x1f\x8b", _open_gzip),
     (b"\x28\xb5\x2f\xfd", _open_zstd),
+    (b"\xfd7zX", open_xz),
+    (b"BZh", open_bzip2),
 )
 
 
@@ -54,11 +59,14 @@ _FORMATS: tuple[tuple[bytes, Callable[[BinaryIO], Any]], ...] = (
 def open_layer(path: Path, limits: Optional[Limits] = None) -> Iterator[ReadAhead]:
     """Open a layer's blob as a tar stream.
 
-    Reading raises UnpackError where the compressed data is broken or a bomb.
+    Reading raises UnpackError where the compressed data is broken, or beyond the limits that are given.
     """
     with path.open("rb", buffering=0) as stream:
-        magic = stream.read(_MAGIC)
-        stream.seek(0)
+        try:
+            magic = os.pread(stream.fileno(), _MAGIC, 0)
+        except OSError as error:
+            error.filename = str(path)
+            raise
         with _opened(magic, cast(BinaryIO, stream), limits, str(path)) as reader:
             yield reader
 
@@ -78,7 +86,7 @@ def _opened(magic: bytes, stream: BinaryIO, limits: Optional[Limits], name: str 
     if opener is None:
         reader = ReadAhead(stream.read, name)
     else:
-        reader = ReadAhead(_Checked(opener, stream, limits or Limits()).read, name)
+        reader = ReadAhead(_Checked(opener, stream, limits).read, name)
     try:
         yield reader
     finally:
@@ -88,7 +96,7 @@ def _opened(magic: bytes, stream: BinaryIO, limits: Optional[Limits], name: str 
 class _Checked:
     """Decompressed data, counted against the compressed."""
 
-    def __init__(self, opener: Callable[[BinaryIO], Any], stream: BinaryIO, limits: Limits) -> None:
+    def __init__(self, opener: Callable[[BinaryIO], Any], stream: BinaryIO, limits: Optional[Limits]) -> None:
         self._compressed = _Counted(stream)
         self._plain = opener(cast(BinaryIO, self._compressed))
         self._limits = limits
@@ -97,7 +105,8 @@ class _Checked:
     def read(self, size: int) -> bytes:
         data: bytes = self._plain.read(size)
         self._count += len(data)
-        self._limits.check_ratio(self._compressed.count, self._count)
+        if self._limits is not None:
+            self._limits.check_ratio(self._compressed.count, self._count)
         return data
 
 
@@ -116,6 +125,33 @@ class _Counted(io.RawIOBase):
         buffer[: len(data)] = data
         self.count += len(data)
         return len(data)
+
+
+class PlainFile:
+    """An uncompressed layer, of which only what is wanted is read."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._at = 0
+        self._size = os.fstat(fd).st_size
+
+    @classmethod
+    def is_plain(cls, fd: int) -> bool:
+        """Whether an open layer is not compressed."""
+        magic = os.pread(fd, _MAGIC, 0)
+        return not any(magic.startswith(prefix) for prefix, _ in _FORMATS)
+
+    def chunk(self) -> bytes:
+        """The next bytes, none at the end."""
+        data = os.pread(self.fd, _PLAIN_CHUNK, self._at)
+        self._at += len(data)
+        return data
+
+    def skip(self, size: int) -> int:
+        """Leave out up to ``size`` bytes that there are; returns how many."""
+        passed = min(size, self._size - self._at)
+        self._at += passed
+        return passed
 
 
 class _Rejoined(io.RawIOBase):
@@ -168,6 +204,10 @@ class ReadAhead:
                 self._rest, self._at = chunk, missing
             missing -= len(parts[-1])
         return b"".join(parts)
+
+    def skip(self, size: int) -> int:
+        """Nothing can be left out of what is decompressed."""
+        return 0
 
     def close(self) -> None:
         """Stop the thread."""

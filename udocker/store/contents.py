@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from udocker.store.tarstream import TarMember, TarReader
 
 _COPY = 1 << 20
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_MASKED = 0o022  # by the umask while layers are unpacked
 # Errors of link(2) with which a file system says that it cannot, rather than that the names are wrong.
 _NO_HARD_LINKS = (errno.EPERM, errno.EXDEV, errno.EMLINK, errno.EOPNOTSUPP)
 _USER = b"user."
@@ -25,6 +27,18 @@ _NO_ATTRIBUTE = (
     errno.ENOSPC,
     errno.EINVAL,
 )
+
+
+def new_file(name: bytes, mode: int, fd: int) -> int:
+    """Make a file in the directory ``fd`` and open it for writing; raises FileExistsError, OSError."""
+    return os.open(name, _NEW, mode, dir_fd=fd)
+
+
+def finish_file(out: int, mode: int, mtime: int) -> None:
+    """Give a file whose content is written its mode, of which the umask took some, and its time."""
+    if mode & _MASKED:
+        os.fchmod(out, mode)
+    os.utime(out, ns=(mtime, mtime))
 
 
 def write_data(out: int, reader: TarReader, member: TarMember) -> None:
@@ -77,11 +91,10 @@ def _copy_entry(source: int, base: bytes, fd: int, name: bytes) -> None:
     if stat.S_ISLNK(info.st_mode):
         os.symlink(os.readlink(base, dir_fd=source), name, dir_fd=fd)
         return
-    flags = os.O_NOFOLLOW | os.O_CLOEXEC
-    with open(os.open(base, os.O_RDONLY | flags, dir_fd=source), "rb") as original:
+    opened = os.open(base, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=source)
+    with open(opened, "rb") as original:
         mode = stat.S_IMODE(info.st_mode)
-        copy = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | flags, mode, dir_fd=fd)
-        with open(copy, "wb") as target:
+        with open(new_file(name, mode, fd), "wb") as target:
             while block := original.read(_COPY):
                 target.write(block)
             os.fchmod(target.fileno(), mode)

@@ -20,22 +20,20 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Callable, Optional
 
 from udocker.errors import RegistryError, from_os_error
 from udocker.model.digest import Digest
 from udocker.model.manifest import Descriptor
-from udocker.store.layers import LayerStore
-from udocker.store.lock import SharedLock
+from udocker.store.layers import LOCKS, LayerStore
+from udocker.store.lock import LockTiming, SharedLock
 from udocker.store.paths import StorePaths
-from udocker.store.timing import LockTiming
 from udocker.system.files import is_own_or_of_dead, remove_tree, unique_name
+from udocker.values import dataclass
 
 # Brings a blob into a file that may hold a beginning of it; returns only when it matches its descriptor.
 FetchInto = Callable[[Descriptor, BinaryIO], None]
-LOCKS = "blob-"
 # What is less is fetched again; and for how long it may lie there, in seconds.
 WORTH_KEEPING = 1 << 20
 _KEPT_FOR = 7 * 86400.0
@@ -58,7 +56,7 @@ class Incoming:
         self._layers = layers
         self._timing = timing
         # Not in a workspace: what is there goes away with the job that made it.
-        self._directory = paths.root / "tmp" / "partial"
+        self._directory = paths.partial
 
     def bring(self, descriptor: Descriptor, fetch: FetchInto, waits: Callable[[], None]) -> bool:
         """Make sure that a blob is in the store; returns whether it had to be fetched.
@@ -90,7 +88,7 @@ class Incoming:
         except OSError as error:
             raise from_os_error("store", error, str(self._layers.path(descriptor.digest))) from error
         finally:
-            holding.dissolve(self._paths.tmp)
+            holding.dissolve(self._paths.scratch)
         return True
 
     def discard_old(self) -> None:

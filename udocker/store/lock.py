@@ -12,6 +12,10 @@ would remove the first one's new lock.
     <key>/g7.beat        a count that the holder raises; others read its content, never its time
     <key>/g7.released    made by the holder at its end: its outcome (JSON)
 
+Where a file system has no hard links the number is taken by open(2) with O_EXCL instead, which one caller
+wins as well; only the holder's name then comes after the number, and a holder killed between the two is
+known by its missing beat alone.
+
 A holder whose process is known to be dead (same node), or whose count has stood still for
 ``stale`` seconds by the waiter's own clock (other nodes), is succeeded by the next generation.  A holder
 that was only suspended may wake up beside its successor; therefore the lock saves work and nothing else:
@@ -20,6 +24,7 @@ what is made under it is published by an atomic rename, which is safe without an
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -31,14 +36,20 @@ from pathlib import Path
 from typing import Callable, Optional
 
 from udocker.errors import StoreLocked, from_os_error
+from udocker.log import Log
 from udocker.store.paths import StorePaths
-from udocker.store.timing import LockTiming
+from udocker.store.timing import LockTiming as LockTiming
 from udocker.system.files import discard_leftovers, remove_tree, unique_name, write_atomically
 from udocker.system.process import ProcessIdentity
 from udocker.values import dataclass
 
 _GENERATION = re.compile(r"g(\d+)")
 _POLL_FIRST, _POLL_LAST = 0.02, 1.0
+# What link(2) and the file systems behind it say where there are no hard links: FAT, some FUSE file systems,
+# SMB, and AFS across directories.
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
+
+_log = Log(__name__)
 
 
 @dataclass(frozen=True)
@@ -74,8 +85,7 @@ class Holding:
 
     def release(self, error: str = "", hint: str = "") -> None:
         """End the generation and tell those who wait how."""
-        self._stop.set()
-        self._thread.join()
+        self._end()
         content = json.dumps({"error": error, "hint": hint}).encode()
         write_atomically(self._path.with_suffix(".released"), content, self._mode)
 
@@ -85,15 +95,18 @@ class Holding:
         For locks whose outcome nobody asks for, so that they do not pile up.  The directory goes in one step,
         by way of ``tmp``; a waiter that is about to claim the next generation in it makes it anew.
         """
-        self._stop.set()
-        self._thread.join()
+        self._end()
         aside = tmp / unique_name("lock-")
         try:
-            if self._path.exists():  # else a successor, who took this holder for dead, was here before
+            if newest(self._path.parent) == self.generation:  # else a successor took this holder for dead
                 os.rename(self._path.parent, aside)
                 remove_tree(aside)
         except OSError:
             pass  # it stays like a dead holder's, and is taken over like one
+
+    def _end(self) -> None:
+        self._stop.set()
+        self._thread.join()
 
 
 class SharedLock:
@@ -103,6 +116,23 @@ class SharedLock:
         self._directory = paths.locks / key
         self._paths = paths
         self._timing = timing
+
+    @contextmanager
+    def passing(self, ready: Optional[Callable[[], bool]] = None) -> Iterator[bool]:
+        """Hold the lock for the block and leave nothing of it behind; how the block ended is not told.
+
+        Yields False, without the lock, as soon as ``ready()`` says that there is no need any more.  Raises
+        as ``acquire``.
+        """
+        if ready is not None and ready():
+            yield False
+            return
+        holding = self.acquire(ready)
+        try:
+            yield holding is not None
+        finally:
+            if holding is not None:
+                holding.dissolve(self._paths.scratch)
 
     @contextmanager
     def held(self) -> Iterator[Holding]:
@@ -127,6 +157,7 @@ class SharedLock:
         be written.
         """
         try:
+            self._paths.make(self._paths.scratch)
             self._paths.make(self._directory)
             return self._wait(ready)
         except OSError as error:
@@ -140,14 +171,20 @@ class SharedLock:
             return None
         return Outcome(generation, str(document.get("error", "")), str(document.get("hint", "")))
 
+    def is_held(self) -> bool:
+        """Whether a living process holds the lock; waits up to ``timing.stale`` seconds for its beat."""
+        watch = _Watch(self._directory, self._timing.stale)
+        while True:
+            generation = self.newest()
+            if generation == 0 or self.outcome(generation) is not None or watch.is_dead(generation):
+                return False
+            if watch.lives(generation):
+                return True
+            time.sleep(min(self._timing.beat, _POLL_LAST))
+
     def newest(self) -> int:
         """The highest generation, 0 before the first."""
-        try:
-            names = os.listdir(self._directory)
-        except FileNotFoundError:
-            return 0
-        matches = (_GENERATION.fullmatch(name) for name in names)
-        return max((int(match[1]) for match in matches if match), default=0)
+        return newest(self._directory)
 
     def _wait(self, ready: Optional[Callable[[], bool]]) -> Optional[Holding]:
         deadline = time.monotonic() + self._timing.wait
@@ -179,19 +216,31 @@ class SharedLock:
     def _claim(self, generation: int) -> bool:
         """Link the generation's name; the one caller for whom that succeeds holds the lock."""
         name = self._directory / f"g{generation}"
-        own = self._directory / unique_name(".claim-")
+        if not self._take(name) or self.newest() > generation:
+            # Somebody was faster, or our list of the directory was old and the number had been cleared away.
+            return False
+        if generation > 1 and not (self._directory / f"g{generation - 1}").exists():
+            name.unlink(missing_ok=True)  # retired meanwhile: the new lock counts from one
+            return False
+        self._clear(generation)
+        return True
+
+    def _take(self, name: Path) -> bool:
+        """Make the generation's name with our identity in it, as one step; whether it was free."""
         content = json.dumps(ProcessIdentity.current().to_json()).encode()
+        own = self._directory / unique_name(".claim-")
         write_atomically(own, content, self._paths.file_mode)
         try:
             os.link(own, name)
         except FileExistsError:
             return False
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            _log.debug("lock: %s: no hard links (%s): taken by O_EXCL", name, error.strerror)
+            return _take_exclusively(name, content, self._paths.file_mode)
         finally:
-            own.unlink()
-        if self.newest() > generation:
-            # Our list of the directory was old and the number had been cleared away: not ours.
-            return False
-        self._clear(generation)
+            own.unlink(missing_ok=True)
         return True
 
     def _clear(self, generation: int) -> None:
@@ -203,6 +252,48 @@ class SharedLock:
         discard_leftovers(self._directory)
 
 
+def newest(directory: Path) -> int:
+    """The highest generation of the lock in a directory, 0 before the first."""
+    try:
+        names = os.listdir(directory)
+    except FileNotFoundError:
+        return 0
+    matches = (_GENERATION.fullmatch(name) for name in names)
+    return max((int(match[1]) for match in matches if match), default=0)
+
+
+def lock_method(directory: Path) -> str:
+    """How locks are taken in the file system of a directory: ``link``, ``O_EXCL``; ``none`` if not writable.
+
+    Tried with two files that are gone afterwards.
+    """
+    first, second = directory / unique_name("probe-"), directory / unique_name("probe-")
+    try:
+        first.touch(exist_ok=False)
+        os.link(first, second)
+    except OSError as error:
+        return "O_EXCL" if first.exists() and error.errno in _NO_LINKS else "none"
+    finally:
+        for path in (first, second):
+            if os.path.lexists(path):
+                path.unlink()
+    return "link"
+
+
+def _take_exclusively(name: Path, content: bytes, mode: int) -> bool:
+    """As link(2) would, where there is none; exclusive creation holds on NFS since version 3 (open(2))."""
+    try:
+        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    except FileExistsError:
+        return False
+    with os.fdopen(fd, "wb") as stream:
+        os.fchmod(fd, mode)
+        stream.write(content)
+        stream.flush()
+        os.fsync(fd)
+    return True
+
+
 class _Watch:
     """One waiter's view of a holder: what it last read, and since when by its own clock."""
 
@@ -211,6 +302,7 @@ class _Watch:
         self._stale = stale
         self._seen: tuple[int, bytes] = (-1, b"")
         self._since = 0.0
+        self._first: dict[int, tuple[int, bytes]] = {}
 
     def is_dead(self, generation: int) -> bool:
         holder = self._holder(generation)
@@ -222,6 +314,14 @@ class _Watch:
         if seen != self._seen:
             self._seen, self._since = seen, now
         return now - self._since > self._stale
+
+    def lives(self, generation: int) -> bool:
+        """Whether the holder is known to live: it is of this node, or has been seen to raise its count."""
+        holder = self._holder(generation)
+        if holder is not None and holder.is_dead() is False:
+            return True
+        first = self._first.setdefault(generation, self._seen)
+        return first != self._seen
 
     def describe(self, generation: int) -> str:
         holder = self._holder(generation)

@@ -11,7 +11,7 @@ import json
 import os
 import posixpath
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Optional, Protocol
@@ -37,11 +37,12 @@ class Member:
     path: Path
     size: int
     digest: Digest
+    limits: Limits = field(default=Limits(), repr=False)
 
     @cached_property
     def diff_id(self) -> Digest:
         """The digest of the content without its compression; raises UnpackError."""
-        return measure(self.path)[1]
+        return measure(self.path, self.limits)[1]
 
     def read(self) -> bytes:
         """The content; raises StoreCorrupt where it is too long for a document."""
@@ -64,7 +65,10 @@ class _Readable(Protocol):
 
 
 def measure(path: Path, limits: Optional[Limits] = None) -> tuple[int, Digest]:
-    """Size and digest of a layer without its compression; raises UnpackError."""
+    """Size and digest of a layer without its compression; raises UnpackError.
+
+    Of the limits only that of compression counts, and none where they are not given.
+    """
     size, hasher = 0, hashlib.sha256()
     with open_layer(path, limits) as stream:
         while block := stream.read(_COPY):
@@ -125,7 +129,8 @@ class Members:
         elif member.kind == HARDLINK:
             self._links[name] = clean_name(link, self._limits)
         elif member.kind == FILE and member.pieces is None:
-            self._files[name] = spool(reader, name, path, member.size)
+            spooled = spool(reader, name, path, member.size)
+            self._files[name] = replace(spooled, limits=self._limits)
         else:
             raise UnpackError(f"archive: {name!r}: not a plain file", "is this an image?")
 
@@ -203,3 +208,7 @@ class _Hashed:
         self._hasher.update(block)
         self.size += len(block)
         return block
+
+    def skip(self, size: int) -> int:
+        """Nothing can be left out of a digest."""
+        return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import Any, Optional
 
 from udocker.errors import StoreCorrupt
@@ -91,7 +92,7 @@ def _blob(members: Members, descriptor: Descriptor) -> Member:
     member = members.get(f"blobs/{digest.algorithm}/{digest.hex}", "blob")
     if member.size != descriptor.size or not _matches(member, digest):
         raise StoreCorrupt(f"archive: {member.name}: its content does not match its digest and size")
-    return Member(member.name, member.path, member.size, digest)
+    return replace(member, digest=digest)
 
 
 def _matches(member: Member, digest: Digest) -> bool:

@@ -8,7 +8,7 @@
     containers/<name>                link to a container's directory
     bin/ lib/ doc/                   made so that udocker 1.3 takes the directory for its own
     tmp/                             what is being made; nothing else ever looks in here
-    locks/                           who makes it
+    locks/                           who makes it; claims/ and nodes/ in it tell whether they live
     batch/                           jobs and their records
 """
 
@@ -19,6 +19,8 @@ from pathlib import Path
 
 from udocker.errors import StoreError, from_os_error
 from udocker.values import dataclass
+
+_ATTEMPTS = 100
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,26 @@ class StorePaths:
         return self.root / "tmp" / self.workspace
 
     @property
+    def scratch(self) -> Path:
+        """The directory ``tmp`` itself, whatever the workspace."""
+        return self.root / "tmp"
+
+    @property
+    def partial(self) -> Path:
+        """Blobs that have come in part, kept for the next pull."""
+        return self.scratch / "partial"
+
+    @property
+    def claims(self) -> Path:
+        """Which blobs are about to become an image's, by who makes it."""
+        return self.locks / "claims"
+
+    @property
+    def nodes(self) -> Path:
+        """The machines, by boot, whose processes have made things here."""
+        return self.locks / "nodes"
+
+    @property
     def locks(self) -> Path:
         """Locks by key."""
         return self.root / "locks"
@@ -77,13 +99,20 @@ class StorePaths:
         """Make a directory below the root with the root's permissions, and its parents."""
         if directory.is_dir():
             return
-        if directory != self.root:
-            self.make(directory.parent)
-        try:
-            directory.mkdir()
-        except FileExistsError:
+        for attempt in range(_ATTEMPTS):
+            if directory != self.root:
+                self.make(directory.parent)
+            try:
+                directory.mkdir()
+                os.chmod(directory, self.root.stat().st_mode & 0o2777)
+            except FileExistsError:
+                pass
+            except FileNotFoundError:
+                # It, or its parent, was empty, and somebody who cleans up was faster.
+                if directory == self.root or attempt == _ATTEMPTS - 1:
+                    raise
+                continue
             return
-        os.chmod(directory, self.root.stat().st_mode & 0o2777)
 
     @property
     def file_mode(self) -> int:

@@ -12,7 +12,7 @@ import stat
 from pathlib import Path, PurePosixPath
 
 from udocker.errors import from_os_error
-from udocker.store.execmode import PARKED_TARGET, parked_files
+from udocker.store.execmode import PARKED, PARKED_TARGET, parked_files
 from udocker.system.files import remove_tree
 from udocker.system.rooted import open_in_root
 
@@ -63,11 +63,10 @@ def _make_usable(parent: int, name: str) -> bool:
 
 def _restore_parked(directory: Path, root: Path) -> None:
     parked = parked_files(directory)
-    if parked is None:
-        return
-    for name in os.listdir(parked):
-        _restore_file(parked / name, root, PurePosixPath(name.replace("#", "/")))
-    remove_tree(parked)
+    if parked is not None:
+        for name in os.listdir(parked):
+            _restore_file(parked / name, root, PurePosixPath(name.replace("#", "/")))
+    remove_tree(directory / PARKED)
     remove_tree(root / PARKED_TARGET.lstrip("/"))
 
 

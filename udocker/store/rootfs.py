@@ -13,7 +13,7 @@ import os
 import stat
 from collections import OrderedDict
 from collections.abc import Iterable
-from typing import Optional
+from typing import Callable, NamedTuple, Optional
 
 from udocker.errors import UnpackError
 from udocker.store.limits import Limits, beyond
@@ -27,26 +27,46 @@ _SHOWN = 200
 _EMPTY, _HERE, _ABOVE = b"", b".", b".."
 
 
+class _Opened(NamedTuple):
+    """A directory that is open; ``direct`` says that no link led there."""
+
+    fd: int
+    depth: int
+    direct: bool
+
+
+def nothing_to_settle() -> None:
+    """What a tree calls that only one process writes to."""
+
+
 class RootTree:
     """Directories of a root by descriptor.  Close it, or use it in a ``with`` block."""
 
     def __init__(self, root: str, limits: Optional[Limits] = None) -> None:
         self._root = os.open(root, _DIRECTORY)
         self.limits = limits or Limits()
-        # A path as archives have it, to its descriptor and depth; the least recently used go first.
-        self._open: OrderedDict[bytes, tuple[int, int]] = OrderedDict()
+        # A path as archives have it, to its directory; the least recently used go first.
+        self._open: OrderedDict[bytes, _Opened] = OrderedDict()
+        # Called before an entry is removed, or a directory made that nobody asked for by itself.
+        self.settle: Callable[[], None] = nothing_to_settle
+        # Counts the removals after which a path may lead elsewhere.
+        self.generation = 0
 
     def __enter__(self) -> RootTree:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every descriptor."""
         self.forget()
         os.close(self._root)
 
     def forget(self) -> None:
         """Close every cached descriptor: needed when a directory or a link was removed."""
         while self._open:
-            os.close(self._open.popitem()[1][0])
+            os.close(self._open.popitem()[1].fd)
 
     def directory(self, path: bytes, create: bool = False) -> int:
         """The descriptor of the directory ``path``, as ``clean_path`` returns it.
@@ -59,25 +79,29 @@ class RootTree:
         known = self._open.get(path)
         if known is not None:
             self._open.move_to_end(path)
-            return known[0]
+            return known.fd
         found = self._next_to_known(path) or self._walk(path, create)
         self._open[path] = found
         while len(self._open) > _CACHED:
-            os.close(self._open.popitem(last=False)[1][0])
-        return found[0]
+            os.close(self._open.popitem(last=False)[1].fd)
+        return found.fd
 
-    def _next_to_known(self, path: bytes) -> Optional[tuple[int, int]]:
+    def is_direct(self, path: bytes) -> bool:
+        """Whether the directory that was looked up last is where its path says, without any link."""
+        return not path or self._open[path].direct
+
+    def _next_to_known(self, path: bytes) -> Optional[_Opened]:
         """Open a directory from the one that it lies in, where that is known and it is no link."""
         above, _, name = path.rpartition(b"/")
-        known = self._open.get(above) if above else (self._root, 0)
-        if known is None or known[1] >= self.limits.depth:
+        known = self._open.get(above) if above else _Opened(self._root, 0, True)
+        if known is None or known.depth >= self.limits.depth:
             return None
         try:
-            return os.open(name, _DIRECTORY, dir_fd=known[0]), known[1] + 1
+            return _Opened(os.open(name, _DIRECTORY, dir_fd=known.fd), known.depth + 1, known.direct)
         except OSError:
             return None  # the whole walk finds out why
 
-    def _walk(self, path: bytes, create: bool) -> tuple[int, int]:
+    def _walk(self, path: bytes, create: bool) -> _Opened:
         """Open ``path`` from the root on; ``names`` are the components still to come, last first."""
         stack = [os.dup(self._root)]
         names = _components(path)
@@ -96,7 +120,8 @@ class RootTree:
                 except FileNotFoundError:
                     if not create:
                         raise
-                    os.mkdir(name, 0o755, dir_fd=stack[-1])
+                    self.settle()
+                    _make_directory(name, stack[-1])
                     names.append(name)
                 except OSError as error:
                     # ELOOP or ENOTDIR, as the kernel likes it, for a link that it was told not to follow.
@@ -107,7 +132,7 @@ class RootTree:
                     if target.startswith(b"/"):
                         _close_to(stack, 1)
                     names.extend(_components(target))
-            return stack.pop(), len(stack)
+            return _Opened(stack.pop(), len(stack), links == 0)
         finally:
             _close_to(stack, 0)
 
@@ -126,14 +151,16 @@ class RootTree:
             mode = os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode
         except FileNotFoundError:
             return
+        self.settle()
         remove_entry(fd, os.fsdecode(name))
         if stat.S_ISDIR(mode) or stat.S_ISLNK(mode):
             self.forget_others(fd)
 
     def forget_others(self, keep: int) -> None:
         """Close the cached descriptors, but not ``keep``, which is in use."""
-        for path in [path for path, known in self._open.items() if known[0] != keep]:
-            os.close(self._open.pop(path)[0])
+        self.generation += 1
+        for path in [path for path, known in self._open.items() if known.fd != keep]:
+            os.close(self._open.pop(path).fd)
 
 
 def clean_path(name: bytes, limits: Limits) -> bytes:
@@ -141,7 +168,8 @@ def clean_path(name: bytes, limits: Limits) -> bytes:
 
     Raises UnpackError for names that lead out of it, as docker does, or lie too deep.
     """
-    parts = name.split(b"/")
+    path = name[2:] if name.startswith(b"./") else name  # as tar writes what it was told to find in "."
+    parts = path.split(b"/")
     if _EMPTY in parts or _HERE in parts or _ABOVE in parts:
         kept: list[bytes] = []
         for part in parts:
@@ -151,12 +179,12 @@ def clean_path(name: bytes, limits: Limits) -> bytes:
                 kept.pop()
             elif part not in (_EMPTY, _HERE):
                 kept.append(part)
-        parts = kept
+        parts, path = kept, b"/".join(kept)
     if len(parts) > limits.depth:
         raise too_deep(name, limits)
     if len(name) > limits.name:
         raise beyond(f"{shown(name)}: a name of {len(name)} bytes", "NAME")
-    return b"/".join(parts)
+    return path
 
 
 def too_deep(path: bytes, limits: Limits) -> UnpackError:
@@ -168,6 +196,13 @@ def shown(name: bytes) -> str:
     """A name for a message: short, and one line whatever it holds."""
     text = repr(os.fsdecode(name[:_SHOWN]))
     return text if len(name) <= _SHOWN else f"{text}…"
+
+
+def _make_directory(name: bytes, fd: int) -> None:
+    try:
+        os.mkdir(name, 0o755, dir_fd=fd)
+    except FileExistsError:
+        return  # something of another kind, perhaps: whoever opens it finds out
 
 
 def _components(path: bytes) -> list[bytes]:

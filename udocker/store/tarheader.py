@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple
+from functools import lru_cache
 from zlib import adler32
 
 BLOCK = 512
@@ -30,15 +30,8 @@ class BadHeader(Exception):
     """A header that is none, in words; the reader of the archive says where."""
 
 
-class Header(NamedTuple):
-    """What a header says; ``mtime`` is in nanoseconds, ``size`` in bytes as they lie in the archive."""
-
-    name: bytes
-    kind: bytes
-    mode: int
-    size: int
-    mtime: int
-    link: bytes
+# Name, type, mode, size in bytes as they lie in the archive, time in nanoseconds, target of a link.
+Header = tuple[bytes, bytes, int, int, int, bytes]
 
 
 def parse_header(block: bytes) -> Header:
@@ -55,11 +48,12 @@ def parse_header(block: bytes) -> Header:
             prefix = prefix[:_STAR_PREFIX]
         path = prefix.partition(b"\0")[0] + b"/" + path
     seconds = number(mtime) * _NANO
-    return Header(
-        path, kind, number(mode), number(size), min(max(seconds, 0), _LAST), link.partition(b"\0")[0]
-    )
+    if not 0 <= seconds <= _LAST:
+        seconds = min(max(seconds, 0), _LAST)
+    return path, kind, number(mode), number(size), seconds, link.partition(b"\0")[0]
 
 
+@lru_cache(1 << 12)  # modes and times are mostly the same ones
 def number(field: bytes) -> int:
     """A number in octal digits, or in binary where its first bit is set; an empty field is 0.
 
@@ -98,7 +92,7 @@ def pax_records(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         digits = data[at:space] if space > at else b""
         stop = at + int(digits) if digits.isdigit() else 0
         key, equals, value = data[space + 1 : stop - 1].partition(b"=")
-        if not space < stop <= end or data[stop - 1] != 0x0A or not equals or not key:
+        if not at < space < stop <= end or data[stop - 1] != 0x0A or not equals or not key:
             raise BadHeader("an extended header that is damaged")
         yield key, value
         at = stop

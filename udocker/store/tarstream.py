@@ -2,7 +2,7 @@
 
 Written for speed, since it is what unpacking spends its time in, and so that everything that is wrong is an
 error: tarfile takes a damaged header for the end of the archive.  An archive may lack the zeros at its end,
-as those of some builders do, but it must not end within a member.
+as those of some builders do, but it must not end within a member's header or data.
 """
 
 from __future__ import annotations
@@ -42,6 +42,10 @@ class Chunks(Protocol):
 
     def chunk(self) -> bytes:
         """The next bytes, as many as are at hand; none at the end."""
+        ...
+
+    def skip(self, size: int) -> int:
+        """Leave out what comes next, up to ``size`` bytes, where it need not be read; returns how many."""
         ...
 
 
@@ -94,17 +98,21 @@ class TarReader:
         """The next member, whose data can then be read; None at the end."""
         try:
             if self._left or self._padding:
-                self._skip(self._left + self._padding)
-                self._left = self._padding = 0
+                self._skip_rest()
             block = self._header_block()
             if block is None:
                 return None
             header = parse_header(block)
-            if header.kind in _DESCRIBING:
+            if header[1] in _DESCRIBING:
                 return self._described(header)
             return self._member(header, block, None)
         except BadHeader as error:
             raise self._bad(str(error)) from None
+
+    @property
+    def offset(self) -> int:
+        """Where in the stream the present member's data begins, or what is left of it."""
+        return self._before + self._at
 
     def read(self, size: int) -> bytes:
         """Up to ``size`` bytes of the present member's data as it lies in the archive; none at its end."""
@@ -128,7 +136,7 @@ class TarReader:
     def _described(self, header: Header) -> Optional[TarMember]:
         """The member that a describing one, and perhaps more, are before."""
         about, block = _Description(), _ZEROS
-        while header.kind in _DESCRIBING:
+        while header[1] in _DESCRIBING:
             self._describe(header, about)
             following = self._header_block()
             if following is None and not about.given:
@@ -140,14 +148,15 @@ class TarReader:
         return self._member(header, block, about)
 
     def _describe(self, header: Header, about: _Description) -> None:
-        data = self._describing_data(header)
-        if header.kind == _GLOBAL:
+        kind, size = header[1], header[3]
+        data = self._describing_data(size)
+        if kind == _GLOBAL:
             self._describe_all(data)
             return
         about.given = True
-        if header.kind == _LONG_NAME:
+        if kind == _LONG_NAME:
             about.name = data.partition(b"\0")[0]
-        elif header.kind == _LONG_LINK:
+        elif kind == _LONG_LINK:
             about.link = data.partition(b"\0")[0]
         else:
             for key, value in pax_records(data):
@@ -164,12 +173,12 @@ class TarReader:
         if size > _MAX_HEADER:
             raise BadHeader(f"global headers of {size} bytes")
 
-    def _describing_data(self, header: Header) -> bytes:
-        if not 0 <= header.size <= _MAX_HEADER:
-            raise BadHeader(f"a header of {header.size} bytes")
-        padding = -header.size % BLOCK
-        self._budget.spend(BLOCK + header.size + padding)
-        return self._take_all(header.size + padding)[: header.size]
+    def _describing_data(self, size: int) -> bytes:
+        if not 0 <= size <= _MAX_HEADER:
+            raise BadHeader(f"a header of {size} bytes")
+        padding = -size % BLOCK
+        self._budget.spend(BLOCK + size + padding)
+        return self._take_all(size + padding)[:size]
 
     def _member(self, header: Header, block: bytes, about: Optional[_Description]) -> TarMember:
         """Charge for a member and make it."""
@@ -258,13 +267,28 @@ class TarReader:
                 break
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    def _skip_rest(self) -> None:
+        """Go to the next header; at the end of the archive the zeros that fill up a block may be missing."""
+        left, padding = self._left, self._padding
+        self._left = self._padding = 0
+        if self._at + left + padding <= len(self._chunk):
+            self._at += left + padding
+        else:
+            self._skip(left)
+            self._take_some(padding)
+
     def _skip(self, size: int) -> None:
         self._at += size
-        while self._at > len(self._chunk):
-            size = self._at - len(self._chunk)
+        if self._at > len(self._chunk):
+            rest = self._at - len(self._chunk)
             self._at = len(self._chunk)
-            self._fill()
-            self._at = size
+            passed = self._source.skip(rest)
+            self._before += passed
+            rest -= passed
+            while rest > 0:
+                self._fill()
+                self._at = min(rest, len(self._chunk))
+                rest -= self._at
 
     def _fill(self) -> None:
         if not self._next_chunk():

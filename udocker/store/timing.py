@@ -1,4 +1,4 @@
-"""How long a lock is waited for, apart from the lock itself, which few commands take."""
+"""How long a lock across nodes waits, and for what."""
 
 from __future__ import annotations
 
@@ -12,3 +12,6 @@ class LockTiming:
     beat: float
     stale: float
     wait: float
+
+
+DEFAULT_TIMING = LockTiming(beat=5.0, stale=90.0, wait=3600.0)

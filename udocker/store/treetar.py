@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import tarfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import BinaryIO, Optional
 
@@ -19,8 +20,8 @@ _KINDS = {
 }
 
 
-def write_tree(root: Path, stream: BinaryIO) -> None:
-    """Write everything below ``root``, sorted by name, as owned by root.
+def write_tree(root: Path, stream: BinaryIO, skip: Collection[str] = ()) -> None:
+    """Write everything below ``root`` but its entries ``skip``, sorted by name, as owned by root.
 
     Hard links stay links; sockets and devices are left out.  Raises StoreError, OSError.
     """
@@ -32,7 +33,8 @@ def write_tree(root: Path, stream: BinaryIO) -> None:
             for path, directories, files, fd in os.fwalk(root, onerror=_raise):
                 directories.sort()
                 below = os.path.relpath(path, root)
-                for name in sorted((*directories, *files)):
+                left_out = skip if below == os.curdir else ()
+                for name in sorted({*directories, *files}.difference(left_out)):
                     writer.add(os.path.normpath(os.path.join(below, name)), name, fd)
         except RecursionError:
             raise StoreError(f"export: {root}: directories are nested too deep") from None

@@ -11,16 +11,16 @@ from typing import Callable, Optional
 
 from udocker.errors import UnpackError, from_os_error
 from udocker.store import tarstream
-from udocker.store.compression import open_layer
-from udocker.store.contents import link_or_copy, set_attributes, write_data
+from udocker.store.compression import PlainFile, open_layer
+from udocker.store.contents import finish_file, link_or_copy, new_file, set_attributes, write_data
 from udocker.store.limits import Budget, Limits
 from udocker.store.pathset import PathSet
 from udocker.store.rootfs import RootTree, clean_path, shown
 from udocker.store.tarstream import TarMember, TarReader
+from udocker.store.writers import Writers, cores
 
 _WHITEOUT = b".wh."
 _OPAQUE = b".wh..wh..opq"
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 # Times of directories beyond this size wait on disk: they are set when a layer is done.
 _TIMES_IN_MEMORY = 4 << 20
 _TIME = struct.Struct("<qI")
@@ -39,17 +39,23 @@ def unpack_layers(layers: list[Path], root: Path, limits: Optional[Limits] = Non
     try:
         with RootTree(str(root), budget.limits) as tree:
             for number, path in enumerate(layers):
-                _unpack_layer(path, tree, budget, lowest=number == 0)
+                _unpack_layer(path, tree, budget, str(root), lowest=number == 0)
     except OSError as error:
         raise from_os_error("unpack", error, str(root)) from error
     finally:
         os.umask(old)
 
 
-def _unpack_layer(path: Path, tree: RootTree, budget: Budget, lowest: bool) -> None:
+def _unpack_layer(path: Path, tree: RootTree, budget: Budget, root: str, lowest: bool) -> None:
     try:
+        with path.open("rb", buffering=0) as file:
+            if cores() > 1 and PlainFile.is_plain(file.fileno()):
+                plain = PlainFile(file.fileno())
+                with Writers(root, tree, file.fileno()) as writers:
+                    _Layer(tree, TarReader(plain, budget), lowest, writers).apply()
+                return
         with open_layer(path, budget.limits) as stream:
-            _Layer(tree, TarReader(stream, budget), lowest).apply()
+            _Layer(tree, TarReader(stream, budget), lowest, None).apply()
     except UnpackError as error:
         hint = error.hint or f"damaged? udocker verify tells; if so remove the file {path} and pull again"
         raise UnpackError(f"{error.message} (layer {path.name})", hint) from error
@@ -58,12 +64,15 @@ def _unpack_layer(path: Path, tree: RootTree, budget: Budget, lowest: bool) -> N
 class _Layer:
     """One layer being applied: what it has made so far decides what its whiteouts hide."""
 
-    def __init__(self, tree: RootTree, reader: TarReader, lowest: bool) -> None:
+    def __init__(self, tree: RootTree, reader: TarReader, lowest: bool, writers: Optional[Writers]) -> None:
+        self._writers = writers
         self._tree = tree
         self._reader = reader
         self._limits = tree.limits
         self._lowest = lowest
         self._made = PathSet()
+        self._above = b""  # the directory of the latest path, which is among those made
+        self._again = False  # whether the layer has made the present path before
 
     def apply(self) -> None:
         """Apply every member."""
@@ -77,6 +86,7 @@ class _Layer:
                         self._add(member, path)
             except OSError as error:
                 raise from_os_error("unpack", error, shown(path)) from error
+            self._tree.settle()
             self._set_times()
 
     def _add(self, member: TarMember, path: bytes) -> None:
@@ -87,8 +97,10 @@ class _Layer:
         make = _MAKERS.get(member.kind)
         if make is None:
             return
-        if not self._lowest:
-            self._mark(path)
+        if self._writers or not self._lowest:
+            self._again = not self._mark(path)
+            if self._again:
+                self._tree.settle()  # what the layer has made there may still be on its way
         make(self, member, path, self._tree.directory(directory, create=True), name)
 
     def _set_times(self) -> None:
@@ -102,9 +114,15 @@ class _Layer:
                 continue  # a later member of the same layer replaced it
             os.utime(fd, ns=(moment, moment))
 
-    def _mark(self, path: bytes) -> None:
-        while path and self._made.add(path):
-            path = path.rpartition(b"/")[0]
+    def _mark(self, path: bytes) -> bool:
+        """Note that this layer makes a path, and so all that are above it; returns whether it is new."""
+        new = self._made.add(path)
+        above = path.rpartition(b"/")[0]
+        if new and above != self._above:
+            self._above = above
+            while above and self._made.add(above):
+                above = above.rpartition(b"/")[0]
+        return new
 
     def _whiteout(self, directory: bytes, name: bytes, path: bytes) -> None:
         """Remove what lower layers have of a name (layer.md, sections Whiteouts, Opaque Whiteout)."""
@@ -113,6 +131,7 @@ class _Layer:
             raise UnpackError(f"unpack: {shown(path)}: a whiteout of no name")
         if self._lowest:
             return  # nothing is below
+        self._tree.settle()
         try:
             fd = os.dup(self._tree.directory(directory))  # removing entries closes the tree's own
         except FileNotFoundError:
@@ -143,21 +162,37 @@ class _Layer:
 
     def _file(self, member: TarMember, path: bytes, fd: int, name: bytes) -> None:
         mode = (member.mode & 0o777) | 0o600
+        if self._writers:
+            directory = path.rpartition(b"/")[0]
+            if self._is_for_writers(member, directory, fd, name):
+                self._writers.add((directory, name, mode, member.mtime, self._reader.offset, member.size))
+                return
+            self._writers.settle()
         try:
-            out = os.open(name, _NEW_FILE, mode, dir_fd=fd)
+            out = new_file(name, mode, fd)
         except FileExistsError:
             self._tree.remove(fd, name)
-            out = os.open(name, _NEW_FILE, mode, dir_fd=fd)
+            out = new_file(name, mode, fd)
         try:
             if member.size:
                 write_data(out, self._reader, member)
-            if mode & 0o022:
-                os.fchmod(out, mode)
             if member.xattrs:
                 set_attributes(out, member.xattrs)
-            os.utime(out, ns=(member.mtime, member.mtime))
+            finish_file(out, mode, member.mtime)
         finally:
             os.close(out)
+
+    def _is_for_writers(self, member: TarMember, directory: bytes, fd: int, name: bytes) -> bool:
+        """Whether a file is plain, and its path can mean nothing else, now or to a later member."""
+        if member.pieces is not None or member.xattrs or not self._tree.is_direct(directory):
+            return False
+        if self._lowest and not self._again:
+            return True
+        try:
+            mode = os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode
+        except FileNotFoundError:
+            return True
+        return not (stat.S_ISDIR(mode) or stat.S_ISLNK(mode))
 
     def _directory(self, member: TarMember, path: bytes, fd: int, name: bytes) -> None:
         mode = (member.mode & 0o1777) | 0o700
@@ -188,6 +223,7 @@ class _Layer:
         target = clean_path(member.link, self._limits)
         if target == path:
             return
+        self._tree.settle()
         above, _, base = target.rpartition(b"/")
         missing = f"unpack: {shown(path)}: hard link to {shown(target)}, which is not there"
         try:

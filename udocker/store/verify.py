@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from udocker.errors import StoreCorrupt, UsageError
+from udocker.errors import StoreCorrupt, StoreError, UsageError
 from udocker.model.manifest import Descriptor, ImageConfig
 from udocker.model.reference import ImageReference
 from udocker.store.images import Image
+from udocker.store.members import check_tree
 from udocker.store.store import Store
 
 _BLOCK = 1 << 20
@@ -35,6 +36,9 @@ def verify_image(store: Store, reference: ImageReference) -> Iterator[Damage]:
         image = store.images.load(reference)
     except StoreCorrupt as error:
         yield Damage(error.message, error.hint or _PULL)
+        return
+    if image.places:
+        yield from _legacy(store, image)
         return
     if (image.directory / "index").is_file() and image.digest == image.manifest.digest:
         yield Damage(f"{image.directory / 'manifest'}: is not one of its index", _PULL)
@@ -63,6 +67,17 @@ def verify_container(directory: Path) -> Iterator[Damage]:
             yield Damage(f"{path}: {error.strerror}", _CREATE)
         except StoreCorrupt as error:
             yield Damage(f"{path}: {error.message}", _CREATE)
+
+
+def _legacy(store: Store, image: Image) -> Iterator[Damage]:
+    """What can be known of an image of udocker 1.3's older format: that its layers are whole archives."""
+    for layer in image.manifest.layers:
+        path = image.places[layer.digest]
+        try:
+            check_tree(path)
+        except StoreError as error:
+            yield Damage(f"{path}: {error.message}", "remove the image and load or import it again")
+    yield from _configuration(store, image)
 
 
 def _blob(store: Store, descriptor: Descriptor) -> Iterator[Damage]:
@@ -101,6 +116,8 @@ def _configuration(store: Store, image: Image) -> Iterator[Damage]:
 
 
 def _check_name(raw: bytes) -> None:
+    if raw.strip() in _NO_IMAGE:
+        return
     try:
         ImageReference.parse(os.fsdecode(raw).strip())
     except UsageError as error:
@@ -118,5 +135,7 @@ def _check_config(raw: bytes) -> None:
     ImageConfig.parse(raw)
 
 
+# What udocker writes where a container comes from an archive.
+_NO_IMAGE = (b"IMPORTED:unknown", b"CLONING:inprogress")
 _METADATA = {"container.json": _check_config, "imagerepo.name": _check_name, "udocker.json": _check_json}
 _OPTIONAL = ("udocker.json",)  # udocker 1.3 makes none

@@ -21,6 +21,12 @@ def unique_name(prefix: str = "") -> str:
     return f"{prefix}{ProcessIdentity.current().mark()}-{os.urandom(6).hex()}"
 
 
+def maker_of(name: str) -> str:
+    """The mark of the process that made a name with ``unique_name``; empty for any other name."""
+    match = _UNIQUE.search(name)
+    return match[1] if match else ""
+
+
 def discard(path: Path) -> None:
     """Remove a file or a tree under a unique name that is not needed any more.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from udocker.values import dataclass, field
+from udocker.values import dataclass
 
 # What every container shows of its host, as far as the host has it.
 SYSTEM_DIRECTORIES = ("/proc", "/dev", "/sys")
@@ -32,8 +32,8 @@ class HostFacts:
     hostname: str
     terminal: bool
     paths: tuple[str, ...]
-    uid: int = field(default_factory=os.geteuid)
-    gid: int = field(default_factory=os.getegid)
+    uid: int = 0
+    gid: int = 0
 
     @classmethod
     def read(cls) -> HostFacts:
@@ -43,4 +43,6 @@ class HostFacts:
             hostname=os.uname().nodename,
             terminal=os.isatty(0),
             paths=tuple(path for path in paths if os.path.exists(path)),
+            uid=os.geteuid(),
+            gid=os.getegid(),
         )

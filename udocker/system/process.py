@@ -63,13 +63,66 @@ class ProcessIdentity:
         return start is not None and start != self.start
 
 
+@dataclass(frozen=True)
+class Node:
+    """A machine between two boots, as far as its processes see; ``booted`` is in seconds since 1970.
+
+    ``machine`` is machine-id(5), empty where there is none.
+    """
+
+    host: str
+    machine: str
+    boot: str
+    booted: int
+
+    @classmethod
+    def current(cls) -> Node:
+        """The machine of the calling process."""
+        return cls(os.uname().nodename, _machine_id(), _node()[0], _boot_time())
+
+    def has_ended(self, later: Node) -> bool:
+        """Whether ``later`` proves that this boot is over: the same machine, started again since.
+
+        Nodes without a disk of their own share a machine id, and others are all called localhost: only
+        both together are a machine.
+        """
+        named = self.machine and self.host and not self.host.startswith("localhost")
+        same = (self.host, self.machine) == (later.host, later.machine)
+        return bool(named and same and self.boot != later.boot and self.booted < later.booted)
+
+
+def node_mark() -> str:
+    """The node's part of the marks of its processes."""
+    return _digest(ProcessIdentity.current())
+
+
+def _machine_id() -> str:
+    try:
+        return Path("/etc/machine-id").read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _boot_time() -> int:
+    """When the kernel started, by its own clock (proc(5), /proc/stat, btime)."""
+    for line in Path("/proc/stat").read_text(encoding="ascii").splitlines():
+        if line.startswith("btime "):
+            return int(line.split()[1])
+    return 0
+
+
 def is_mark_of_dead(mark: str) -> bool:
     """Whether a mark is of a process of this node that is known to be dead; False for anything else."""
+    return fate_of_mark(mark) is True
+
+
+def fate_of_mark(mark: str) -> Optional[bool]:
+    """Whether the process of a mark is dead; None where that cannot be known, as for other nodes."""
     parts = mark.split("-")
     here = ProcessIdentity.current()
     if len(parts) != 3 or parts[0] != _digest(here) or not all(map(str.isdecimal, parts[1:])):
-        return False
-    return replace(here, pid=int(parts[1]), start=int(parts[2])).is_dead() is True
+        return None
+    return replace(here, pid=int(parts[1]), start=int(parts[2])).is_dead()
 
 
 def _digest(process: ProcessIdentity) -> str:

@@ -98,7 +98,7 @@ static int file_copy(int from, int to)
     return -EFBIG;
 }
 
-/* Makes the file called `name` in `memory` and binds it over the target. */
+/* Makes the file called `name` in `memory`, with the target's permissions, and binds it over the target. */
 static int extension_make(const struct tree *tree, const struct extension *extension, int memory, const char *name)
 {
     OWNED_FD target = target_open(tree, extension->target, TARGET_FILE);
@@ -106,11 +106,12 @@ static int extension_make(const struct tree *tree, const struct extension *exten
         return target;
     OWNED_FD source = *extension->source ? open(extension->source, O_PATH | O_CLOEXEC)
                                          : fcntl(target, F_DUPFD_CLOEXEC, 0);
-    OWNED_FD file = openat(memory, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-    if (source < 0 || file < 0 || fchmod(file, 0644) < 0)
+    OWNED_FD file = openat(memory, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    struct stat info;
+    if (source < 0 || file < 0 || fstat(target, &info) < 0 || fchmod(file, (info.st_mode & 0755) | 0400) < 0)
         return -errno;
     int result = file_copy(source, file);
-    if (result >= 0 && result != '\n')
+    if (result >= 0 && result != '\n' && *extension->text)
         result = all_write(file, "\n", 1);
     if (result >= 0)
         result = all_write(file, extension->text, strlen(extension->text));
