@@ -5,6 +5,7 @@ lie in ``batch/`` and ``templates/``.  The native programs in ``udocker/native``
 installed inside the package, so that nothing is downloaded or built on a cluster node.
 """
 
+import hashlib
 import os
 import shlex
 import shutil
@@ -92,6 +93,10 @@ def build_native(target):
     for program, sources in PROGRAMS.items():
         paths = [str(NATIVE / source) for source in sources]
         subprocess.run([*command, *CFLAGS, "-o", str(target / program), *paths], check=True)
+    # What `udocker install` checks them against.
+    digests = {program: hashlib.sha256((target / program).read_bytes()).hexdigest() for program in PROGRAMS}
+    sums = "".join(f"{digest}  {program}\n" for program, digest in digests.items())
+    (target / "SHA256SUMS").write_text(sums, encoding="ascii")
 
 
 class BuildWithNative(build_py):
@@ -135,7 +140,11 @@ setup(
     python_requires=">=3.9",
     packages=list(PACKAGES),
     package_dir=PACKAGES,
-    package_data={"udocker": ["py.typed"], "udocker_batch": ["py.typed"], "udocker_batch.templates": ["*"]},
+    package_data={
+        "udocker": ["py.typed", "cli/completions/*"],
+        "udocker_batch": ["py.typed"],
+        "udocker_batch.templates": ["*"],
+    },
     install_requires=INSTALL_REQUIRES,
     extras_require={"test": TEST_REQUIRES, "lint": LINT_REQUIRES, "fuzz": FUZZ_REQUIRES},
     entry_points={

@@ -51,6 +51,8 @@ LAYERS = {
         "udocker.config",
         "udocker.conffile",
         "udocker.errors",
+        "udocker.log",
+        "udocker.values",
         "udocker.system.*",
         "udocker_batch",
         "udocker_batch.errors",

@@ -7,7 +7,6 @@ of ``udocker.errors``, which are exported here too.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Optional
 
@@ -31,6 +30,7 @@ from udocker.store.paths import StorePaths
 from udocker.store.store import Store
 from udocker.system.files import remove_tree, write_atomically
 from udocker.system.process import ProcessIdentity
+from udocker.values import replace
 
 __all__ = [
     "Config",

@@ -9,13 +9,13 @@
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from udocker.errors import ConfigError
+from udocker.log import Log
+from udocker.values import dataclass
 
 NAME = "udocker.conf"
 # udocker 1.3's keys that mean something here, then our own, each with the variable that it stands for.
@@ -28,6 +28,11 @@ KEYS = {
     "http_insecure": "UDOCKER_INSECURE",
     "timeout": "UDOCKER_REGISTRY_TIMEOUT",
     "override_default_execution_mode": "UDOCKER_DEFAULT_EXECUTION_MODE",
+    "verbose_level": "UDOCKER_LOGLEVEL",
+    "tarball": "UDOCKER_TARBALL",
+    "reposdir": "UDOCKER_REPOS",
+    "layersdir": "UDOCKER_LAYERS",
+    "containersdir": "UDOCKER_CONTAINERS",
     "insecure_registries": "UDOCKER_INSECURE_REGISTRIES",
     "registry_timeout": "UDOCKER_REGISTRY_TIMEOUT",
     "registry_retries": "UDOCKER_REGISTRY_RETRIES",
@@ -43,17 +48,38 @@ KEYS = {
     "max_name": "UDOCKER_MAX_NAME",
     "max_ratio": "UDOCKER_MAX_RATIO",
 }
+# Variables of udocker 1.3 for what this program has not: other engines, curl, a directory for downloads.
+WITHOUT_MEANING = (
+    "UDOCKER_BIN",
+    "UDOCKER_LIB",
+    "UDOCKER_DOC",
+    "UDOCKER_TMP",
+    "UDOCKER_FAKECHROOT_SO",
+    "UDOCKER_FAKECHROOT_LIBC",
+    "UDOCKER_FAKECHROOT_CMD_SUBST",
+    "UDOCKER_FAKECHROOT_EXPAND_SYMLINKS",
+    "UDOCKER_USE_CURL_EXECUTABLE",
+    "UDOCKER_USE_PROOT_EXECUTABLE",
+    "UDOCKER_USE_RUNC_EXECUTABLE",
+    "UDOCKER_USE_SINGULARITY_EXECUTABLE",
+    "UDOCKER_USE_PATCHELF_EXECUTABLE",
+)
 _LARGEST = 1 << 20
 _HINT = "its first line is [DEFAULT], the others are key = value"
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 
 
-class Setting(NamedTuple):
+@dataclass(frozen=True)
+class Setting:
     """The text of a setting and where it is from, for messages."""
 
     text: str
     origin: str
+
+    def __iter__(self) -> Iterator[str]:
+        """The two in this order."""
+        return iter((self.text, self.origin))
 
 
 def read_files(paths: Iterable[Path]) -> dict[str, Setting]:

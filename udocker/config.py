@@ -6,16 +6,18 @@ import os
 import pwd
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
-from udocker.conffile import KEYS, NAME, Setting, read_file, read_files
+from udocker.conffile import KEYS, NAME, WITHOUT_MEANING, Setting, read_file, read_files
 from udocker.errors import ConfigError
+from udocker.log import Log
+from udocker.values import dataclass, field
 
 # Three years of seconds: more than anybody waits, and less than what overflows a timer.
 _MAX_NUMBER = 10**8
 _COUNT = re.compile(r"([0-9]{1,15})([kMGT]?)", re.ASCII)
+_log = Log(__name__)
 SYSTEM_FILE = Path("/etc") / NAME
 # Where docker and podman, each for all users and for one, look for a registry's authorities
 # (docker's "Verify repository client with certificates"; containers-certs.d(5)).
@@ -39,6 +41,7 @@ class Config:
     ``lock_wait`` bounds the wait for somebody else's pull and unpacking.  ``workspace`` is a directory below
     the store's ``tmp`` for what is being made, so that it can be cleared when its maker has died.  ``lower``
     are stores of others, such as the site's, that are read where the own one lacks something.
+    ``tarball`` is a file or URL of engines, ``log_level`` udocker 1.3's measure of how much is told.
     ``execution_mode`` is for containers that have none recorded.
     ``max_files`` to ``max_ratio`` are what an image may hold (udocker/store/limits.py), in members, bytes,
     directories, bytes and bytes out of one.
@@ -61,6 +64,8 @@ class Config:
     lock_stale: float = 90.0
     lock_wait: float = 3600.0
     workspace: str = ""
+    log_level: int = 3
+    tarball: str = ""
     lower: tuple[Path, ...] = ()
     execution_mode: str = ""
     max_files: int = 1_000_000
@@ -108,6 +113,8 @@ class Config:
             lock_beat=_positive(settings, "UDOCKER_LOCK_BEAT", cls.lock_beat),
             lock_stale=_positive(settings, "UDOCKER_LOCK_STALE", cls.lock_stale),
             lock_wait=_positive(settings, "UDOCKER_LOCK_WAIT", cls.lock_wait),
+            log_level=_level(settings),
+            tarball=_text(settings, "UDOCKER_TARBALL"),
             lower=_lower(settings, directory),
             execution_mode=_text(settings, "UDOCKER_DEFAULT_EXECUTION_MODE"),
             max_files=_count(settings, "UDOCKER_MAX_FILES", cls.max_files),
@@ -132,11 +139,35 @@ def _settings(environ: Mapping[str, str], home: str, file: Optional[Path]) -> di
         # Which store it is has been settled: its own file has no say in that.
         store = read_file(Path(directory.text) / NAME)
         found.update({**store, "UDOCKER_DIR": directory})
-    return {**found, **given, **variables}
+    for name in WITHOUT_MEANING:
+        if environ.get(name):
+            _log.debug("configuration: %s: has no meaning here", name)
+    settings = {**found, **given, **variables}
+    _require_one_directory(settings)
+    return settings
+
+
+def _require_one_directory(settings: Mapping[str, Setting]) -> None:
+    """What is published is renamed from one part of the store to another, which lie in one file system."""
+    root = os.path.abspath(_text(settings, "UDOCKER_DIR"))
+    for part in ("repos", "layers", "containers"):
+        text, origin = settings.get(f"UDOCKER_{part.upper()}", Setting("", ""))
+        if text and os.path.abspath(text) != os.path.join(root, part):
+            raise ConfigError(
+                f"configuration: {origin}={text!r}: a store is one directory here", "set UDOCKER_DIR alone"
+            )
 
 
 def _text(settings: Mapping[str, Setting], name: str) -> str:
     return settings[name].text if name in settings else ""
+
+
+def _level(settings: Mapping[str, Setting]) -> int:
+    """How much is told, in udocker 1.3's numbers: -1 is nothing, 3 its default, 5 for debugging."""
+    text, origin = settings.get("UDOCKER_LOGLEVEL", Setting(str(Config.log_level), ""))
+    if text not in map(str, range(-1, 6)):
+        raise ConfigError(f"configuration: {origin}={text!r}: not a number from -1 to 5")
+    return int(text)
 
 
 def _lower(settings: Mapping[str, Setting], own: str) -> tuple[Path, ...]:

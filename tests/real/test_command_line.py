@@ -28,7 +28,7 @@ def test_pull_create_run_and_remove(udocker: Commands, busybox_image: PushedImag
     assert udocker.good("run", "box", "echo", "hello  world") == "hello  world\n"
     assert udocker.good("run", container, "sh", "-c", "echo $0 $1", "a", "-b") == "a -b\n"
     assert udocker.good("images") == f"REPOSITORY\n{reference}    .\n"
-    assert udocker.good("ps").splitlines()[1].split() == [container, ".", "W", "box", reference]
+    assert udocker.good("ps").splitlines()[1].split() == [container, ".", "W", "['box']", reference]
     assert json.loads(udocker.good("inspect", "box"))["config"]["Cmd"] == ["/bin/sh"]
     assert udocker.good("inspect", "-p", "box").strip().endswith(f"{container}/ROOT")
     assert json.loads(udocker.good("inspect", reference))["digest"] == busybox_image.digest

@@ -250,7 +250,7 @@ def test_rm_keeps_a_container_that_could_not_run(own_box: Commands) -> None:
 
 def test_a_name_is_given_to_the_container_that_runs(own_box: Commands) -> None:
     own_box.good("run", "--name=second", "box", "true")
-    assert "box second" in own_box.good("ps")
+    assert "['box', 'second']" in own_box.good("ps")
     own_box.good("run", "--name=second", "box", "true")  # it has that already
 
 

@@ -126,8 +126,10 @@ def _pip(venv: Path) -> list[str]:
 
 def _call(command: list[str]) -> None:
     """Run it with a umask that lets the other users read what root installs."""
+    # pip takes a checkout on PYTHONPATH for the installed package.
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     result = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, umask=0o022, check=False
+        command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, umask=0o022, check=False
     )
     if result.returncode != 0:
         raise AssertionError(f"{' '.join(command)}: {result.returncode}\n{result.stdout}\n{result.stderr}")

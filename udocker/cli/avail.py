@@ -6,11 +6,11 @@ import argparse
 
 from udocker.cli.output import printable
 from udocker.config import Config
-from udocker.engine.select import ENGINES, MODES
+from udocker.engine.select import MODES, engines
 
 DESCRIPTION = """List the engines of this package, and whether this host allows them.
 
-Engines come with the package; there are no others to fetch."""
+Engines come with the package; udocker install checks them and takes others."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(config: Config, options: argparse.Namespace) -> int:
     """Print one line an engine: its execution modes, yes or no, and why not."""
     print("MODES      WORKS HERE")
-    for family, engine in ENGINES.items():
+    for family, engine in engines(config.udocker_dir).items():
         modes = ",".join(mode.value for mode in MODES if mode.family == family)
         support = engine.check()
         reason = support.reason + (f" ({support.hint})" if support.hint else "")

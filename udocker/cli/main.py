@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import io
-import logging
 import os
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Optional
@@ -19,6 +18,9 @@ from udocker.cli.output import report
 from udocker.cli.parser import Parser
 from udocker.config import Config
 from udocker.errors import EXIT_FAILURE, UdockerError, UsageError, from_os_error
+from udocker.log import configure
+from udocker.store.paths import StorePaths
+from udocker.values import replace
 
 # Each command's module and its line in the help.  A module has DESCRIPTION, add_arguments(parser) and
 # run(config, arguments) -> exit status; it is imported only when its command is called.
@@ -52,8 +54,16 @@ COMMANDS = {
     "load": ("load", "load images from an archive"),
     "export": ("export", "write a container's files to an archive"),
     "import": ("import_", "make an image or a container of an archive of files"),
+    "install": ("install", "check the engines of this package, or add others"),
+    "completion": ("completion", "print what bash or zsh need to complete command lines"),
     "version": ("version", "print the version"),
 }
+# Global options that take a value, which may be the next word.
+_WITH_VALUE = ("--repo", "--config")
+# Commands that a store given by --repo need not be there for.
+_WITHOUT_STORE = ("mkrepo", "version", "showconf", "avail", "completion")
+# UDOCKER_LOGLEVEL's steps, as in udocker 1.3.
+_LEVEL_QUIET, _LEVEL_DEBUG = 1, 5
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -75,7 +85,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    parser = _parser()
+    parser = global_parser()
     known, rest = _split(arguments)
     options = parser.parse_args(known)
     if options.version:
@@ -88,20 +98,25 @@ def _dispatch(arguments: list[str]) -> int:
         rest, name = [rest[1], "--help"], rest[1]
     if name not in COMMANDS:
         raise UsageError(f"{name!r}: unknown command", "see udocker --help")
-    logging.basicConfig(
-        level=logging.DEBUG if options.debug else logging.WARNING, format="udocker: %(message)s"
-    )
-    config = Config.from_environment(os.environ, Path(options.config) if options.config else None)
-    if options.insecure:
-        config = replace(config, insecure=True)
-    return _run(name, rest[1:], config, quiet=options.quiet)
+    configure(options.debug)
+    config = _config(options)
+    _module(name)
+    configure(options.debug or config.log_level >= _LEVEL_DEBUG)  # where the module wants it
+    if options.repo and name not in _WITHOUT_STORE:
+        StorePaths(config.udocker_dir).require("--repo")
+    return _run(name, rest[1:], config, quiet=options.quiet or config.log_level <= _LEVEL_QUIET)
+
+
+def _config(options: argparse.Namespace) -> Config:
+    # What follows from the directory, such as its udocker.conf, follows from --repo as well.
+    environ = {**os.environ, "UDOCKER_DIR": options.repo} if options.repo else os.environ
+    config = Config.from_environment(environ, Path(options.config) if options.config else None)
+    return replace(config, insecure=True) if options.insecure else config
 
 
 def _run(name: str, arguments: list[str], config: Config, quiet: bool) -> int:
     module = _module(name)
-    parser = Parser(prog=f"udocker {name}", description=module.DESCRIPTION)
-    module.add_arguments(parser)
-    options = parser.parse_args(arguments)
+    options = command_parser(name).parse_args(arguments)
     options.quiet = quiet or getattr(options, "quiet", False)
     try:
         status: int = module.run(config, options)
@@ -110,19 +125,30 @@ def _run(name: str, arguments: list[str], config: Config, quiet: bool) -> int:
     return status
 
 
+def command_parser(name: str) -> Parser:
+    """The parser of a command's own arguments."""
+    module = _module(name)
+    parser = Parser(prog=f"udocker {name}", description=module.DESCRIPTION)
+    module.add_arguments(parser)
+    return parser
+
+
 def _module(name: str) -> ModuleType:
     return importlib.import_module(f"udocker.cli.{COMMANDS[name][0]}")
 
 
 def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
     """Global options, which stand before the command, and the rest."""
+    value = False
     for position, argument in enumerate(arguments):
-        if not argument.startswith("-"):
+        if not argument.startswith("-") and not value:
             return arguments[:position], arguments[position:]
+        value = argument in _WITH_VALUE and not value
     return arguments, []
 
 
-def _parser() -> Parser:
+def global_parser() -> Parser:
+    """The parser of what stands before the command."""
     width = max(map(len, COMMANDS))
     lines = "\n".join(f"  {name:<{width}}  {text}" for name, (_, text) in COMMANDS.items())
     parser = Parser(
@@ -132,7 +158,8 @@ def _parser() -> Parser:
         epilog=f"commands:\n{lines}\n\nudocker COMMAND --help tells a command's options.",
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="print less")
-    parser.add_argument("--config", metavar="FILE", help="--config=FILE: settings beside udocker.conf's")
+    parser.add_argument("--repo", metavar="DIR", default="", help="use the store DIR instead of UDOCKER_DIR")
+    parser.add_argument("--config", metavar="FILE", help="settings that win over those of udocker.conf")
     parser.add_argument("-D", "--debug", action="store_true", help="log what is done")
     parser.add_argument(
         "--insecure", action="store_true", help="allow plain HTTP and certificates that cannot be verified"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import time
 from types import TracebackType
 from typing import Any, Optional, TextIO
 
 from udocker.errors import UdockerError
+from udocker.log import configure
 from udocker.model.manifest import Descriptor
 
 
@@ -115,6 +115,8 @@ class BarProgress:
 
 
 def _redirect_messages(before: TextIO, after: TextIO) -> None:
+    import logging
+
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.StreamHandler) and handler.stream is before:
             handler.setStream(after)
@@ -122,6 +124,9 @@ def _redirect_messages(before: TextIO, after: TextIO) -> None:
 
 def progress(quiet: bool) -> Any:
     """What shows a pull's progress here: a context manager, None's equal when quiet."""
+    import logging  # noqa: F401 - what registries have to say is said through it
+
+    configure(debug=False)
     if quiet:
         return Quiet()
     return BarProgress() if sys.stderr.isatty() else LineProgress()

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from typing import Any, NoReturn
 
 from udocker.errors import UsageError
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """argparse makes one an option and asks shutil for the width: compression libraries at every start."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=_width() - 2)
 
 
 class Parser(argparse.ArgumentParser):
@@ -13,10 +22,17 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **options: Any) -> None:
         options.setdefault("allow_abbrev", False)
-        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        options.setdefault("formatter_class", _Formatter)
         super().__init__(**options)
 
     def error(self, message: str) -> NoReturn:
         """Report as every other error of this program."""
         act = self.prog.partition(" ")[2]  # the report names the program itself
         raise UsageError(f"{act}: {message}" if act else message, f"see {self.prog} --help")
+
+
+def _width() -> int:
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or 80
+    except (OSError, ValueError, AttributeError):
+        return 80  # a pipe, or no standard output at all

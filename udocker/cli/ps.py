@@ -45,7 +45,7 @@ def run(config: Config, options: argparse.Namespace) -> int:
         middle = "".join(text for text, wanted in columns if wanted)
         protected = "P" if containers.is_protected(container.directory) else "."
         writable = "W" if os.access(container.root, os.W_OK) else "R"
-        names = printable(" ".join(container.names))
+        names = str(list(container.names)) if container.names else ""  # as scripts know it
         image = printable(container.image)
         print(f"{container.id:<36.36} {protected} {writable} {middle}{names:<18} {image:<20}")
     return 0

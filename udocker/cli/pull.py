@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 
 from udocker.cli.output import progress
 from udocker.cli.registryoptions import add_registry_options, with_registry
@@ -11,6 +10,7 @@ from udocker.config import Config
 from udocker.model.manifest import Platform
 from udocker.model.reference import ImageReference
 from udocker.run.images import pull
+from udocker.values import replace
 
 DESCRIPTION = "Fetch an image from a registry: docker.io's, or any HOST[:PORT]/NAME[:TAG][@DIGEST]."
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import shlex
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from typing import Optional
 from udocker.cli.parser import Parser
 from udocker.config import Config
 from udocker.errors import NotFoundError, StoreError, UsageError
+from udocker.log import Log
 from udocker.model.container import Container
 from udocker.model.mode import ExecutionMode
 from udocker.model.mount import Mount
@@ -30,7 +30,7 @@ executed, 127 where it is not found."""
 _PULL_POLICIES = ("missing", "never", "always", "reuse")
 # Not every host has these: udocker 1.3 passes over them as well.
 _OPTIONAL = ("/etc/resolv.conf", "/etc/host.conf", "/lib/modules", *GRAPHICS_DIRECTORIES)
-_LOG = logging.getLogger(__name__)
+_LOG = Log(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

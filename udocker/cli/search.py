@@ -6,7 +6,6 @@ import argparse
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 
 from udocker.cli.output import printable
 from udocker.cli.registryoptions import add_proxy_option, with_proxy
@@ -15,6 +14,7 @@ from udocker.errors import UsageError
 from udocker.model.reference import DOCKER_HUB_HOST, ImageReference
 from udocker.registry.address import registry_address
 from udocker.registry.catalog import Found, search, search_index, tags
+from udocker.values import replace
 
 DESCRIPTION = "Look for images on Docker Hub or in another registry, or list an image's tags."
 _PAGE = 100  # results asked for at a time where nobody pauses to read them

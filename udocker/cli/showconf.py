@@ -16,6 +16,17 @@ DESCRIPTION = "Print the settings in force, one a line."
 _PASSWORD = re.compile(r"//[^/@]*@")
 
 
+# The same under the names that scripts know from udocker 1.3.
+_ALIASES = {
+    "topdir": "udocker_dir",
+    "http_insecure": "insecure",
+    "dockerio_index_url": "hub_index",
+    "dockerio_registry_url": "hub_registry",
+    "timeout": "registry_timeout",
+    "verbose_level": "log_level",
+}
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command has no options."""
 
@@ -27,6 +38,8 @@ def run(config: Config, options: argparse.Namespace) -> int:
     """
     for field in dataclasses.fields(config):
         print(f"{field.name} = {printable(_text(getattr(config, field.name)))}")
+    for key, value in _ALIASES.items():
+        print(f"{key} = {printable(_text(getattr(config, value)))}")
     print(f"lock_method = {lock_method(Store.at(config).paths.scratch)}")
     return 0
 

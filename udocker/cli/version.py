@@ -19,6 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(config: Config, options: argparse.Namespace) -> int:
     """Print one fact a line."""
     print(f"version: {__version__}")
+    # udocker 1.3 names here where its engines come from.
+    print(f"tarball: {config.tarball}")
+    print(f"tarball_release: {__version__}")
     print(f"python: {platform.python_version()}")
     print(f"kernel: {platform.release()}")
     print(f"platform: {Platform.host()}")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from udocker.model.container import Container
 from udocker.model.mode import ExecutionMode
 from udocker.model.mount import Mount
+from udocker.values import dataclass
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,10 @@ class Support:
 
 class Engine(Protocol):
     """An execution engine.  ``plan`` is pure; ``prepare`` and ``restore`` change the container."""
+
+    def using(self, installed: Path) -> Engine:
+        """The same engine, with the programs in a directory in place of the package's."""
+        ...
 
     def check(self) -> Support:
         """Probe this host."""

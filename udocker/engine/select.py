@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Optional
 
 from udocker.engine.base import Engine
+from udocker.engine.binaries import installed_directory
 from udocker.engine.userns import UsernsEngine
 from udocker.errors import EngineUnavailable, UsageError
 from udocker.model.mode import ExecutionMode
@@ -22,14 +24,22 @@ MODES = (ExecutionMode.R1,)
 DEFAULT_MODE = MODES[0]
 
 
-def choose(mode: Optional[ExecutionMode]) -> tuple[Engine, ExecutionMode]:
+def engines(store: Path) -> Mapping[str, Engine]:
+    """The engines, with the programs that ``udocker install`` put into a store."""
+    return {family: engine.using(installed_directory(store)) for family, engine in ENGINES.items()}
+
+
+def choose(mode: Optional[ExecutionMode], probe: bool = True) -> tuple[Engine, ExecutionMode]:
     """The engine for ``mode``, or for the first mode that this host supports where that is None.
 
+    Without ``probe`` a single candidate is taken untried: its launcher tells what this host forbids.
     Raises UsageError for a mode that this version has not, EngineUnavailable with every reason met.
     """
     if mode is not None:
         require_engine("run", mode)
     candidates = [mode] if mode is not None else MODES
+    if len(candidates) == 1 and not probe:
+        return ENGINES[candidates[0].family], candidates[0]
     reasons = []
     for candidate in candidates:
         engine = ENGINES[candidate.family]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
@@ -14,6 +12,7 @@ from udocker.engine.binaries import locate
 from udocker.errors import EngineUnavailable
 from udocker.model.container import Container
 from udocker.model.mode import ExecutionMode
+from udocker.values import dataclass, replace
 
 PROGRAM = "udocker-userns"
 _PROBE_SECONDS = 30
@@ -23,15 +22,22 @@ _PROBE_SECONDS = 30
 class UsernsEngine:
     """Runs at native speed, without changing the container.
 
-    ``program`` replaces the launcher of this package, and ``without`` names system calls that it must do
-    without, as on older kernels: both are for tests.
+    ``installed`` is where ``udocker install`` puts another launcher.  ``program`` replaces both, ``without``
+    names system calls that the launcher must do without, as on older kernels: these are for tests.
     """
 
     program: Optional[Path] = None
     without: tuple[str, ...] = ()
+    installed: Optional[Path] = None
+
+    def using(self, installed: Path) -> UsernsEngine:
+        """The same engine, with the launcher in a directory if there is one."""
+        return replace(self, installed=installed)
 
     def check(self) -> Support:
         """Try the namespaces in a process of their own."""
+        import subprocess  # a run does not probe where there is no other engine
+
         try:
             probe = subprocess.run(
                 [str(self._launcher()), "--probe"],
@@ -64,7 +70,7 @@ class UsernsEngine:
         return Launch(argv, process.env, "/")
 
     def _launcher(self) -> Path:
-        return self.program or locate(PROGRAM)
+        return self.program or locate(PROGRAM, installed=self.installed)
 
     def _options(self, container: Container, process: Process) -> Iterator[str]:
         yield from ("--root", os.path.abspath(container.root))

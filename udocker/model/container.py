@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
 from udocker.errors import UsageError
 from udocker.model.manifest import ImageConfig, Platform
+from udocker.values import dataclass
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-from dataclasses import dataclass
 
 from udocker.errors import UsageError
+from udocker.values import TYPE_CHECKING, dataclass
+
+if TYPE_CHECKING:
+    import hashlib
 
 # Algorithms this package can verify, with the length of their hexadecimal form.
 LENGTHS = {"sha256": 64, "sha512": 128}
@@ -31,15 +33,15 @@ class Digest:
     @classmethod
     def of(cls, data: bytes) -> Digest:
         """The sha256 digest of ``data``."""
-        return cls("sha256", hashlib.sha256(data).hexdigest())
+        return cls("sha256", _new("sha256", data).hexdigest())
 
     def hasher(self) -> hashlib._Hash:
         """A new hash object of this digest's algorithm."""
-        return hashlib.new(self.algorithm)
+        return _new(self.algorithm)
 
     def matches(self, data: bytes) -> bool:
         """Whether ``data`` has this digest."""
-        return hashlib.new(self.algorithm, data).hexdigest() == self.hex
+        return _new(self.algorithm, data).hexdigest() == self.hex
 
     @property
     def short(self) -> str:
@@ -48,3 +50,9 @@ class Digest:
 
     def __str__(self) -> str:
         return f"{self.algorithm}:{self.hex}"
+
+
+def _new(algorithm: str, data: bytes = b"") -> hashlib._Hash:
+    import hashlib  # OpenSSL, which a container that is there starts without
+
+    return hashlib.new(algorithm, data)

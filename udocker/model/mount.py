@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 
 from udocker.errors import UsageError
+from udocker.values import dataclass
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Optional
 
 from udocker.errors import UsageError
+from udocker.values import dataclass
 
 _PORT_MAX = 65535
 _PROTOCOLS = ("tcp", "udp", "sctp")

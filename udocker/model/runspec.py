@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import Optional
 
 from udocker.model.mode import ExecutionMode
 from udocker.model.mount import Mount
+from udocker.values import dataclass
 
 
 class Accounts(Enum):

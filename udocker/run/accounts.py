@@ -5,7 +5,6 @@ from __future__ import annotations
 import grp
 import pwd
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Optional
 
@@ -14,6 +13,7 @@ from udocker.errors import StoreCorrupt, UsageError
 from udocker.model.runspec import Accounts, RunSpec
 from udocker.run.identity import GROUP, PASSWD, AccountFiles
 from udocker.system.host import HostFacts
+from udocker.values import replace
 
 
 def plan_accounts(

@@ -8,7 +8,6 @@ import stat
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Optional
@@ -36,6 +35,7 @@ from udocker.store.store import Store
 from udocker.store.treetar import write_tree
 from udocker.store.unpack import unpack_layers
 from udocker.system.files import discard, unique_name
+from udocker.values import replace
 
 # A stream that is opened, and closed again, by a with block.
 Opened = AbstractContextManager[BinaryIO]

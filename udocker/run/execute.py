@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,10 @@ from typing import Any, NoReturn, Optional
 
 from udocker.engine.base import Launch
 from udocker.errors import EngineError
+from udocker.values import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import subprocess
 
 # Python ignores these at its start (signal module, general rules); a program must not inherit that.
 _IGNORED_BY_PYTHON = ("SIGPIPE", "SIGXFZ", "SIGXFSZ")
@@ -44,6 +47,8 @@ def execute(launch: Launch) -> NoReturn:
 
 def spawn(launch: Launch, **options: Any) -> subprocess.Popen[bytes]:
     """Start the program as a child; ``options`` are Popen's.  Raises EngineError."""
+    import subprocess  # not for those who become the program
+
     try:
         return subprocess.Popen(launch.argv, env=launch.env, cwd=launch.cwd, **options)
     except OSError as error:

@@ -10,13 +10,13 @@ import errno
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
 from udocker.engine.base import Identity
 from udocker.errors import StoreCorrupt, UsageError
 from udocker.system.rooted import read_in_root
+from udocker.values import dataclass
 
 # Ten thousands of users fit, and reading it takes no noticeable time.
 SIZE_MAX = 16 * 1024 * 1024

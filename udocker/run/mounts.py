@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterable
 
 from udocker.errors import UsageError
+from udocker.log import Log
 from udocker.model.mount import Mount
 from udocker.system.host import SYSTEM_FILES, HostFacts
 
-_LOG = logging.getLogger(__name__)
+_LOG = Log(__name__)
 
 
 def plan_mounts(

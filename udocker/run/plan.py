@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import posixpath
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Optional
 
 from udocker.config import Config
 from udocker.engine.base import Engine, Launch, Process
+from udocker.engine.binaries import installed_directory
 from udocker.engine.select import choose
 from udocker.errors import StoreCorrupt, UdockerError, UsageError
+from udocker.log import Log
 from udocker.model.container import Container
 from udocker.model.manifest import ImageConfig, Platform
 from udocker.model.mode import ExecutionMode
@@ -26,10 +26,11 @@ from udocker.run.modes import mode_of, recorded_mode
 from udocker.run.mounts import plan_devices, plan_mounts, plan_volumes
 from udocker.store.execmode import PARKED_TARGET, parked_file, parked_files, wants_nvidia
 from udocker.system.host import GRAPHICS_DIRECTORIES, HostFacts
+from udocker.values import replace
 
 # What is run where nobody says what, and there is no metadata either: the first that is there.
 _SHELLS = ("/bin/bash", "/usr/bin/bash", "/bin/sh")
-_LOG = logging.getLogger(__name__)
+_LOG = Log(__name__)
 
 
 def plan_run(
@@ -46,7 +47,8 @@ def plan_run(
     for a spec that makes no sense here, StoreCorrupt for an image that does not, EngineUnavailable.
     """
     if choice is None:
-        choice = choose(mode_of(config, container, spec.mode))
+        engine, mode = choose(mode_of(config, container, spec.mode), probe=False)
+        choice = engine.using(installed_directory(config.udocker_dir)), mode
     if not spec.metadata:
         container = replace(container, config=ImageConfig({}, container.config.platform))
     _warn_of_platform(container)

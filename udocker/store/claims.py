@@ -11,13 +11,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from udocker.errors import from_os_error
 from udocker.store.paths import StorePaths
 from udocker.system.files import maker_of, unique_name, write_atomically
 from udocker.system.process import is_mark_of_dead
+from udocker.values import dataclass
 
 _NEEDED, _DROPPED = "claim-", "drop-"
 

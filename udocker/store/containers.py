@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Callable, Optional
@@ -41,7 +40,7 @@ _MOUNT_FILES = ("resolv.conf", "hosts")
 _TAKEN = (errno.EEXIST, errno.ENOTEMPTY)
 
 # The name space of container ids that are derived from what they hold; any constant would do.
-_DERIVED = uuid.UUID("5b0f6d3c-2f43-4b38-9c4e-7f6c19a0f1de")
+_DERIVED = "5b0f6d3c-2f43-4b38-9c4e-7f6c19a0f1de"
 
 
 class ContainerStore(ContainerNames):
@@ -78,7 +77,7 @@ class ContainerStore(ContainerNames):
         def fill(directory: Path) -> None:
             self._fill(directory, image, config, unpack, extra or {})
 
-        return self.publish(container_id or str(uuid.uuid4()), fill, durable, "create", name, replace)
+        return self.publish(container_id or _new_id(), fill, durable, "create", name, replace)
 
     def publish(
         self,
@@ -177,7 +176,9 @@ class ContainerStore(ContainerNames):
     @staticmethod
     def derived_id(content: str) -> str:
         """The id that every node gives to a container of this content."""
-        return str(uuid.uuid5(_DERIVED, content))
+        import uuid  # not for those who start a container
+
+        return str(uuid.uuid5(uuid.UUID(_DERIVED), content))
 
     def has(self, container_id: str) -> bool:
         """Whether a container of this id is there, whole; takes no lock and reads one entry."""
@@ -264,3 +265,9 @@ def _make_mount_points(root: Path) -> None:
 def _make_directory(path: Path) -> None:
     path.mkdir()
     path.chmod(0o755)  # whatever the umask: what is unpacked has its own permissions, too
+
+
+def _new_id() -> str:
+    import uuid  # not for those who start a container
+
+    return str(uuid.uuid4())

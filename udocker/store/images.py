@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional, Union
 
@@ -26,6 +25,7 @@ from udocker.store.paths import StorePaths
 from udocker.store.protection import is_protected
 from udocker.store.timing import DEFAULT_TIMING, LockTiming
 from udocker.system.files import discard_leftovers, write_atomically
+from udocker.values import dataclass, field
 
 if TYPE_CHECKING:
     from udocker.store.lock import SharedLock

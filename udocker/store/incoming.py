@@ -20,7 +20,6 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Callable, Optional
 
@@ -31,6 +30,7 @@ from udocker.store.layers import LOCKS, LayerStore
 from udocker.store.lock import LockTiming, SharedLock
 from udocker.store.paths import StorePaths
 from udocker.system.files import is_of_dead, is_own, remove_tree, unique_name
+from udocker.values import dataclass
 
 # Brings a blob into a file that may hold a beginning of it; returns only when it matches its descriptor.
 FetchInto = Callable[[Descriptor, BinaryIO], None]

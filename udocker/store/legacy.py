@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from udocker.errors import StoreCorrupt
 from udocker.model.digest import Digest
 from udocker.model.manifest import DOCKER_MANIFEST, Manifest, parse_manifest
+from udocker.values import dataclass
 
 ANCESTRY, VERSION = "ancestry", "v1"
 _CONFIG = "container.json"

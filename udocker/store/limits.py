@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from udocker.config import Config
 from udocker.errors import UnpackError
+from udocker.values import dataclass
 
 
 @dataclass(frozen=True)

@@ -26,22 +26,22 @@ from __future__ import annotations
 
 import errno
 import json
-import logging
 import os
 import re
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Optional
 
 from udocker.errors import StoreLocked, from_os_error
+from udocker.log import Log
 from udocker.store.paths import StorePaths
 from udocker.store.timing import LockTiming as LockTiming
 from udocker.system.files import discard_leftovers, remove_tree, unique_name, write_atomically
 from udocker.system.process import ProcessIdentity
+from udocker.values import dataclass
 
 _GENERATION = re.compile(r"g(\d+)")
 _POLL_FIRST, _POLL_LAST = 0.02, 1.0
@@ -49,7 +49,7 @@ _POLL_FIRST, _POLL_LAST = 0.02, 1.0
 # SMB, and AFS across directories.
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
-from udocker.errors import from_os_error
+from udocker.errors import StoreError, from_os_error
+from udocker.values import dataclass
 
 _ATTEMPTS = 100
 
@@ -76,6 +76,11 @@ class StorePaths:
     def locks(self) -> Path:
         """Locks by key."""
         return self.root / "locks"
+
+    def require(self, act: str) -> None:
+        """Raise StoreError where the directory is not a store already."""
+        if not all(path.is_dir() for path in (self.repos, self.layers, self.containers)):
+            raise StoreError(f"{act}: {self.root}: not a store", f"udocker mkrepo {self.root}")
 
     def create(self) -> None:
         """Make the directories that are missing; raises StoreError.

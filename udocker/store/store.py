@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from udocker.config import Config
 from udocker.errors import from_os_error
 from udocker.store.containers import ContainerStore
 from udocker.store.images import ImageStore
-from udocker.store.incoming import Incoming
 from udocker.store.layers import LayerStore
 from udocker.store.paths import StorePaths
 from udocker.store.timing import LockTiming
 from udocker.system.files import discard_leftovers
+from udocker.values import TYPE_CHECKING, dataclass
 
 if TYPE_CHECKING:
+    from udocker.store.incoming import Incoming
     from udocker.store.lock import SharedLock
 
 
@@ -29,7 +28,6 @@ class Store:
     images: ImageStore
     containers: ContainerStore
     timing: LockTiming
-    incoming: Incoming
 
     @classmethod
     def at(cls, config: Config) -> Store:
@@ -43,7 +41,7 @@ class Store:
         layers = LayerStore(paths, timing, [store.layers for store in lower])
         images = ImageStore(paths, layers, timing, [store.images for store in lower])
         containers = ContainerStore(paths, timing, [store.containers for store in lower])
-        return cls(paths, layers, images, containers, timing, Incoming(paths, layers, timing))
+        return cls(paths, layers, images, containers, timing)
 
     def create(self) -> Store:
         """Make the store's directories where they are missing, and clear what the dead left behind.
@@ -59,6 +57,13 @@ class Store:
             raise from_os_error("store", error, str(self.paths.nodes)) from error
         discard_leftovers(self.paths.tmp)
         return self
+
+    @property
+    def incoming(self) -> Incoming:
+        """What brings blobs into the layer store."""
+        from udocker.store.incoming import Incoming  # for pulls alone
+
+        return Incoming(self.paths, self.layers, self.timing)
 
     def lock(self, key: str) -> SharedLock:
         """The lock of a key, across nodes."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
-import secrets
 import stat
 from pathlib import Path
 from typing import Optional
@@ -20,7 +18,7 @@ _REMOVE_DEPTH = 64
 
 def unique_name(prefix: str = "") -> str:
     """A name that no other process of any node makes, and that tells who made it."""
-    return f"{prefix}{ProcessIdentity.current().mark()}-{secrets.token_hex(6)}"
+    return f"{prefix}{ProcessIdentity.current().mark()}-{os.urandom(6).hex()}"
 
 
 def maker_of(name: str) -> str:
@@ -81,6 +79,8 @@ def sync_directory(path: Path) -> None:
 
 def sync_file_system(path: Path) -> None:
     """Bring everything written to the file system of ``path`` to the disk (syncfs(2))."""
+    import ctypes  # for this function alone
+
     fd = os.open(path, os.O_RDONLY)
     try:
         if ctypes.CDLL(None, use_errno=True).syncfs(fd) != 0:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+
+from udocker.values import dataclass
 
 # What every container shows of its host, as far as the host has it.
 SYSTEM_DIRECTORIES = ("/proc", "/dev", "/sys")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import socket
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Optional
+
+from udocker.values import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class ProcessIdentity:
     def current(cls) -> ProcessIdentity:
         """The calling process."""
         pid = os.getpid()
-        return cls(socket.gethostname(), *_node(), pid, _start_time(pid) or 0)
+        return cls(os.uname().nodename, *_node(), pid, _start_time(pid) or 0)
 
     @classmethod
     def from_json(cls, value: Any) -> ProcessIdentity:
@@ -43,7 +42,7 @@ class ProcessIdentity:
 
     def to_json(self) -> Mapping[str, Any]:
         """A JSON object's content."""
-        return asdict(self)
+        return {name: getattr(self, name) for name in ("host", "boot", "namespace", "pid", "start")}
 
     def mark(self) -> str:
         """The process in a few characters for a file name; ``is_mark_of_dead`` reads them."""
@@ -51,7 +50,7 @@ class ProcessIdentity:
 
     def is_dead(self) -> Optional[bool]:
         """True or False where this can be known from here, None for a process of another node."""
-        if (self.host, self.boot, self.namespace) != (socket.gethostname(), *_node()):
+        if (self.host, self.boot, self.namespace) != (os.uname().nodename, *_node()):
             return None
         try:
             os.kill(self.pid, 0)
@@ -79,7 +78,7 @@ class Node:
     @classmethod
     def current(cls) -> Node:
         """The machine of the calling process."""
-        return cls(socket.gethostname(), _machine_id(), _node()[0], _boot_time())
+        return cls(os.uname().nodename, _machine_id(), _node()[0], _boot_time())
 
     def has_ended(self, later: Node) -> bool:
         """Whether ``later`` proves that this boot is over: the same machine, started again since.
@@ -127,6 +126,8 @@ def fate_of_mark(mark: str) -> Optional[bool]:
 
 
 def _digest(process: ProcessIdentity) -> str:
+    import hashlib  # a container that is there starts without OpenSSL
+
     node = "\0".join((process.host, process.boot, process.namespace))
     return hashlib.sha256(os.fsencode(node)).hexdigest()[:12]
 

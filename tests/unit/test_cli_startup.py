@@ -1,0 +1,78 @@
+"""What starting a container that is there imports: each module counts, because it is done a million times."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from udocker.store.paths import StorePaths
+
+FORBIDDEN = {
+    "configparser",
+    "ctypes",
+    "dataclasses",
+    "hashlib",
+    "inspect",
+    "isal",
+    "logging",
+    "requests",
+    "rich",
+    "secrets",
+    "shutil",
+    "socket",
+    "ssl",
+    "subprocess",
+    "tarfile",
+    "tempfile",
+    "threading",
+    "udocker.registry",
+    "udocker.run.images",
+    "udocker.store.lock",
+    "udocker.store.unpack",
+    "urllib3",
+    "uuid",
+    "yaml",
+    "zstandard",
+}
+ID = "5b0f6d3c-2f43-4b38-9c4e-7f6c19a0f1de"
+# As pip's own wrapper; what site imports before it is the installation's.
+PROGRAM = """
+import sys
+before = set(sys.modules)
+import os
+def tell(*_):
+    os.write(3, "\\n".join(set(sys.modules) - before).encode())
+    os._exit(0)
+sys.addaudithook(lambda event, _: tell() if event == "os.exec" else None)
+from udocker.cli.main import main
+sys.exit(main())
+"""
+
+
+def test_a_warm_run_imports_no_more_than_it_needs(tmp_path: Path) -> None:
+    paths = StorePaths(tmp_path / "store")
+    paths.create()
+    directory = paths.containers / ID
+    (directory / "ROOT/bin").mkdir(parents=True)
+    (directory / "container.json").write_text(json.dumps({"os": "linux", "architecture": "unknown"}))
+    (directory / "imagerepo.name").write_text("box:1")
+    (paths.containers / "box").symlink_to(ID)
+    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "UDOCKER_DIR": str(paths.root)}
+    reading, writing = os.pipe()
+    with os.fdopen(reading) as told:
+        command = [sys.executable, "-c", f"import os; os.dup2({writing}, 3)\n{PROGRAM}", "run", "box", "true"]
+        done = subprocess.run(
+            command, env=env, pass_fds=[writing], capture_output=True, text=True, check=False
+        )
+        os.close(writing)
+        imported = set(told.read().split())
+    assert done.stderr == ""
+    assert {"udocker.run.plan", "udocker.engine.userns"} <= imported
+    unwanted = {
+        name for name in imported for bad in FORBIDDEN if re.fullmatch(rf"{re.escape(bad)}(\..*)?", name)
+    }
+    assert unwanted == set()
