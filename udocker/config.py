@@ -16,6 +16,8 @@ from udocker.values import dataclass, field
 
 # Three years of seconds: more than anybody waits, and less than what overflows a timer.
 _MAX_NUMBER = 10**8
+# Each directory on the way to a file is open while it is looked up, and processes have 1024 descriptors.
+_MAX_DEPTH = 800
 _COUNT = re.compile(r"([0-9]{1,15})([kMGT]?)", re.ASCII)
 _log = Log(__name__)
 SYSTEM_FILE = Path("/etc") / NAME
@@ -119,7 +121,7 @@ class Config:
             execution_mode=_text(settings, "UDOCKER_DEFAULT_EXECUTION_MODE"),
             max_files=_count(settings, "UDOCKER_MAX_FILES", cls.max_files),
             max_bytes=_count(settings, "UDOCKER_MAX_BYTES", cls.max_bytes),
-            max_depth=_count(settings, "UDOCKER_MAX_DEPTH", cls.max_depth),
+            max_depth=_count(settings, "UDOCKER_MAX_DEPTH", cls.max_depth, _MAX_DEPTH),
             max_name=_count(settings, "UDOCKER_MAX_NAME", cls.max_name),
             max_ratio=_count(settings, "UDOCKER_MAX_RATIO", cls.max_ratio),
         )

@@ -164,9 +164,9 @@ def test_an_empty_file_is_no_archive_to_import(tmp_path: Path) -> None:
 
 
 def test_limits_are_set_by_variables_with_units() -> None:
-    names = {"FILES": "7", "BYTES": "20G", "DEPTH": "1k", "NAME": "100", "RATIO": "2M"}
+    names = {"FILES": "7", "BYTES": "20G", "DEPTH": "600", "NAME": "1k", "RATIO": "2M"}
     config = Config.from_environment({"HOME": "/h", **{f"UDOCKER_MAX_{key}": names[key] for key in names}})
-    assert Limits.of(config) == Limits(7, 20 << 30, 1024, 100, 2 << 20)
+    assert Limits.of(config) == Limits(7, 20 << 30, 600, 1024, 2 << 20)
     assert Limits.of(Config.from_environment({"HOME": "/h"})) == Limits()
 
 
@@ -174,3 +174,8 @@ def test_limits_are_set_by_variables_with_units() -> None:
 def test_limits_that_are_no_numbers_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="UDOCKER_MAX_BYTES"):
         Config.from_environment({"HOME": "/h", "UDOCKER_MAX_BYTES": text})
+
+
+def test_a_depth_that_descriptors_do_not_last_for_is_refused() -> None:
+    with pytest.raises(ConfigError, match="UDOCKER_MAX_DEPTH"):
+        Config.from_environment({"HOME": "/h", "UDOCKER_MAX_DEPTH": "801"})

@@ -155,7 +155,9 @@ def test_mutated_archives_raise_nothing_but_unpack_errors(data: st.DataObject) -
 def test_an_archive_may_end_between_members_but_not_within_one() -> None:
     data = archive([entry("a", b"1" * 600), entry("b", b"2")]).rstrip(b"\0")
     whole = data + bytes(-len(data) % 512)
-    boundaries = {0: 0, 512 + 1024: 1, len(whole): 2}
+    # The zeros that fill the last block may be missing as well, as in layers of umoci insert.
+    boundaries = {0: 0, **dict.fromkeys(range(512 + 600, 1537), 1)}
+    boundaries.update(dict.fromkeys(range(1536 + 512 + 1, len(whole) + 1), 2))
     for length in range(len(whole) + 1):
         if length in boundaries:
             assert len(read(whole[:length])) == boundaries[length]
