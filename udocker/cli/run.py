@@ -60,7 +60,7 @@ def _add_image_options(parser: argparse.ArgumentParser) -> None:
         "--location",
         default="",
         metavar="DIR",
-        help="use this root directory, and no container: the first word names none",
+        help="run in this root directory instead; the word that would name a container is passed over",
     )
     add("--execmode", default="", metavar="MODE", help="the execution mode, as R1")
 
@@ -266,4 +266,9 @@ def _container(config: Config, options: argparse.Namespace) -> tuple[Container, 
     # Imported only here: running a container that is there needs no HTTP, and half the start-up is imports.
     from udocker.cli.newcontainer import new_container
 
-    return new_container(config, options), True
+    try:
+        return new_container(config, options), True
+    except StoreError:
+        if options.policy != "reuse" or not options.name or not store.containers.is_taken(options.name):
+            raise
+        return store.containers.find(options.name), False  # somebody else made it meanwhile
