@@ -46,7 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_image_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("container and image").add_argument
     add("--name", default="", help="a name for the container")
-    add("--rm", action="store_true", help="remove the container at the end, unless it is protected")
+    add(
+        "--rm",
+        action="store_true",
+        help="remove the container at the end, unless it is protected or the site's",
+    )
     add("--pull", action="store_true", help="--pull=missing, never, always, or reuse the container of --name")
     for policy in _PULL_POLICIES:
         # Each an option of its own, because the word after a mere --pull is the image.
@@ -127,7 +131,8 @@ def run(config: Config, options: argparse.Namespace) -> int:
         restrict_to(parse_cpus(options.cpuset_cpus))
     container, is_new = _container(config, options)
     containers = Store.at(config).containers
-    if not options.rm or options.location or containers.is_protected(container.directory):
+    is_kept = options.location or not containers.is_own(container.directory)
+    if not options.rm or is_kept or containers.is_protected(container.directory):
         execute(plan_run(config, container, spec, os.environ))
     is_over = is_new  # a container that was there stays where the run cannot start
     try:
