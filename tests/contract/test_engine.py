@@ -114,6 +114,12 @@ def test_a_new_name_is_the_callers_and_known_inside(stage: Stage) -> None:
     assert (stage.root / "etc/passwd").read_text() == before
 
 
+def test_a_new_name_is_known_inside_where_its_number_has_another(stage: Stage) -> None:
+    facts = replace(HostFacts.read(), uid=1234, gid=2345)
+    made = sh(stage, "id -un; grep -c newcomer /etc/passwd", user="newcomer", facts=facts)
+    assert made == "alice\n1\n"
+
+
 def test_a_new_number_is_known_inside(stage: Stage) -> None:
     assert sh(stage, "id -un; id -gn", user="77:88") == "user77\nuser77\n"
 

@@ -129,6 +129,18 @@ def test_what_is_the_sites_is_not_ours_to_change(over: Layered, busybox_image: P
         assert "is the site's" in over.bad(*words)
 
 
+def test_a_run_with_rm_keeps_what_is_the_sites(over: Layered) -> None:
+    assert over.good("run", "--rm", "tool", "echo", "hi") == "hi\n"
+    assert over.good("run", "tool", "echo", "still here") == "still here\n"
+    assert over.good("run", "--user=newcomer", "tool", "id", "-un") == "newcomer\n"
+
+
+def test_the_setup_of_what_is_the_sites_is_shown_only(over: Layered) -> None:
+    assert over.good("setup", "tool") == "execmode: R1\nnvidiamode: False\n"
+    for option in ("--execmode=R1", "--purge", "--fixperm", "--nvidia"):
+        assert "the site's" in over.bad("setup", option, "tool")
+
+
 def test_ones_own_comes_first(over: Layered, busybox_image: PushedImage) -> None:
     over.good("create", "--name=tool", busybox_image.reference)
     assert over.good("run", "tool", "sh", "-c", "touch /new && echo ok") == "ok\n"

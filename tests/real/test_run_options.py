@@ -7,6 +7,7 @@ import os
 import pwd
 import select
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -252,6 +253,17 @@ def test_a_name_is_given_to_the_container_that_runs(own_box: Commands) -> None:
     own_box.good("run", "--name=second", "box", "true")
     assert "['box', 'second']" in own_box.good("ps")
     own_box.good("run", "--name=second", "box", "true")  # it has that already
+
+
+def test_many_runs_at_once_share_the_container_that_they_name(
+    udocker: Commands, busybox_image: PushedImage
+) -> None:
+    words = ["run", "--pull=reuse", "--name=mine", busybox_image.reference, "echo", "hi"]
+    command = [str(udocker.programs / "udocker"), *words]
+    env = {"UDOCKER_DIR": str(udocker.store)}
+    started = [udocker.user.popen(command, env=env, stdout=subprocess.PIPE) for _ in range(6)]
+    assert [process.communicate()[0] for process in started] == ["hi\n"] * 6
+    assert len(udocker.good("ps").splitlines()) == 2
 
 
 def test_pull_policies(udocker: Commands, busybox_image: PushedImage) -> None:

@@ -46,7 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_image_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("container and image").add_argument
     add("--name", default="", help="a name for the container")
-    add("--rm", action="store_true", help="remove the container at the end, unless it is protected")
+    add(
+        "--rm",
+        action="store_true",
+        help="remove the container at the end, unless it is protected or the site's",
+    )
     add("--pull", action="store_true", help="--pull=missing, never, always, or reuse the container of --name")
     for policy in _PULL_POLICIES:
         # Each an option of its own, because the word after a mere --pull is the image.
@@ -60,7 +64,7 @@ def _add_image_options(parser: argparse.ArgumentParser) -> None:
         "--location",
         default="",
         metavar="DIR",
-        help="use this root directory, and no container: the first word names none",
+        help="run in this root directory instead; the word that would name a container is passed over",
     )
     add("--execmode", default="", metavar="MODE", help="the execution mode, as R1")
 
@@ -127,8 +131,8 @@ def run(config: Config, options: argparse.Namespace) -> int:
         restrict_to(parse_cpus(options.cpuset_cpus))
     container, is_new = _container(config, options)
     containers = Store.at(config).containers
-    stays = containers.is_protected(container.directory) or not containers.is_own(container.directory)
-    if not options.rm or options.location or stays:
+    is_kept = options.location or not containers.is_own(container.directory)
+    if not options.rm or is_kept or containers.is_protected(container.directory):
         execute(plan_run(config, container, spec, os.environ))
     is_over = is_new  # a container that was there stays where the run cannot start
     try:
@@ -267,4 +271,9 @@ def _container(config: Config, options: argparse.Namespace) -> tuple[Container, 
     # Imported only here: running a container that is there needs no HTTP, and half the start-up is imports.
     from udocker.cli.newcontainer import new_container
 
-    return new_container(config, options), True
+    try:
+        return new_container(config, options), True
+    except StoreError:
+        if options.policy != "reuse" or not options.name or not store.containers.is_taken(options.name):
+            raise
+        return store.containers.find(options.name), False  # somebody else made it meanwhile

@@ -36,7 +36,8 @@ def run(config: Config, options: argparse.Namespace) -> int:
     """Do what is asked, all checks first; print the state where nothing is."""
     store = Store.at(config)
     container = store.containers.find(options.container)
-    if options.execmode or options.nvidia or options.purge or options.fixperm:
+    changes = (options.execmode, options.nvidia, options.purge, options.fixperm)
+    if any(changes):
         store.containers.refuse_lower(container.directory, "setup")
     mode = _new_mode(store, container, options)
     if options.nvidia and not options.force:
@@ -49,7 +50,7 @@ def run(config: Config, options: argparse.Namespace) -> int:
         set_nvidia(container.directory, store.paths.file_mode)
     if mode is not None:
         write_mode(container.directory, mode, store.paths.file_mode)
-    if not (mode or options.nvidia or options.purge or options.fixperm or options.force):
+    if not (any(changes) or options.force):
         print(f"execmode: {effective_mode(config, container).value}")
         print(f"nvidiamode: {wants_nvidia(container.directory)}")
     return 0

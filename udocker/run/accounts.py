@@ -33,22 +33,22 @@ def plan_accounts(
         identity = _host_identity(user)
         return identity, _host_files(identity, facts)
     files = AccountFiles(root, elsewhere, (facts.uid, facts.gid))
-    identity = files.identity(user)
-    return _extended(files, identity, spec, facts)
+    identity, is_known = files.find(user)
+    return _extended(files, identity, is_known, spec, facts)
 
 
 def _extended(
-    files: AccountFiles, identity: Identity, spec: RunSpec, facts: HostFacts
+    files: AccountFiles, identity: Identity, is_known: bool, spec: RunSpec, facts: HostFacts
 ) -> tuple[Identity, tuple[ExtendedFile, ...]]:
     """The container's files with the lines that they lack; what is not there at all is left so."""
     made = []
     try:
-        if files.has(PASSWD) and not files.has_user(identity.uid):
+        if not is_known and files.has(PASSWD):
             name = identity.name or _new_name(files, identity.uid, facts)
             home = (spec.bind_home and _home_of(facts.uid)) or identity.home
             identity = replace(identity, home=home, name=name)
             made.append(ExtendedFile(PASSWD, f"{name}:x:{identity.uid}:{identity.gid}::{home}:/bin/sh\n"))
-        if files.has(GROUP) and not files.has_group(identity.gid):
+        if not files.has_group(identity.gid) and files.has(GROUP):
             made.append(ExtendedFile(GROUP, f"{_new_group(files, identity, facts)}:x:{identity.gid}:\n"))
     except StoreCorrupt:
         pass  # a file that nobody can read, and that nobody asked for: the program may do without

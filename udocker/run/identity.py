@@ -33,6 +33,7 @@ class _User:
     uid: int
     gid: int
     home: str
+    known: bool = True
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,11 @@ class AccountFiles:
         return next(self._entries(path, 1), None) is not None
 
     def identity(self, user: str) -> Identity:
-        """``user``, written ``name|uid[:group|gid]``; empty means root.
+        """Who ``user`` is; see ``find``."""
+        return self.find(user)[0]
+
+    def find(self, user: str) -> tuple[Identity, bool]:
+        """``user``, written ``name|uid[:group|gid]``; empty means root.  Tells whether there is an entry.
 
         A number needs no entry: without one its group is 0 and its home ``/``, as in docker.  Raises
         UsageError for an unknown name, StoreCorrupt where the files cannot be read.
@@ -71,7 +76,7 @@ class AccountFiles:
         if colon and not group:
             raise UsageError(f"user: {user!r}: no group after the colon", "write name|uid[:group|gid]")
         gid = self._group(group) if group else found.gid
-        return Identity(found.uid, gid, found.home, found.name)
+        return Identity(found.uid, gid, found.home, found.name), found.known
 
     def _user(self, wanted: str) -> _User:
         number = _number("user", wanted)
@@ -79,9 +84,9 @@ class AccountFiles:
             if wanted == user.name if number is None else number == user.uid:
                 return user
         if number is not None:
-            return _User("", number, 0, "/")
+            return _User("", number, 0, "/", known=False)
         if self.newcomer and _NEW_NAME.fullmatch(wanted):
-            return _User(wanted, *self.newcomer, "/")
+            return _User(wanted, *self.newcomer, "/", known=False)
         raise UsageError(f"user: {wanted!r}: not in the container's {PASSWD}", "give its number instead")
 
     def _group(self, wanted: str) -> int:
@@ -121,7 +126,7 @@ class AccountFiles:
 
 
 def resolve_identity(root: Path, user: str) -> Identity:
-    """``user`` by the files of the container at ``root``; see ``AccountFiles.identity``."""
+    """``user`` by the files of the container at ``root``; see ``AccountFiles.find``."""
     return AccountFiles(root).identity(user)
 
 
