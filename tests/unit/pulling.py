@@ -65,9 +65,10 @@ class Puller:
 
     def leftovers(self) -> list[str]:
         """What is in the store besides whole images."""
-        places = ("tmp", "locks", "repos")
-        found = [path for place in places for path in (self.store / place).rglob("*")]
-        return sorted(str(path.relative_to(self.store)) for path in found if path != self.partials)
+        found = [path for place in ("tmp", "locks", "repos") for path in (self.store / place).rglob("*")]
+        # One file for each node that ever used the store stays in locks/nodes.
+        names = [str(path.relative_to(self.store)) for path in found if path.parent.name != "nodes"]
+        return sorted({*names} - {"tmp/partial", "locks/claims", "locks/nodes"})
 
     def leftovers_of_pull(self) -> list[str]:
         """The same, after a pull that succeeded."""
