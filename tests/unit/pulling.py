@@ -60,14 +60,17 @@ class Puller:
         lines = [line for line in outcome.err.splitlines() if line.startswith("udocker: ")]
         assert len(lines) == 1, outcome
         assert "Traceback" not in outcome.err
-        assert self.leftovers() == []
+        left = self.leftovers()
+        assert left == [], left
         return lines[0]
 
     def leftovers(self) -> list[str]:
         """What is in the store besides whole images."""
-        places = ("tmp", "locks", "repos")
-        found = [path for place in places for path in (self.store / place).rglob("*")]
-        return sorted(str(path.relative_to(self.store)) for path in found if path != self.partials)
+        found = [path for place in ("tmp", "locks", "repos") for path in (self.store / place).rglob("*")]
+        # Notes for repair: of nodes that used the store, and of what a failed command meant to have.
+        notes = ("nodes", "claims")
+        names = [str(path.relative_to(self.store)) for path in found if path.parent.name not in notes]
+        return sorted({*names} - {"tmp/partial", "locks/claims", "locks/nodes"})
 
     def leftovers_of_pull(self) -> list[str]:
         """The same, after a pull that succeeded."""

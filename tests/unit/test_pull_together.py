@@ -240,6 +240,7 @@ def test_a_partial_file_in_use_is_copied_and_never_written(registry: FaultyRegis
     assert registry.asked(f"{BLOB}{digest}")[0].headers["range"] == f"bytes={2 << 20}-"
     assert foreign.read_bytes() == beginning
     os.utime(foreign, (0, 0))
+    store.images.remove(ImageReference.parse(f"{registry.host}/team/app:1"))
     pull(config, ImageReference.parse(f"{registry.host}/team/app:1"))
     assert list(partials.iterdir()) == []
 
@@ -278,5 +279,6 @@ def test_old_locks_and_partial_files_do_not_pile_up(registry: FaultyRegistry, ud
     partial.write_bytes(b"x")
     for path in (old, other, partial):
         os.utime(path, (0, 0))
+    assert udocker("rmi", image).status == 0
     udocker.good(image)
     assert udocker.leftovers_of_pull() == ["locks/prepare-something"]
