@@ -50,7 +50,8 @@ test-disks: $(READY) services
 
 # Needs Python 3.11, as Debian 12 has it, for atheris.
 fuzz: $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[fuzz]' --no-build-isolation
+	$(UMASK); $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation \
+	    --editable '.[fuzz]'
 	$(UMASK); nice -n 19 $(BIN)/python -m tests.fuzz.run .fuzz $(SECONDS)
 
 # Root on Debian gets every service; anybody else runs the tests that need none of them, or what is there already.
