@@ -37,3 +37,8 @@ class Commands:
         assert failure.startswith("udocker: "), result.stderr
         assert "Traceback" not in result.stderr
         return result.stderr
+
+
+def unfinished(store: Path) -> list[Path]:
+    """What lies below a store's ``tmp``, but for the directory of blobs that are coming while it is empty."""
+    return [path for path in (store / "tmp").rglob("*") if path != store / "tmp" / "partial"]

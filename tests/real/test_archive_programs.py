@@ -193,7 +193,7 @@ def test_a_clone_goes_to_udocker_13_and_back(exchange: Exchange) -> None:
         assert shown[0]["config"] == shown[1]["config"]
     rows = {line.split()[0]: line.split()[1:] for line in udocker.good("ps").splitlines()[1:]}
     assert rows[first][0] == "P"
-    assert rows[again] == [".", "W", "again", PORTED]
+    assert rows[again] == [".", "W", "['again']", PORTED]
     assert "already taken" in udocker.bad(
         "import", "--clone", "--name=again", str(exchange.path / "ours.tar")
     )

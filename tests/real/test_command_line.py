@@ -13,7 +13,7 @@ from typing import Any, Optional
 
 import pytest
 
-from tests.real.commands import Commands
+from tests.real.commands import Commands, unfinished
 from tests.services.base_images import PushedImage
 from tests.services.faulty_registry import Answer, FaultyRegistry, Request, cut, drop, errors, more, status
 from tests.services.images import Blob, ImageBuilder, file
@@ -37,7 +37,7 @@ def test_pull_create_run_and_remove(udocker: Commands, busybox_image: PushedImag
     assert udocker.good("images") == "REPOSITORY\n"
     assert len(udocker.good("ps").splitlines()) == 1
     assert list((udocker.store / "layers").iterdir()) == []
-    assert list((udocker.store / "tmp").iterdir()) == []
+    assert unfinished(udocker.store) == []
 
 
 def test_a_debian_image_of_three_kinds_of_layers_runs_python(
@@ -283,7 +283,8 @@ def test_a_full_disk_is_one_clear_line_and_leaves_nothing(
         os.chown(directory, user1.uid, user1.gid)
         script = (
             'mount -t tmpfs -o size=300k none "$1" && UDOCKER_DIR="$1/store" && export UDOCKER_DIR && '
-            '"$2" pull "$3"; echo "status $?"; "$2" images; ls "$UDOCKER_DIR/tmp"'
+            '"$2" pull "$3"; echo "status $?"; "$2" images; '
+            'find "$UDOCKER_DIR/tmp" -mindepth 1 ! -name partial'
         )
         command = ["unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh"]
         arguments = [str(directory), str(udocker_bin / "udocker"), busybox_image.reference]
@@ -301,7 +302,8 @@ def test_a_disk_that_fills_while_a_container_is_unpacked_is_one_clear_line(
         script = (
             'mount -t tmpfs -o size=20m none "$1" && UDOCKER_DIR="$1/store" && export UDOCKER_DIR && '
             '"$2" -q pull "$3" && (head -c 30M /dev/zero >"$1/fill" || true) && truncate -s -300K "$1/fill"; '
-            '"$2" create "$3"; echo "status $?"; ls "$UDOCKER_DIR/containers" "$UDOCKER_DIR/tmp" | grep -v :'
+            '"$2" create "$3"; echo "status $?"; '
+            'cd "$UDOCKER_DIR"; find containers tmp -mindepth 1 ! -name partial'
         )
         command = ["unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh"]
         result = user1.run([*command, str(directory), str(udocker_bin / "udocker"), busybox_image.reference])

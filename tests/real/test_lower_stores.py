@@ -72,7 +72,7 @@ def test_what_the_site_has_is_listed_run_inspected_and_verified(
     assert over.good("images").splitlines()[1:] == [f"{reference}    ."]
     [line] = over.good("ps").splitlines()[1:]
     identity, _, writable, name, image = line.split()
-    assert (writable, name, image) == ("R", "tool", reference)
+    assert (writable, name, image) == ("R", "['tool']", reference)
     assert over.good("run", "tool", "echo", "hi") == "hi\n"
     assert over.good("run", identity, "echo", "hi") == "hi\n"
     assert '"digest"' in over.good("inspect", reference)

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.real.commands import unfinished
 from tests.services.base_images import PushedImage
 from tests.services.cluster import Slurm
 from tests.services.registry import Registry
@@ -228,7 +229,7 @@ def test_when_the_node_that_prepares_dies_another_one_finishes(
         lines = [line.split() for line in desk.batch("status", job).splitlines()]
         assert sorted(line[1] for line in lines) == ["completed"] * 3 + ["node-failed"]
         assert_prepared_once(completed)
-        assert list((desk.store / "tmp").iterdir()) == []
+        assert unfinished(desk.store) == []
     finally:
         slurm.revive_node(holder)
 

@@ -74,7 +74,7 @@ def test_what_udocker_13_writes_is_used_and_changed_by_ours(
     assert udocker.good("verify", "box") == "box: ok\n"
     assert udocker.good("repair") == ""
     [line] = udocker.good("ps").splitlines()[1:]
-    assert line.split() == [identity, "P", "W", "box", "second", IMAGE]
+    assert line.split() == [identity, "P", "W", "['box',", "'second']", IMAGE]
     assert udocker.good("inspect", "-p", "box") == f"{udocker.store}/containers/{identity}/ROOT\n"
     assert udocker.good("run", "box", "echo", "hi") == "hi\n"
     assert "protected" in udocker.bad("rm", "box")

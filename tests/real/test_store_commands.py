@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.commands import Commands
+from tests.real.commands import Commands, unfinished
 from tests.services.base_images import PushedImage
 from udocker.cli.main import COMMANDS
 
@@ -98,7 +98,7 @@ def test_a_clone_has_what_was_written_and_lives_its_own_life(udocker: Commands, 
         assert udocker.good("run", name, "stat", "-c", "%a %h", "/d/e", "/etc/note") == "0 2\n644 2\n"
     assert udocker.good("rm", "box") == f"{box}\n"
     assert udocker.good("run", "copy", "cat", "/etc/note") == "two\n"
-    assert list((udocker.store / "tmp").iterdir()) == []
+    assert unfinished(udocker.store) == []
 
 
 def test_a_protected_container_stays_until_it_is_unprotected(udocker: Commands, box: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -55,12 +56,16 @@ class ImageLinks:
         found: set[str] = set()
         for directory, names, files in os.walk(self._paths.repos, onerror=refuse_unreadable):
             for name in (*names, *files):
-                path = os.path.join(directory, name)
-                if os.path.islink(path):
-                    try:
-                        found.update((name, os.path.basename(os.readlink(path))))
-                    except FileNotFoundError:
-                        continue  # removed since the directory was read
+                try:
+                    target = os.readlink(os.path.join(directory, name))
+                except FileNotFoundError:
+                    continue  # removed since the directory was read
+                except OSError as error:
+                    if error.errno == errno.EINVAL:
+                        continue  # no link: readlink(2)
+                    # What cannot be read may be the last link to a blob, which would then be removed.
+                    raise from_os_error("images", error, os.path.join(directory, name)) from error
+                found.update((name, os.path.basename(target)))
         return found
 
 

@@ -64,7 +64,7 @@ def number(field: bytes) -> int:
         try:
             return int(digits, 8)
         except ValueError:
-            raise BadHeader(f"a header with the number {digits!r}") from None
+            raise BadHeader(f"a header with {digits!r} for a number") from None
     if field[0] & 0x80:
         # Two's complement, whose sign is the bit below the mark (GNU tar manual, "Extensions").
         bits = 8 * len(field) - 1
@@ -75,7 +75,7 @@ def number(field: bytes) -> int:
     digits, _, rest = digits.partition(b"\0")
     if rest and digits:
         return number(digits)  # what follows the end of a string is of no meaning
-    raise BadHeader(f"a header with the number {digits!r}")
+    raise BadHeader(f"a header with {digits!r} for a number")
 
 
 def _signed_sum(block: bytes) -> int:

@@ -303,7 +303,8 @@ class TarReader:
 
     def _bad(self, cause: str) -> UnpackError:
         place = self._before + self._at
-        return UnpackError(f"{self._budget.act}: not a whole tar archive: {cause} (before byte {place})")
+        message = f"{self._budget.act}: not a whole tar archive: {cause} (before byte {place})"
+        return UnpackError(message, "is the file complete, and an archive?")
 
 
 def _apply(member: TarMember, records: dict[bytes, bytes], about: Optional[_Description]) -> None:
