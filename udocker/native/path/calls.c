@@ -1,0 +1,60 @@
+#include "calls.h"
+
+#include <fcntl.h>
+#include <sys/inotify.h>
+#include <sys/syscall.h>
+
+/* Calls that older headers lack; numbers since 424 are the same on every architecture. */
+#ifndef SYS_openat2
+#define SYS_openat2 437
+#endif
+#ifndef SYS_faccessat2
+#define SYS_faccessat2 439
+#endif
+#ifndef SYS_mount_setattr
+#define SYS_mount_setattr 442
+#endif
+#ifndef SYS_fchmodat2
+#define SYS_fchmodat2 452
+#endif
+#ifndef SYS_setxattrat
+#define SYS_setxattrat 463
+#define SYS_getxattrat 464
+#define SYS_listxattrat 465
+#define SYS_removexattrat 466
+#endif
+#ifndef SYS_open_tree_attr
+#define SYS_open_tree_attr 467
+#endif
+#ifndef SYS_file_getattr
+#define SYS_file_getattr 468
+#define SYS_file_setattr 469
+#endif
+
+/* fanotify_mark(2) and fspick(2), whose headers are of later systems. */
+#define FAN_MARK_DONT_FOLLOW 0x4
+#define FSPICK_SYMLINK_NOFOLLOW 0x2
+
+#define FOLLOWS CALL_FOLLOWS
+#define KEEPS CALL_KEEPS
+#define CHANGES CALL_CHANGES
+#define REMOVES CALL_REMOVES
+#define ASKS CALL_ASKS
+#define EMPTY CALL_EMPTY
+#define NULLS CALL_NULLS
+
+#define CALL(name, shape, dirfd, path, flags, bit, traits) \
+    {SYS_##name, CALL_##shape, dirfd, path, flags, traits, bit},
+
+const struct call call_table[] = {
+#include "calls.def"
+};
+const size_t call_count = sizeof call_table / sizeof *call_table;
+
+const struct call *call_find(long number)
+{
+    for (size_t i = 0; i < call_count; i++)
+        if (call_table[i].number == number)
+            return &call_table[i];
+    return NULL;
+}

@@ -1,0 +1,15 @@
+/* The links of /proc whose text is no path to be walked (proc(5)). */
+#ifndef PATH_PROC_H
+#define PATH_PROC_H
+
+enum proc_link {
+    PROC_NONE,   /* not below a process's directory: links there, if any, are ordinary */
+    PROC_EXE,    /* the calling process's own program */
+    PROC_ROOT,   /* a process's root */
+    PROC_OTHER,  /* any other entry, which the kernel follows to an object rather than to a name */
+};
+
+/* What `host`, an absolute host path without links but perhaps its last component, is. */
+enum proc_link proc_link_kind(const char *host);
+
+#endif

@@ -1,0 +1,211 @@
+/* The walk from a guest path to a host path.
+ *
+ * The guest path is walked a component at a time, so that links and ".." mean what they mean inside.  What
+ * has been walked is kept as a guest path without links: ".." is then its parent, and the view that a place
+ * lies in is told by its name.  The kernel is asked for one thing only, whether a place is a link.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "path.h"
+#include "proc.h"
+#include "sys.h"
+#include "world.h"
+
+struct walk {
+    const struct path_world *world;
+    struct path_place *place;
+    char here[PATH_SIZE]; /* walked, without links; "" is the root */
+    size_t length;
+    char rest[2 * PATH_SIZE]; /* to be walked */
+    size_t at;
+    int links;
+    bool slash; /* the last component is followed by one */
+};
+
+int path_of_directory(const struct path_world *world, int dirfd, char guest[PATH_SIZE])
+{
+    char host[PATH_SIZE], link[32] = "/proc/self/fd/", digits[12];
+    if (dirfd == AT_FDCWD) {
+        long size = sys_call2(SYS_getcwd, host, sizeof host);
+        return size < 0 ? (int)size : path_to_guest(world, host, guest);
+    }
+    if (dirfd < 0)
+        return -EBADF;
+    size_t count = 0, at = bytes_length(link);
+    do
+        digits[count++] = (char)('0' + dirfd % 10);
+    while (dirfd /= 10);
+    while (count > 0)
+        link[at++] = digits[--count];
+    link[at] = '\0';
+    long size = sys_call4(SYS_readlinkat, AT_FDCWD, link, host, sizeof host - 1);
+    if (size < 0)
+        return size == -ENOENT ? -EBADF : (int)size;
+    host[size] = '\0';
+    return host[0] == '/' ? path_to_guest(world, host, guest) : -ENOTDIR;
+}
+
+static int walk_map(struct walk *walk)
+{
+    return world_map(walk->world, walk->here, walk->length, walk->place);
+}
+
+static int walk_start(struct walk *walk, int dirfd, const char *guest)
+{
+    size_t size = bytes_length(guest);
+    if (size == 0)
+        return -ENOENT;
+    if (size >= PATH_SIZE)
+        return -ENAMETOOLONG;
+    bytes_copy(walk->rest, guest, size + 1);
+    if (guest[0] == '/')
+        return 0;
+    int length = path_of_directory(walk->world, dirfd, walk->here);
+    if (length < 0)
+        return length;
+    walk->length = length == 1 ? 0 : (size_t)length;
+    return 0;
+}
+
+/* The kernel refuses "file/..", so the place must be a directory. */
+static int walk_up(struct walk *walk)
+{
+    struct stat info;
+    if (walk->length == 0)
+        return 0;
+    int result = walk_map(walk);
+    if (result == 0)
+        result = (int)sys_call4(SYS_newfstatat, AT_FDCWD, walk->place->host, &info, AT_SYMLINK_NOFOLLOW);
+    if (result < 0)
+        return result;
+    if (!S_ISDIR(info.st_mode))
+        return -ENOTDIR;
+    while (walk->here[--walk->length] != '/')
+        ;
+    return 0;
+}
+
+static int walk_down(struct walk *walk, const char *name, size_t size)
+{
+    if (walk->length + size + 2 > sizeof walk->here)
+        return -ENAMETOOLONG;
+    walk->here[walk->length++] = '/';
+    bytes_copy(walk->here + walk->length, name, size);
+    walk->length += size;
+    return 0;
+}
+
+/* Puts a link's text before the rest of the way; `parent` is the length of the link's directory. */
+static int walk_splice(struct walk *walk, const char *text, size_t size, size_t parent)
+{
+    size_t rest = bytes_length(walk->rest + walk->at);
+    if (++walk->links > PATH_LINKS)
+        return -ELOOP;
+    if (size + rest + 2 > sizeof walk->rest)
+        return -ENAMETOOLONG;
+    /* What is left begins with a slash, or is empty. */
+    bytes_move(walk->rest + size, walk->rest + walk->at, rest + 1);
+    bytes_copy(walk->rest, text, size);
+    walk->at = 0;
+    walk->length = text[0] == '/' ? 0 : parent;
+    return 0;
+}
+
+/* An object that a link of /proc leads to, as the place where its name is. */
+static int walk_jump(struct walk *walk, const char *host)
+{
+    int length = host[0] == '/' ? path_to_guest(walk->world, host, walk->here) : -ENOTDIR;
+    if (length < 0)
+        return length;
+    walk->length = length == 1 ? 0 : (size_t)length;
+    return ++walk->links > PATH_LINKS ? -ELOOP : 0;
+}
+
+/* Follows what lies at the place, if it is a link.  1 where the walk is over, for the kernel goes on. */
+static int walk_follow(struct walk *walk, size_t parent, bool last)
+{
+    char text[PATH_SIZE];
+    int result = walk_map(walk);
+    if (result < 0)
+        return result;
+    enum proc_link kind = proc_link_kind(walk->place->host);
+    if (kind == PROC_ROOT) {
+        walk->length = 0;
+        return 0;
+    }
+    if (kind == PROC_OTHER && last)
+        return 1;
+    long size = sys_call4(SYS_readlinkat, AT_FDCWD, walk->place->host, text, sizeof text - 1);
+    if (size == -EINVAL)
+        return 0; /* no link */
+    if (size < 0)
+        return last ? 1 : (int)size; /* the call itself will tell what is wrong, or make what is missing */
+    text[size] = '\0';
+    if (kind == PROC_EXE && walk->world->exe_host[0])
+        return walk_jump(walk, walk->world->exe_host);
+    if (kind != PROC_NONE)
+        return walk_jump(walk, text);
+    return walk_splice(walk, text, (size_t)size, parent);
+}
+
+/* One component.  1 where the walk is over. */
+static int walk_step(struct walk *walk, unsigned flags)
+{
+    const char *name = walk->rest + walk->at;
+    size_t size = 0, parent = walk->length;
+    while (name[size] && name[size] != '/')
+        size++;
+    walk->at += size;
+    size_t next = walk->at;
+    while (walk->rest[next] == '/')
+        next++;
+    bool last = walk->rest[next] == '\0';
+    bool dot = size == 1 && name[0] == '.', dots = size == 2 && name[0] == '.' && name[1] == '.';
+    /* "dir/." is a directory as "dir/" is. */
+    walk->slash = last && (next > walk->at || dot);
+    if (dot)
+        return 0;
+    if (dots)
+        return walk_up(walk);
+    int result = walk_down(walk, name, size);
+    if (result < 0 || (last && !walk->slash && !(flags & PATH_FOLLOW)))
+        return result;
+    return walk_follow(walk, parent, last);
+}
+
+static int walk_finish(struct walk *walk)
+{
+    struct path_place *place = walk->place;
+    int result = walk_map(walk);
+    if (result < 0)
+        return result;
+    place->is_exe = walk->world->exe_host[0] && proc_link_kind(place->host) == PROC_EXE;
+    if (walk->slash && place->host[place->length - 1] != '/') {
+        place->host[place->length++] = '/'; /* world_map leaves room for it */
+        place->host[place->length] = '\0';
+    }
+    return 0;
+}
+
+int path_resolve(const struct path_world *world, int dirfd, const char *guest, unsigned flags,
+                 struct path_place *place)
+{
+    struct walk walk;
+    walk.world = world;
+    walk.place = place;
+    walk.length = walk.at = 0;
+    walk.links = 0;
+    walk.slash = false;
+    int result = walk_start(&walk, dirfd, guest);
+    while (result == 0) {
+        while (walk.rest[walk.at] == '/')
+            walk.at++;
+        if (walk.rest[walk.at] == '\0')
+            break;
+        result = walk_step(&walk, flags);
+    }
+    return result < 0 ? result : walk_finish(&walk);
+}
