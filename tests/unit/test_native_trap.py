@@ -1,0 +1,209 @@
+"""The trap engine's program, by itself: what its guests see and do, as an ordinary user.
+
+No execution mode offers it yet.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.contract.roots import ORDINARY, make_root
+from tests.services.needs import is_root, need_command
+
+NATIVE = Path(__file__).resolve().parents[2] / "udocker" / "native"
+WARNINGS = ("-std=gnu11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Werror")
+# No C library, one fixed address, and nothing that needs a table filled in at the start.
+ENGINE = (
+    *("-ffreestanding", "-fno-stack-protector", "-fcf-protection=none", "-mgeneral-regs-only", "-fPIE"),
+    *("-fvisibility=hidden", "-fno-asynchronous-unwind-tables", "-nostdlib", "-static", "-no-pie"),
+    "-Wl,--build-id=none",
+)
+VARIANTS = {"trap": (), "patch": ("--patch",), "old-kernel": ("--without", "openat2")}
+CHECKS = ("pointers", "buffers", "masks", "sigsys", "children", "threads", "sockets", "nameless")
+
+
+@dataclass(frozen=True)
+class Programs:
+    """The engine, and the program that asks what a guest may expect."""
+
+    engine: Path
+    check: Path
+
+
+@dataclass(frozen=True)
+class Guest:
+    """A container's root, and the engine over it."""
+
+    programs: Programs
+    options: tuple[str, ...]
+    directory: Path
+
+    @property
+    def root(self) -> Path:
+        return self.directory / "root"
+
+    def __call__(self, *command: str, binds: tuple[str, ...] = ()) -> subprocess.CompletedProcess[bytes]:
+        system = ("--bind", "/proc", "/proc", "--bind", "/dev", "/dev")
+        argv = [self.programs.engine, "--root", self.root, *system, *binds, *self.options, "--", *command]
+        identity = {"user": ORDINARY, "group": ORDINARY, "extra_groups": []} if is_root() else {}
+        return subprocess.run(
+            argv,
+            cwd="/",
+            env={"PATH": "/bin"},
+            capture_output=True,
+            check=False,
+            timeout=120,
+            **identity,  # type: ignore[call-overload]
+        )
+
+    def output(self, script: str, binds: tuple[str, ...] = ()) -> str:
+        result = self("sh", "-c", script, binds=binds)
+        assert (result.returncode, result.stderr) == (0, b""), result
+        return result.stdout.decode()
+
+
+@pytest.fixture(scope="session")
+def programs() -> Iterator[Programs]:
+    if platform.machine() != "x86_64":
+        pytest.skip("the trap engine is for x86-64")
+    compiler = need_command("gcc", "gcc libc6-dev")
+    directory = Path(tempfile.mkdtemp(prefix="udocker-trap-"))
+    directory.chmod(0o755)
+    made = Programs(directory / "udocker-trap", directory / "guest_check")
+    script = f"-Wl,-T,{NATIVE / 'trap/trap.ld'}"
+    sources = [*(NATIVE / "trap").glob("*.c"), *(NATIVE / "path").glob("*.c")]
+    subprocess.run([compiler, *WARNINGS, *ENGINE, script, "-o", made.engine, *sources], check=True)
+    guest = NATIVE / "tests/guest_check.c"
+    subprocess.run([compiler, *WARNINGS, "-static", "-pthread", "-o", made.check, guest], check=True)
+    yield made
+    shutil.rmtree(directory)
+
+
+@pytest.fixture(params=VARIANTS)
+def guest(request: pytest.FixtureRequest, programs: Programs) -> Iterator[Guest]:
+    directory = Path(tempfile.mkdtemp(prefix="udocker-guest-")).resolve()
+    made = Guest(programs, VARIANTS[request.param], directory)
+    make_root(made.root)
+    shutil.copy(programs.check, made.root / "bin/guest_check")
+    for applet in ("chmod", "find", "ln", "mkdir", "mv", "ps", "readlink", "stat", "wc"):
+        (made.root / "bin" / applet).symlink_to("busybox")
+    subprocess.run(["chmod", "-R", "a+rwX", directory], check=True)
+    yield made
+    shutil.rmtree(directory)
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_a_program_gets_from_its_calls_what_it_may_expect(guest: Guest, name: str) -> None:
+    result = guest("guest_check", name)
+    assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
+
+
+@pytest.mark.parametrize("status", [0, 1, 42, 255])
+def test_exit_status_is_the_programs(guest: Guest, status: int) -> None:
+    assert guest("sh", "-c", f"exit {status}").returncode == status
+
+
+@pytest.mark.parametrize(
+    ("program", "status"), [("nothing", 127), ("/no/thing", 127), ("/etc/passwd", 126), ("/etc", 126)]
+)
+def test_a_program_that_does_not_start_is_one_line(guest: Guest, program: str, status: int) -> None:
+    result = guest(program)
+    assert result.returncode == status
+    assert result.stderr.startswith(f"udocker: run: {program}: ".encode())
+    assert result.stderr.count(b"\n") == 1
+
+
+def test_scripts_run_by_their_interpreter_of_the_container(guest: Guest) -> None:
+    script = guest.root / "bin/script"
+    script.write_text('#!/bin/sh -e\necho "$0" "$1"\n')
+    script.chmod(0o755)
+    assert guest("script", "a b").stdout == b"/bin/script a b\n"
+    script.write_text("#!/no/interpreter\n")
+    assert guest("script").returncode == 127
+
+
+def test_the_process_is_the_guests_program(guest: Guest) -> None:
+    shown = guest.output(
+        "cd /etc; readlink /proc/self/exe; readlink /proc/self/cwd; readlink /proc/self/root; "
+        "cat /proc/self/comm; cat /proc/$$/cmdline | head -c 8; echo; pwd"
+    )
+    assert shown.replace("\0", " ").splitlines() == ["/bin/busybox", "/etc", "/", "cat", "sh -c cd", "/etc"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "SECRET",
+        "/tmp/../..SECRET",
+        "/absolute",
+        "/relative",
+        "/proc/self/rootSECRET",
+        "/proc/self/cwd/../..SECRET",
+        "/proc/self/fd/9/../..SECRET",
+        "//etc/./../../..SECRET",
+    ],
+)
+def test_no_path_leads_out_of_the_root(guest: Guest, path: str) -> None:
+    secret = guest.directory / "secret"
+    secret.write_text("seen")
+    (guest.root / "absolute").symlink_to(secret)
+    (guest.root / "relative").symlink_to(Path("../../../../../../../..") / str(secret)[1:])
+    place = path.replace("SECRET", str(secret))
+    result = guest("sh", "-c", 'exec 9</; cat "$1"; echo x >"$1"; ln "$1" /tmp/link', "sh", place)
+    assert b"seen" not in result.stdout
+    assert secret.read_text() == "seen"
+    assert not (guest.root / "tmp/link").exists()
+
+
+def test_binds_nest_and_appear_in_listings(guest: Guest) -> None:
+    for name in ("outer", "inner"):
+        (guest.directory / name).mkdir(mode=0o777)
+        (guest.directory / name / name).write_text(f"{name}\n")
+        (guest.directory / name).chmod(0o777)
+    outer, inner = str(guest.directory / "outer"), str(guest.directory / "inner")
+    (guest.root / "way").symlink_to("/data")
+    binds = ("--bind", outer, "/data", "--bind", inner, "/way/in", "--bind", f"{inner}/inner", "/etc/one")
+    shown = guest.output("cat /data/outer /data/in/inner /etc/one; cd /data/in/..; pwd; ls /data", binds)
+    assert shown.split() == ["outer", "inner", "inner", "/data", "in", "outer"]
+
+
+def test_read_only_binds_refuse_every_change(guest: Guest) -> None:
+    data = guest.directory / "data"
+    (data / "directory").mkdir(parents=True)
+    (data / "file").write_text("old")
+    subprocess.run(["chmod", "-R", "a+rwX", data], check=True)
+    before = sorted(str(path) for path in data.rglob("*"))
+    changes = [
+        "echo new >/data/file", "echo new >>/data/file", "echo new >/data/other", "touch /data/file",
+        "mkdir /data/made", "rm -f /data/file", "mv /data/file /data/moved", "mv /etc/passwd /data/in",
+        "ln -s x /data/link", "chmod 600 /data/file", "cd /data && echo new >file", "cd /data && mkdir made",
+        "cd /data/directory && touch ../file", "exec 9</data && echo new >/proc/self/fd/9/file",
+    ]  # fmt: skip
+    for change in changes:
+        result = guest("sh", "-c", change, binds=("--bind-ro", str(data), "/data"))
+        assert result.returncode != 0, change
+        assert b"Read-only file system" in result.stderr, change
+    assert sorted(str(path) for path in data.rglob("*")) == before
+    assert (data / "file").read_text() == "old"
+    assert guest.output("cat /data/file", ("--bind-ro", str(data), "/data")) == "old"
+
+
+def test_what_is_written_lies_in_the_root(guest: Guest) -> None:
+    guest.output("mkdir -p /tmp/deep/er; echo text >/tmp/deep/er/file; cd /tmp/deep; mv er ../moved")
+    assert (guest.root / "tmp/moved/file").read_text() == "text\n"
+
+
+def test_names_are_bytes(guest: Guest) -> None:
+    name = os.fsdecode(b"\xff \n'")
+    result = guest("sh", "-c", 'echo text >"/tmp/$1"; cat "/tmp/$1"', "sh", name)
+    assert (result.stdout, result.stderr) == (b"text\n", b"")
+    assert (guest.root / "tmp" / name).read_text() == "text\n"

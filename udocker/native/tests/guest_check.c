@@ -1,0 +1,186 @@
+/* What a program may expect of its kernel, where an engine stands between the two.  Runs inside a container, as
+ * "guest_check NAME"; status 0, or a line that tells what was wrong.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
+#define EXPECT(condition)                                                    \
+    do {                                                                     \
+        if (!(condition)) {                                                  \
+            printf("%s:%d: %s (errno %d)\n", __func__, __LINE__, #condition, errno); \
+            exit(1);                                                         \
+        }                                                                    \
+    } while (0)
+
+/* Pointers are longs here, or the compiler would warn of what is tried on purpose. */
+static long call(long number, long a, long b, long c, long d)
+{
+    return syscall(number, a, b, c, d);
+}
+
+static void pointers_that_lead_nowhere(void)
+{
+    char *page = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    struct stat info;
+    EXPECT(page != MAP_FAILED && munmap(page + 4096, 4096) == 0);
+    memset(page, 'x', 4096);
+    EXPECT(call(SYS_openat, AT_FDCWD, 8, O_RDONLY, 0) == -1 && errno == EFAULT);
+    EXPECT(call(SYS_stat, (long)(page + 4090), (long)&info, 0, 0) == -1 && errno == EFAULT);
+    EXPECT(call(SYS_stat, (long)"/", 8, 0, 0) == -1 && errno == EFAULT);
+    EXPECT(call(SYS_readlink, (long)"/proc/self/exe", 8, 100, 0) == -1 && errno == EFAULT);
+    EXPECT(call(SYS_getcwd, 8, 100, 0, 0) == -1 && errno == EFAULT);
+    EXPECT(call(SYS_execve, (long)"/bin/true", 8, 0, 0) == -1 && errno == EFAULT);
+    strcpy(page + 4094, "/");
+    EXPECT(call(SYS_stat, (long)(page + 4094), (long)&info, 0, 0) == 0);
+}
+
+static void buffers_that_are_short(void)
+{
+    char text[4] = "zzz", cwd[2];
+    EXPECT(chdir("/tmp") == 0);
+    EXPECT(readlink("/proc/self/exe", text, 2) == 2 && text[2] == 'z');
+    EXPECT(call(SYS_getcwd, (long)cwd, 2, 0, 0) == -1 && errno == ERANGE);
+    EXPECT(call(SYS_readlink, (long)"/proc/self/exe", (long)text, 0, 0) == -1 && errno == EINVAL);
+}
+
+static volatile sig_atomic_t heard;
+
+static void hear(int number)
+{
+    heard = number;
+    EXPECT(access("/bin/busybox", F_OK) == 0);
+}
+
+static void masks_that_hold_every_signal(void)
+{
+    sigset_t all, old, now;
+    struct sigaction action = {.sa_handler = hear};
+    sigfillset(&action.sa_mask);
+    sigfillset(&all);
+    EXPECT(sigaction(SIGALRM, &action, NULL) == 0);
+    EXPECT(sigprocmask(SIG_SETMASK, &all, &old) == 0);
+    EXPECT(access("/bin/busybox", F_OK) == 0);
+    EXPECT(sigprocmask(SIG_SETMASK, NULL, &now) == 0 && sigismember(&now, SIGALRM));
+    sigdelset(&all, SIGALRM);
+    alarm(1);
+    EXPECT(sigsuspend(&all) == -1 && errno == EINTR && heard == SIGALRM);
+    EXPECT(sigprocmask(SIG_SETMASK, &old, NULL) == 0);
+}
+
+static void a_signal_that_is_the_engines_own(void)
+{
+    struct sigaction action = {.sa_handler = hear}, old;
+    EXPECT(sigaction(SIGSYS, &action, NULL) == 0);
+    EXPECT(sigaction(SIGSYS, NULL, &old) == 0 && old.sa_handler == hear);
+    heard = 0;
+    EXPECT(raise(SIGSYS) == 0 && heard == SIGSYS);
+    EXPECT(access("/bin/busybox", F_OK) == 0);
+}
+
+static void children_by_the_hundred(void)
+{
+    char *arguments[] = {"true", NULL};
+    for (int i = 0; i < 600; i++) {
+        pid_t child;
+        int status;
+        EXPECT(posix_spawn(&child, "/bin/true", NULL, NULL, arguments, environ) == 0);
+        EXPECT(waitpid(child, &status, 0) == child && status == 0);
+    }
+}
+
+static void *open_and_close(void *unused)
+{
+    for (int i = 0; i < 2000; i++) {
+        struct stat info;
+        int file = open(i % 2 ? "/bin/sh" : "/etc/passwd", O_RDONLY | O_CLOEXEC);
+        EXPECT(file >= 0 && fstat(file, &info) == 0 && close(file) == 0);
+        EXPECT(lstat("/bin/sh", &info) == 0 && S_ISLNK(info.st_mode));
+    }
+    return unused;
+}
+
+static void threads_beside_forks(void)
+{
+    pthread_t threads[4];
+    for (int i = 0; i < 4; i++)
+        EXPECT(pthread_create(&threads[i], NULL, open_and_close, NULL) == 0);
+    for (int i = 0; i < 50; i++) {
+        pid_t child = fork();
+        int status;
+        EXPECT(child >= 0);
+        if (child == 0)
+            _exit(access("/bin/busybox", F_OK));
+        EXPECT(waitpid(child, &status, 0) == child && status == 0);
+    }
+    for (int i = 0; i < 4; i++)
+        EXPECT(pthread_join(threads[i], NULL) == 0);
+}
+
+static void sockets_with_paths(void)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int one = socket(AF_UNIX, SOCK_STREAM, 0), other = socket(AF_UNIX, SOCK_STREAM, 0);
+    struct stat info;
+    /* Fits an address here, and no longer with the way to the container's root before it. */
+    memset(address.sun_path, 'n', 80);
+    memcpy(address.sun_path, "/tmp/", 5);
+    unlink(address.sun_path);
+    EXPECT(bind(one, (struct sockaddr *)&address, sizeof address) == 0 && listen(one, 1) == 0);
+    EXPECT(stat(address.sun_path, &info) == 0 && S_ISSOCK(info.st_mode));
+    EXPECT(connect(other, (struct sockaddr *)&address, sizeof address) == 0);
+    EXPECT(bind(other, (struct sockaddr *)&address, sizeof address) == -1);
+}
+
+static void a_program_without_a_name(void)
+{
+    char *arguments[] = {"nameless", "true", NULL};
+    int file = open("/bin/busybox", O_RDONLY), copy = memfd_create("program", MFD_CLOEXEC);
+    char block[65536];
+    EXPECT(file >= 0 && copy >= 0);
+    for (ssize_t size; (size = read(file, block, sizeof block)) > 0;)
+        EXPECT(write(copy, block, (size_t)size) == size);
+    arguments[0] = "true";
+    fexecve(copy, arguments, environ);
+    EXPECT(!"fexecve returned");
+}
+
+static const struct {
+    const char *name;
+    void (*check)(void);
+} CHECKS[] = {
+    {"pointers", pointers_that_lead_nowhere},
+    {"buffers", buffers_that_are_short},
+    {"masks", masks_that_hold_every_signal},
+    {"sigsys", a_signal_that_is_the_engines_own},
+    {"children", children_by_the_hundred},
+    {"threads", threads_beside_forks},
+    {"sockets", sockets_with_paths},
+    {"nameless", a_program_without_a_name},
+};
+
+int main(int argc, char **argv)
+{
+    for (size_t i = 0; argc == 2 && i < sizeof CHECKS / sizeof *CHECKS; i++)
+        if (strcmp(CHECKS[i].name, argv[1]) == 0) {
+            CHECKS[i].check();
+            return 0;
+        }
+    printf("no such check\n");
+    return 2;
+}

@@ -1,0 +1,285 @@
+/* execve(2): the engine starts itself again, which then loads the guest's program (main.c).
+ *
+ * What the kernel would find wrong with the program is found here first, while the caller can still be told:
+ * a script's interpreter is looked for inside the container, and so is a program's dynamic loader.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "trap.h"
+
+enum { LINE_SIZE = 256 /* BINPRM_BUF_SIZE, as execve(2) has it */, SCRIPT_DEPTH = 5 };
+
+/* A script's first line, split. */
+struct script {
+    char path[PATH_SIZE]; /* as the kernel was told */
+    char line[LINE_SIZE + 1];
+    char *interpreter;
+    char *argument; /* NULL for none */
+};
+
+struct plan {
+    struct path_place place;
+    char guest[PATH_SIZE];
+    struct script scripts[SCRIPT_DEPTH];
+    int depth;
+    long lent; /* a descriptor that the next engine closes, or -1 */
+    char interpreter[PATH_SIZE];
+};
+
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
+static int script_split(struct script *script, long length)
+{
+    char *at = script->line + 2, *end = script->line + length;
+    *end = '\0';
+    for (char *c = at; c < end; c++)
+        if (*c == '\n' || *c == '\0')
+            end = c;
+    *end = '\0';
+    while (end > at && is_blank(end[-1]))
+        *--end = '\0';
+    while (is_blank(*at))
+        at++;
+    if (!*at)
+        return -ENOEXEC;
+    script->interpreter = at;
+    while (*at && !is_blank(*at))
+        at++;
+    script->argument = NULL;
+    if (*at) {
+        *at++ = '\0';
+        while (is_blank(*at))
+            at++;
+        script->argument = at;
+    }
+    return 0;
+}
+
+/* A program named by a descriptor alone.  What has no name any more is opened by the next engine through the
+ * descriptor, of which it gets one that stays open. */
+static int plan_descriptor(struct plan *plan, int file)
+{
+    char link[40] = "/proc/self/fd/", text[PATH_SIZE];
+    size_t at = 14;
+    char digits[12];
+    size_t count = 0;
+    long number = file;
+    struct stat by_name, by_file;
+    if (file < 0)
+        return -EBADF;
+    plan->lent = sys_call3(SYS_fcntl, file, F_DUPFD, 3);
+    if (plan->lent < 0)
+        return (int)plan->lent;
+    number = plan->lent;
+    do
+        digits[count++] = (char)('0' + number % 10);
+    while (number /= 10);
+    while (count > 0)
+        link[at++] = digits[--count];
+    link[at] = '\0';
+    long length = sys_call4(SYS_readlinkat, AT_FDCWD, link, text, sizeof text - 1);
+    if (length < 0)
+        return (int)length;
+    text[length] = '\0';
+    bool named = sys_call2(SYS_stat, text, &by_name) == 0 && sys_call2(SYS_fstat, file, &by_file) == 0 &&
+                 by_name.st_dev == by_file.st_dev && by_name.st_ino == by_file.st_ino;
+    const char *host = named ? text : link;
+    plan->place.length = bytes_length(host);
+    bytes_copy(plan->place.host, host, plan->place.length + 1);
+    if (path_to_guest(&engine.world, text, plan->guest) < 0)
+        bytes_copy(plan->guest, text, (size_t)length + 1);
+    if (named) {
+        sys_call1(SYS_close, plan->lent);
+        plan->lent = -1;
+    }
+    return 0;
+}
+
+static int plan_path(struct plan *plan, int dirfd, const char *guest, bool follow)
+{
+    int result = path_resolve(&engine.world, dirfd, guest, follow ? PATH_FOLLOW : 0, &plan->place);
+    if (result < 0)
+        return result;
+    if (path_to_guest(&engine.world, plan->place.host, plan->guest) < 0)
+        return -EACCES;
+    return 0;
+}
+
+/* Opens the file as execve would look at it. */
+static long plan_open(const struct plan *plan)
+{
+    struct stat info;
+    long result = sys_call3(SYS_faccessat, AT_FDCWD, plan->place.host, 1 /* X_OK */);
+    if (result == 0)
+        result = sys_call2(SYS_stat, plan->place.host, &info);
+    if (result < 0)
+        return result;
+    if (!S_ISREG(info.st_mode))
+        return -EACCES;
+    return sys_call4(SYS_openat, AT_FDCWD, plan->place.host, O_RDONLY | O_CLOEXEC, 0);
+}
+
+static int check_interpreter(const struct plan *plan)
+{
+    struct path_place place;
+    if (!plan->interpreter[0])
+        return 0;
+    int result = path_resolve(&engine.world, AT_FDCWD, plan->interpreter, PATH_FOLLOW, &place);
+    if (result == 0)
+        result = (int)sys_call3(SYS_faccessat, AT_FDCWD, place.host, 1 /* X_OK */);
+    return result;
+}
+
+/* One file of the chain: a program (0), or a script, whose interpreter is next (1). */
+static int plan_look(struct plan *plan, const char *name)
+{
+    char line[LINE_SIZE + 1];
+    long file = plan_open(plan);
+    if (file < 0)
+        return (int)file;
+    long length = sys_call4(SYS_pread64, file, line, LINE_SIZE, 0);
+    int result = length < 0 ? (int)length : 0;
+    bool is_script = length >= 2 && line[0] == '#' && line[1] == '!';
+    if (result == 0 && !is_script)
+        result = load_check((int)file, plan->interpreter);
+    sys_call1(SYS_close, file);
+    if (!is_script)
+        return result < 0 ? result : result | check_interpreter(plan);
+    if (plan->depth == SCRIPT_DEPTH)
+        return -ELOOP;
+    struct script *script = &plan->scripts[plan->depth++];
+    bytes_copy(script->path, name, bytes_length(name) + 1);
+    bytes_copy(script->line, line, (size_t)length);
+    result = script_split(script, length);
+    return result < 0 ? result : 1;
+}
+
+static int plan_make(struct plan *plan, int dirfd, const char *guest, int flags)
+{
+    bool by_descriptor = (flags & AT_EMPTY_PATH) && !*guest;
+    plan->depth = 0;
+    plan->lent = -1;
+    int result = by_descriptor ? plan_descriptor(plan, dirfd)
+                               : plan_path(plan, dirfd, guest, !(flags & AT_SYMLINK_NOFOLLOW));
+    const char *name = by_descriptor ? plan->place.host : guest;
+    while (result == 0 && (result = plan_look(plan, name)) == 1) {
+        name = plan->scripts[plan->depth - 1].interpreter;
+        result = plan_path(plan, AT_FDCWD, name, true);
+    }
+    return result;
+}
+
+/* ---- the new argument vector ---- */
+
+static long argument_count(char *const *arguments)
+{
+    for (long count = 0; arguments; count++) {
+        char *one;
+        if (user_read(&one, &arguments[count], sizeof one) < 0)
+            return -EFAULT;
+        if (!one)
+            return count;
+    }
+    return 0;
+}
+
+static char *number_text(char text[16], size_t number)
+{
+    char *at = text + 15;
+    *at = '\0';
+    do
+        *--at = (char)('0' + number % 10);
+    while (number /= 10);
+    return at;
+}
+
+/* What main.c reads back: engine_restart. */
+static size_t vector_head(const char **vector, const struct plan *plan, const char *name, char *options,
+                          const char *count)
+{
+    size_t at = 0;
+    char *letter = options;
+    *letter++ = '\001';
+    if (engine.openat2)
+        *letter++ = 'o';
+    if (engine.patch)
+        *letter++ = 'p';
+    *letter = '\0';
+    vector[at++] = engine.self;
+    vector[at++] = options;
+    vector[at++] = count;
+    for (size_t i = 0; i < engine.world.count; i++) {
+        const struct path_view *view = &engine.world.views[i];
+        vector[at++] = view->guest;
+        vector[at++] = view->host;
+        vector[at++] = view->read_only ? "r" : "w";
+    }
+    vector[at++] = plan->place.host;
+    vector[at++] = plan->guest;
+    vector[at++] = name;
+    return at;
+}
+
+static size_t vector_scripts(const char **vector, size_t at, const struct plan *plan)
+{
+    for (int i = plan->depth; i-- > 0;) {
+        vector[at++] = plan->scripts[i].interpreter;
+        if (plan->scripts[i].argument)
+            vector[at++] = plan->scripts[i].argument;
+    }
+    if (plan->depth > 0)
+        vector[at++] = plan->scripts[0].path;
+    return at;
+}
+
+static long start(const struct plan *plan, const char *name, char *const *arguments, char *const *environment)
+{
+    char options[8], number[16];
+    long count = argument_count(arguments);
+    if (count < 0)
+        return count;
+    size_t room = ((size_t)count + 8 + 3 * engine.world.count + 3 * SCRIPT_DEPTH) * sizeof(char *);
+    const char **vector = (const char **)sys_call6(SYS_mmap, 0, (long)room, PROT_READ | PROT_WRITE,
+                                                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if ((uintptr_t)vector > -4096ul)
+        return -ENOMEM;
+    size_t at = vector_head(vector, plan, name, options, number_text(number, engine.world.count));
+    at = vector_scripts(vector, at, plan);
+    for (long i = plan->depth > 0 ? 1 : 0; i < count; i++)
+        vector[at++] = arguments[i];
+    vector[at] = NULL;
+    long result = sys_call3(SYS_execve, engine.self, vector, environment);
+    sys_call2(SYS_munmap, vector, room);
+    return result;
+}
+
+long exec_program(int dirfd, const char *guest, char *const *arguments, char *const *environment, int flags)
+{
+    struct plan plan;
+    long result = plan_make(&plan, dirfd, guest, flags);
+    if (result == 0)
+        result = start(&plan, *guest ? guest : plan.guest, arguments, environment);
+    if (plan.lent >= 0)
+        sys_call1(SYS_close, plan.lent);
+    return result;
+}
+
+long exec_call(const struct call *entry, struct trapped *call)
+{
+    char guest[PATH_SIZE];
+    const long *a = call->arguments;
+    int length = user_string(guest, (const char *)a[entry->path]);
+    if (length < 0)
+        return length;
+    int first = entry->path + 1;
+    int dirfd = entry->dirfd < 0 ? AT_FDCWD : (int)a[entry->dirfd];
+    int flags = entry->flags < 0 ? 0 : (int)a[entry->flags];
+    return exec_program(dirfd, guest, (char *const *)a[first], (char *const *)a[first + 1], flags);
+}

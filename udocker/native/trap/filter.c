@@ -1,0 +1,147 @@
+/* The seccomp filter: traps the calls of the table, wherever they come from but this text.
+ *
+ * It is inherited by every program that is started, and filters add up; so it is installed once, and asks a
+ * number that no call has to tell the next engine of it.
+ */
+
+#include <errno.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+
+#include "trap.h"
+
+enum { QUESTION = 0x5a5a, ANSWER = 1234, PROGRAM_MAX = 256 };
+
+extern const char trap_text_start[] __attribute__((visibility("hidden")));
+extern const char trap_text_end[] __attribute__((visibility("hidden")));
+
+struct program {
+    struct sock_filter lines[PROGRAM_MAX];
+    unsigned count;
+};
+
+/* Calls that must not happen at all: the C library does without them. */
+static const short REFUSED[] = {SYS_clone3, SYS_io_uring_setup, SYS_userfaultfd};
+
+/* Signals, whose mask must never hold SIGSYS. */
+static const short SIGNALS[] = {SYS_rt_sigprocmask, SYS_rt_sigaction, SYS_rt_sigsuspend};
+
+/* Trapped only where this argument is no null pointer: masks to wait with, and an address to send to. */
+static const struct {
+    short number, argument;
+} OPTIONAL[] = {
+    {SYS_ppoll, 3}, {SYS_pselect6, 5}, {SYS_epoll_pwait, 4}, {441 /* epoll_pwait2 */, 4}, {SYS_sendto, 4},
+};
+
+enum { OPTIONAL_COUNT = sizeof OPTIONAL / sizeof *OPTIONAL };
+
+static void add(struct program *program, unsigned short code, uint32_t value, unsigned char yes, unsigned char no)
+{
+    if (program->count < PROGRAM_MAX)
+        program->lines[program->count++] = (struct sock_filter){code, yes, no, value};
+}
+
+static void add_load(struct program *program, size_t offset)
+{
+    add(program, BPF_LD | BPF_W | BPF_ABS, (uint32_t)offset, 0, 0);
+}
+
+static void add_return(struct program *program, uint32_t value)
+{
+    add(program, BPF_RET | BPF_K, value, 0, 0);
+}
+
+static void add_refusal(struct program *program, long number, uint32_t error)
+{
+    add(program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)number, 0, 1);
+    add_return(program, SECCOMP_RET_ERRNO | error);
+}
+
+/* A call from our own text is let through, any other is trapped. */
+static void add_verdict(struct program *program)
+{
+    uintptr_t start = (uintptr_t)trap_text_start, end = (uintptr_t)trap_text_end;
+    size_t pointer = offsetof(struct seccomp_data, instruction_pointer);
+    add_load(program, pointer + 4);
+    add(program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)(start >> 32), 0, 4);
+    add_load(program, pointer);
+    add(program, BPF_JMP | BPF_JGE | BPF_K, (uint32_t)start, 0, 2);
+    add(program, BPF_JMP | BPF_JGT | BPF_K, (uint32_t)end, 1, 0);
+    add_return(program, SECCOMP_RET_ALLOW);
+    add_return(program, SECCOMP_RET_TRAP);
+}
+
+/* Whether the call is one of those that are trapped only with an argument: seven lines each. */
+static void add_optional(struct program *program, long number, unsigned argument)
+{
+    size_t offset = offsetof(struct seccomp_data, args) + 8 * argument;
+    add(program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)number, 0, 6);
+    add_load(program, offset);
+    add(program, BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 3);
+    add_load(program, offset + 4);
+    add(program, BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 1);
+    add_return(program, SECCOMP_RET_ALLOW);
+    /* A jump to the verdict, set when its place is known. */
+    add(program, BPF_JMP | BPF_JA, 0, 0, 0);
+}
+
+static bool is_optional(long number)
+{
+    for (size_t i = 0; i < OPTIONAL_COUNT; i++)
+        if (OPTIONAL[i].number == number)
+            return true;
+    return false;
+}
+
+static unsigned add_trapped(struct program *program)
+{
+    unsigned first = program->count;
+    for (size_t i = 0; i < sizeof SIGNALS / sizeof *SIGNALS; i++)
+        add(program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)SIGNALS[i], 0, 0);
+    for (size_t i = 0; i < call_count; i++)
+        if (!is_optional(call_table[i].number))
+            add(program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)call_table[i].number, 0, 0);
+    return first;
+}
+
+static void build(struct program *program)
+{
+    add_load(program, offsetof(struct seccomp_data, arch));
+    add(program, BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 1, 0);
+    add_return(program, SECCOMP_RET_ALLOW); /* 32-bit programs are not started: load.c */
+    add_load(program, offsetof(struct seccomp_data, nr));
+    for (size_t i = 0; i < sizeof REFUSED / sizeof *REFUSED; i++)
+        add_refusal(program, REFUSED[i], ENOSYS);
+    add_refusal(program, QUESTION, ANSWER);
+    unsigned optional = program->count;
+    for (size_t i = 0; i < OPTIONAL_COUNT; i++)
+        add_optional(program, OPTIONAL[i].number, (unsigned)OPTIONAL[i].argument);
+    unsigned first = add_trapped(program), end = program->count;
+    add_return(program, SECCOMP_RET_ALLOW);
+    for (unsigned i = first; i < end; i++)
+        program->lines[i].jt = (unsigned char)(end - i); /* over the rest, to the verdict */
+    for (unsigned i = 0; i < OPTIONAL_COUNT; i++) {
+        unsigned jump = optional + 7 * i + 6;
+        program->lines[jump].k = end - jump;
+    }
+    add_verdict(program);
+}
+
+bool filter_is_installed(void)
+{
+    return sys_call0(QUESTION) == -ANSWER;
+}
+
+int filter_install(void)
+{
+    struct program program;
+    program.count = 0;
+    build(&program);
+    struct sock_fprog text = {(unsigned short)program.count, program.lines};
+    long result = sys_call5(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    if (result == 0)
+        result = sys_call3(SYS_prctl, PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &text);
+    return (int)result;
+}

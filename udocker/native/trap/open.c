@@ -1,0 +1,125 @@
+/* open(2) and its kin: most calls are one openat2 that refuses links, without any look before. */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+
+#include "trap.h"
+
+enum { LARGE_FILE = 0100000 /* O_LARGEFILE, which means nothing here */, TEMPORARY = 020000000 /* of O_TMPFILE */ };
+
+struct wish {
+    int dirfd;
+    char guest[PATH_SIZE];
+    struct open_how how;
+    bool extended; /* openat2, whose own restrictions are kept */
+};
+
+static int wish_read(const struct call *entry, const struct trapped *call, struct wish *wish)
+{
+    const long *a = call->arguments;
+    wish->dirfd = entry->dirfd < 0 ? AT_FDCWD : (int)a[entry->dirfd];
+    wish->extended = call->number == SYS_openat2;
+    wish->how = (struct open_how){0};
+    if (wish->extended) {
+        if (a[3] != (long)sizeof wish->how)
+            return a[3] < (long)sizeof wish->how ? -EINVAL : -E2BIG;
+        int result = user_read(&wish->how, (const void *)a[2], sizeof wish->how);
+        if (result < 0)
+            return result;
+    } else if (call->number == SYS_creat) {
+        wish->how.flags = O_CREAT | O_WRONLY | O_TRUNC;
+        wish->how.mode = (uint64_t)a[1] & 07777;
+    } else {
+        wish->how.flags = (uint32_t)a[entry->path + 1] & ~(uint32_t)LARGE_FILE;
+        bool makes = wish->how.flags & (O_CREAT | TEMPORARY);
+        wish->how.mode = makes ? (uint64_t)a[entry->path + 2] & 07777 : 0;
+    }
+    return user_string(wish->guest, (const char *)a[entry->path]);
+}
+
+static bool changes(const struct wish *wish)
+{
+    uint64_t flags = wish->how.flags;
+    return !(flags & O_PATH) && ((flags & O_ACCMODE) != O_RDONLY || (flags & (O_CREAT | O_TRUNC | TEMPORARY)));
+}
+
+static bool follows(const struct wish *wish)
+{
+    bool only_new = (wish->how.flags & O_CREAT) && (wish->how.flags & O_EXCL);
+    return !(wish->how.flags & O_NOFOLLOW) && !only_new;
+}
+
+static long host_open(int dirfd, const char *path, const struct wish *wish, bool no_links)
+{
+    struct open_how how = wish->how;
+    if (no_links)
+        how.resolve |= RESOLVE_NO_SYMLINKS;
+    if (!no_links && !wish->extended)
+        return sys_call4(SYS_openat, dirfd, path, how.flags, how.mode);
+    return sys_call4(SYS_openat2, dirfd, path, &how, sizeof how);
+}
+
+/* Errors after which the path is walked: a link was met, or openat2 is stricter than open. */
+static bool is_inconclusive(long result)
+{
+    return result == -ELOOP || result == -EINVAL || result == -ENOSYS || result == -EAGAIN || result == -E2BIG;
+}
+
+/* What a read-only file system says of a file that it has, and of one that it lacks. */
+static long read_only_open(const struct path_place *place, struct wish *wish)
+{
+    uint64_t flags = wish->how.flags;
+    bool writes = (flags & O_ACCMODE) != O_RDONLY || (flags & (O_TRUNC | TEMPORARY));
+    long there = sys_call3(SYS_faccessat, AT_FDCWD, place->host, 0);
+    if (there < 0)
+        return there == -ENOENT && (flags & O_CREAT) ? -EROFS : there;
+    if (writes)
+        return flags & O_CREAT && flags & O_EXCL ? -EEXIST : -EROFS;
+    wish->how.flags &= ~(uint64_t)O_CREAT;
+    wish->how.mode = 0;
+    return flags & O_EXCL ? -EEXIST : host_open(AT_FDCWD, place->host, wish, false);
+}
+
+static bool try_fast(struct wish *wish, struct path_place *place, long *result)
+{
+    if (!engine.openat2 || wish->extended)
+        return false;
+    if (wish->guest[0] == '/') {
+        if (!path_guess(&engine.world, wish->guest, place) || place->is_view)
+            return false;
+        if (place->read_only && changes(wish))
+            return false;
+        *result = host_open(AT_FDCWD, place->host, wish, true);
+    } else {
+        /* Writing is left to the walk, which knows whether the directory lies in a read-only view. */
+        if (!path_is_plain(&engine.world, wish->guest) || (changes(wish) && engine.read_only))
+            return false;
+        *result = host_open(wish->dirfd, wish->guest, wish, true);
+    }
+    return !is_inconclusive(*result);
+}
+
+long open_call(const struct call *entry, struct trapped *call)
+{
+    struct wish wish;
+    struct path_place place;
+    long result = wish_read(entry, call, &wish);
+    if (result < 0)
+        return result;
+    /* The kernel itself keeps such a path below the directory, which is the container's. */
+    if (wish.extended && (wish.how.resolve & (RESOLVE_BENEATH | RESOLVE_IN_ROOT)))
+        return host_open(wish.dirfd, wish.guest, &wish, false);
+    if (try_fast(&wish, &place, &result))
+        return result;
+    if (wish.guest[0] == '\0')
+        return -ENOENT;
+    result = path_resolve(&engine.world, wish.dirfd, wish.guest, follows(&wish) ? PATH_FOLLOW : 0, &place);
+    if (result < 0)
+        return result;
+    if (place.read_only && changes(&wish))
+        return read_only_open(&place, &wish);
+    if (wish.extended && (wish.how.resolve & RESOLVE_NO_SYMLINKS))
+        return host_open(wish.dirfd, place.host, &wish, true);
+    return host_open(AT_FDCWD, place.host, &wish, false);
+}

@@ -1,0 +1,174 @@
+/* SIGSYS is ours: it must stay unblocked and handled, while the guest believes that it has it. */
+
+#include <errno.h>
+#include <signal.h>
+#include <ucontext.h>
+
+#include "trap.h"
+
+enum { TRAPPED = 1 /* SYS_SECCOMP of siginfo's si_code */ };
+
+#define SIGSYS_BIT (1ull << (SIGSYS - 1))
+#define RESTORER 0x04000000ul /* SA_RESTORER */
+
+static bool is_wait(long number)
+{
+    return number == SYS_ppoll || number == SYS_pselect6 || number == SYS_epoll_pwait ||
+           number == 441 /* epoll_pwait2 */ || number == SYS_rt_sigsuspend;
+}
+
+bool signal_is_call(long number)
+{
+    return number == SYS_rt_sigprocmask || number == SYS_rt_sigaction || is_wait(number);
+}
+
+static long reissue(const struct trapped *call)
+{
+    const long *a = call->arguments;
+    return sys_call6(call->number, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
+
+static long action_call(struct trapped *call)
+{
+    const long *a = call->arguments;
+    struct disposition new;
+    if (a[3] != 8)
+        return -EINVAL;
+    if (a[1] && user_read(&new, (const void *)a[1], sizeof new) < 0)
+        return -EFAULT;
+    if (a[0] != SIGSYS) {
+        if (!a[1])
+            return reissue(call);
+        new.mask &= ~SIGSYS_BIT;
+        return sys_call4(call->number, a[0], &new, a[2], 8);
+    }
+    struct disposition old = engine.sigsys;
+    if (a[1])
+        engine.sigsys = new;
+    return a[2] ? user_write((void *)a[2], &old, sizeof old) : 0;
+}
+
+/* The mask of a trapped call is the one that its handler's return brings back, so that one is changed. */
+static long mask_call(struct trapped *call)
+{
+    const long *a = call->arguments;
+    uint64_t set = 0, old, *mask = call->mask;
+    if (a[3] != 8)
+        return -EINVAL;
+    if (a[1] && user_read(&set, (const void *)a[1], sizeof set) < 0)
+        return -EFAULT;
+    if (a[0] != SIG_UNBLOCK)
+        set &= ~SIGSYS_BIT;
+    if (!mask)
+        return sys_call4(call->number, a[0], a[1] ? &set : NULL, a[2], 8);
+    old = *mask;
+    if (a[1]) {
+        if (a[0] == SIG_BLOCK)
+            *mask = old | set;
+        else if (a[0] == SIG_UNBLOCK)
+            *mask = old & ~set;
+        else if (a[0] == SIG_SETMASK)
+            *mask = set;
+        else
+            return -EINVAL;
+        /* The kernel never blocks these two: sigprocmask(2). */
+        *mask &= ~(1ull << (SIGKILL - 1) | 1ull << (SIGSTOP - 1));
+    }
+    return a[2] ? user_write((void *)a[2], &old, sizeof old) : 0;
+}
+
+/* Waits with a mask of their own; the mask that the guest returns to is put in force by the kernel. */
+static long wait_call(struct trapped *call)
+{
+    struct trapped copy = *call;
+    uint64_t mask;
+    struct {
+        const uint64_t *mask;
+        size_t size;
+    } pair;
+    int place = call->number == SYS_rt_sigsuspend ? 0 : call->number == SYS_ppoll ? 3 : 4;
+    if (call->number == SYS_pselect6)
+        place = 5;
+    if (copy.arguments[place] == 0)
+        return reissue(call);
+    if (call->number == SYS_pselect6) {
+        if (user_read(&pair, (const void *)copy.arguments[5], sizeof pair) < 0)
+            return -EFAULT;
+        if (!pair.mask)
+            return reissue(call);
+        if (user_read(&mask, pair.mask, sizeof mask) < 0)
+            return -EFAULT;
+        pair.mask = &mask;
+        copy.arguments[5] = (long)&pair;
+    } else {
+        if (user_read(&mask, (const void *)copy.arguments[place], sizeof mask) < 0)
+            return -EFAULT;
+        copy.arguments[place] = (long)&mask;
+    }
+    mask &= ~SIGSYS_BIT;
+    return reissue(&copy);
+}
+
+long signal_call(struct trapped *call)
+{
+    if (call->number == SYS_rt_sigaction)
+        return action_call(call);
+    return call->number == SYS_rt_sigprocmask ? mask_call(call) : wait_call(call);
+}
+
+/* SIGSYS that somebody sent: what the guest has set for it. */
+static void deliver(int number, siginfo_t *information, void *context)
+{
+    void *handler = engine.sigsys.handler;
+    if (handler == (void *)SIG_IGN)
+        return;
+    if (handler != (void *)SIG_DFL) {
+        ((void (*)(int, siginfo_t *, void *))handler)(number, information, context);
+        return;
+    }
+    struct disposition none = {0};
+    sys_call4(SYS_rt_sigaction, SIGSYS, &none, NULL, 8);
+    sys_call3(SYS_tgkill, sys_call0(SYS_getpid), sys_call0(SYS_gettid), SIGSYS);
+}
+
+static void on_sigsys(int number, siginfo_t *information, void *context)
+{
+    greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
+    if (information->si_code != TRAPPED) {
+        deliver(number, information, context);
+        return;
+    }
+    struct trapped call = {
+        registers[REG_RAX],
+        {registers[REG_RDI], registers[REG_RSI], registers[REG_RDX], registers[REG_R10], registers[REG_R8],
+         registers[REG_R9]},
+        (uint64_t *)&((ucontext_t *)context)->uc_sigmask,
+    };
+    if (engine.patch)
+        patch_site((unsigned char *)registers[REG_RIP] - 2, call.number);
+    registers[REG_RAX] = signal_is_call(call.number) ? signal_call(&call) : stacks_run(&call);
+}
+
+__attribute__((visibility("hidden"))) void signal_return(void);
+__asm__(".text\n"
+        ".globl signal_return\n"
+        ".hidden signal_return\n"
+        "signal_return:\n"
+        "    mov $15, %eax\n"
+        "    syscall\n");
+
+void signal_install(void)
+{
+    struct disposition ours = {
+        (void *)on_sigsys,
+        SA_SIGINFO | SA_NODEFER | SA_ONSTACK | SA_RESTART | RESTORER,
+        (void *)signal_return,
+        0,
+    };
+    uint64_t mask = SIGSYS_BIT;
+    sys_call4(SYS_rt_sigaction, SIGSYS, &ours, &engine.sigsys, 8);
+    /* Of an engine before this one only what survives execve is the guest's: that it is ignored. */
+    if (engine.sigsys.handler != (void *)SIG_IGN)
+        engine.sigsys = (struct disposition){0};
+    sys_call4(SYS_rt_sigprocmask, SIG_UNBLOCK, &mask, NULL, 8);
+}
