@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pwd
 import resource
@@ -22,6 +23,7 @@ _UNPRIVILEGED = "nobody"
 
 
 def main(arguments: list[str]) -> int:
+    logging.getLogger("udocker").setLevel(logging.CRITICAL)  # a warning for every second input
     work = Path(arguments[0]).resolve()
     if arguments[1] == "--":
         _fuzz(arguments[2], arguments[3:])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import random
 import stat
@@ -31,8 +30,6 @@ from udocker.store.unpack import unpack_layers
 from udocker.system.files import remove_tree
 
 SECRET = b"the host's own"
-
-logging.getLogger("udocker").setLevel(logging.CRITICAL)
 
 
 def unpack(data: bytes, place: Path) -> None:

@@ -1,6 +1,6 @@
 """One directory, two udockers: what 1.3.17 writes is used and changed by ours, and the other way round.
 
-Running containers by 1.3.17 is left out: its engines come from the network.
+1.3.17 runs containers by Debian's proot, because its own engines come from the network.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import pytest
 
 from tests.real.commands import Commands
 from tests.services.base_images import PushedImage
+from tests.services.needs import need_command
 from tests.services.old_udocker import old_udocker
 from tests.services.registry import Registry
 from tests.services.waiting import wait_until
@@ -36,7 +37,8 @@ class Old:
 
     @property
     def env(self) -> dict[str, str]:
-        return {"UDOCKER_DIR": str(self._udocker.store)}
+        proot = need_command("proot", "proot")
+        return {"UDOCKER_DIR": str(self._udocker.store), "UDOCKER_USE_PROOT_EXECUTABLE": proot}
 
     def good(self, *arguments: str) -> str:
         result = self(*arguments)
@@ -114,6 +116,9 @@ def test_what_ours_writes_is_used_and_changed_by_udocker_13(
     old.good("rmname", "third")
     old.good("clone", "--name=copy", "other")
     assert udocker.good("run", "copy", "echo", "hi") == "hi\n"
+    ran = old("run", "--nobanner", "other", "sh", "-c", "echo by the other; echo text > /tmp/theirs; exit 3")
+    assert (ran.returncode, ran.stdout.splitlines()[-1:]) == (3, ["by the other"]), ran
+    assert udocker.good("run", "other", "cat", "/tmp/theirs") == "text\n"
     old.good("create", "--name=theirs", IMAGE)
     assert udocker.good("run", "theirs", "echo", "hi") == "hi\n"
     archive = udocker.store.parent / "image.tar"

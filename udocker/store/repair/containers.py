@@ -8,6 +8,7 @@ import posixpath
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Optional
 
 from udocker.errors import NotFoundError, StoreCorrupt, UdockerError
 from udocker.model.manifest import ImageConfig
@@ -110,15 +111,18 @@ def _check_owners(directory: Path) -> Iterator[Trouble]:
     uid = os.geteuid()
     if uid == 0:
         return
-    foreign = [
-        path
-        for path, _, _ in os.walk(directory)
-        if os.lstat(path).st_uid != uid and os.path.dirname(path) != str(directory.parent)
-    ]
+    owners = [_owner(path) for path, _, _ in os.walk(directory)]
+    foreign = [owner for owner in owners if owner not in (None, uid)]
     if foreign:
-        owner = os.lstat(foreign[0]).st_uid
         what = f"container {directory.name}: {len(foreign)} of its directories belong to others"
-        yield Trouble(what, remedy=f"ask user {owner} or root for chown -R {uid} {directory}")
+        yield Trouble(what, remedy=f"ask user {foreign[0]} or root for chown -R {uid} {directory}")
+
+
+def _owner(path: str) -> Optional[int]:
+    try:
+        return os.lstat(path).st_uid
+    except FileNotFoundError:
+        return None  # removed meanwhile
 
 
 def _image(directory: Path) -> str:
