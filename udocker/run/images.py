@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any, BinaryIO, Optional, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Optional, Protocol
 
 from udocker.config import Config
 from udocker.errors import NotFoundError, RegistryError, StoreCorrupt
 from udocker.model.container import Container
 from udocker.model.manifest import Descriptor, Platform
 from udocker.model.reference import ImageReference
-from udocker.registry.client import RegistryClient
 from udocker.run.crew import work_together
 from udocker.store.images import Image
 from udocker.store.limits import Limits
 from udocker.store.store import Store
 from udocker.store.unpack import unpack_layers
+
+if TYPE_CHECKING:
+    from udocker.registry.client import RegistryClient
 
 _LOG = logging.getLogger(__name__)
 
@@ -65,6 +67,9 @@ def resolve(config: Config, reference: ImageReference) -> ImageReference:
     """
     if reference.digest is not None:
         return reference.pinned(reference.digest)
+    # Imported where it is used: making a container of an image that is here needs no HTTP.
+    from udocker.registry.client import RegistryClient
+
     try:
         with RegistryClient(config, reference) as client:
             return reference.pinned(client.resolve().digest)
@@ -89,6 +94,8 @@ def pull(
 
     Raises RegistryError, StoreError.
     """
+    from udocker.registry.client import RegistryClient
+
     store = Store.at(config)
     report = progress or Silent()
     with RegistryClient(config, reference) as client:

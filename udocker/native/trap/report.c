@@ -73,3 +73,21 @@ void report_error(const char *object, int error)
     other[8] = (char)('0' + error % 10);
     report_line(object, words, NULL);
 }
+
+void process_stop(int status)
+{
+    for (;;)
+        sys_call1(SYS_exit_group, status);
+}
+
+void report_and_stop(const char *object, const char *cause, const char *hint)
+{
+    report_line(object, cause, hint);
+    process_stop(EXIT_LAUNCHER);
+}
+
+void report_failure(const char *object, long error)
+{
+    report_error(object, (int)-error);
+    process_stop(EXIT_LAUNCHER);
+}

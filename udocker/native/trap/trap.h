@@ -1,5 +1,5 @@
 /* udocker-trap: runs a container's programs without privileges, by translating their system calls inside
- * their own processes.  main.c tells how it is called, engine.c how it works.
+ * their own processes.  begin.c tells how it is called, engine.c how it works.
  *
  * No C library: this text shares a process with programs that have their own, or none.  Functions return 0
  * or a count, or -errno.
@@ -100,6 +100,13 @@ void process_describe(uintptr_t arguments, const unsigned long *auxiliary);
 /* report.c */
 void report_line(const char *object, const char *cause, const char *hint);
 void report_error(const char *object, int error);
+_Noreturn void report_and_stop(const char *object, const char *cause, const char *hint); /* status 125 */
+_Noreturn void report_failure(const char *object, long error); /* the same, for -errno */
+_Noreturn void process_stop(int status);
+
+/* main.c, begin.c */
+void engine_start(void);
+int engine_begin(char **arguments, char **environment);
 
 #pragma GCC visibility pop
 
