@@ -7,18 +7,20 @@ import pwd
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Optional
 
 from udocker.conffile import KEYS, NAME, WITHOUT_MEANING, Setting, read_file, read_files
 from udocker.errors import ConfigError
 from udocker.log import Log
-from udocker.values import dataclass, field
+from udocker.values import TYPE_CHECKING, dataclass, field
+
+if TYPE_CHECKING:
+    from typing import Optional
 
 # Three years of seconds: more than anybody waits, and less than what overflows a timer.
 _MAX_NUMBER = 10**8
 # Each directory on the way to a file is open while it is looked up, and processes have 1024 descriptors.
 _MAX_DEPTH = 800
-_COUNT = re.compile(r"([0-9]{1,15})([kMGT]?)", re.ASCII)
+_COUNT = r"([0-9]{1,15})([kMGT]?)"
 _log = Log(__name__)
 SYSTEM_FILE = Path("/etc") / NAME
 # Where docker and podman, each for all users and for one, look for a registry's authorities
@@ -30,8 +32,8 @@ _CERTIFICATE_DIRS = (
     ".config/containers/certs.d",
 )
 _HOST = r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\])(?::[0-9]{1,5})?"
-_REGISTRY = re.compile(rf"(?:https?://)?{_HOST}(?:/[a-z0-9._/-]*)?")
-_PROXY = re.compile(rf"(?:https?|socks4a?|socks5h?)://(?:[^\s/?#@]*@)?{_HOST}/?")
+_REGISTRY = rf"(?:https?://)?{_HOST}(?:/[a-z0-9._/-]*)?"
+_PROXY = rf"(?:https?|socks4a?|socks5h?)://(?:[^\s/?#@]*@)?{_HOST}/?"
 
 
 @dataclass(frozen=True)
@@ -200,7 +202,7 @@ def index_address(text: str) -> str:
 
 def registry_url(text: str) -> str:
     """The URL of a registry, with a scheme; raises ConfigError."""
-    if not _REGISTRY.fullmatch(text):
+    if not re.fullmatch(_REGISTRY, text):
         cause = f"configuration: UDOCKER_REGISTRY={text!r}: not the address of a registry"
         raise ConfigError(cause, "write https://HOST[:PORT]")
     return text if "://" in text else f"https://{text}"
@@ -214,7 +216,7 @@ def mirrors(text: str) -> tuple[tuple[str, str], ...]:
     found = []
     for entry in filter(None, re.split(r"[,\s]+", text)):
         registry, equals, mirror = entry.rpartition("=")
-        if not re.fullmatch(_HOST if equals else "", registry) or not _REGISTRY.fullmatch(mirror):
+        if not re.fullmatch(_HOST if equals else "", registry) or not re.fullmatch(_REGISTRY, mirror):
             cause = f"configuration: UDOCKER_REGISTRY_MIRRORS: {entry!r}: not a registry and its mirror"
             raise ConfigError(cause, "as in docker.io=mirror.example:5000,quay.io=https://mirror2.example")
         found.append((registry.lower() or "docker.io", mirror if "://" in mirror else f"https://{mirror}"))
@@ -224,7 +226,7 @@ def mirrors(text: str) -> tuple[tuple[str, str], ...]:
 def proxy_url(text: str) -> str:
     """The URL of a proxy, with a scheme; empty for none.  Raises ConfigError, which shows no password."""
     url = text if "://" in text or not text else f"http://{text}"
-    if url and not _PROXY.fullmatch(url):
+    if url and not re.fullmatch(_PROXY, url):
         cause = f"configuration: proxy ...{text.rpartition('@')[2]!r}: not the address of a proxy"
         raise ConfigError(cause, "write http://, socks4://, socks4a://, socks5:// or socks5h:// HOST:PORT")
     return url
@@ -248,7 +250,7 @@ def _count(settings: Mapping[str, Setting], name: str, default: int, most: int =
     if name not in settings:
         return default
     text, origin = settings[name]
-    match = _COUNT.fullmatch(text)
+    match = re.fullmatch(_COUNT, text)
     unit = "kMGT".index(match[2]) + 1 if match and match[2] else 0
     value = int(match[1]) << 10 * unit if match else 0
     if not 1 <= value <= most:

@@ -23,7 +23,11 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import Optional
+
+from udocker.values import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Optional
 
 # docker run's own statuses (docker-run(1), section EXIT STATUS).
 EXIT_FAILURE = 125

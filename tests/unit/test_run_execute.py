@@ -12,9 +12,15 @@ import pytest
 
 from udocker.engine.base import Launch
 from udocker.errors import EngineError
-from udocker.run.execute import run_and_wait, spawn
+from udocker.run.execute import spawn
+from udocker.run.wait import run_and_wait
 
 SH = "/bin/sh"
+IMPORTS = """import sys
+from udocker.engine.base import Launch
+from udocker.run.execute import *
+from udocker.run.wait import *
+"""
 
 
 def launch(script: str, *arguments: str, **env: str) -> Launch:
@@ -27,9 +33,7 @@ LIBRARYS_OWN = 0b11 << 31
 
 def in_python(statement: str, *arguments: bytes, **options: object) -> subprocess.CompletedProcess[bytes]:
     """Run a statement in a Python of its own, as the command line does."""
-    program = (
-        f"import sys; from udocker.engine.base import Launch; from udocker.run.execute import *;{statement}"
-    )
+    program = f"{IMPORTS}{statement}"
     argv = [os.fsencode(sys.executable), b"-c", program.encode(), *arguments]
     return subprocess.run(argv, capture_output=True, timeout=60, check=False, **options)  # type: ignore[call-overload,no-any-return]
 
@@ -102,7 +106,7 @@ def test_what_the_program_leaves_behind_ends_with_it(tmp_path: Path) -> None:
 
 def test_background_jobs_of_the_shell_that_became_udocker_go_on(tmp_path: Path) -> None:
     statement = "run_and_wait(Launch(('/bin/sh', '-c', 'exit 0'), {}, '/'))"
-    program = f"from udocker.engine.base import Launch; from udocker.run.execute import *;{statement}"
+    program = f"{IMPORTS}{statement}"
     script = 'sleep 1000 >/dev/null & echo $!; exec "$1" -c "$2"'
     argv = [SH, "-c", script, "sh", sys.executable, program]
     done = subprocess.run(argv, stdout=subprocess.PIPE, timeout=60, check=True)

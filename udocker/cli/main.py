@@ -11,16 +11,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Optional
 
 from udocker import __version__
-from udocker.cli.output import report
 from udocker.cli.parser import Parser
 from udocker.config import Config
-from udocker.errors import EXIT_FAILURE, UdockerError, UsageError, from_os_error
+from udocker.errors import UdockerError, UsageError, from_os_error
 from udocker.log import configure
 from udocker.store.paths import StorePaths
-from udocker.values import replace
+from udocker.values import TYPE_CHECKING, replace
+
+if TYPE_CHECKING:
+    from typing import Optional
 
 # Each command's module and its line in the help.  A module has DESCRIPTION, add_arguments(parser) and
 # run(config, arguments) -> exit status; it is imported only when its command is called.
@@ -75,13 +76,18 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     try:
         return _dispatch(arguments)
     except UdockerError as error:
-        report("udocker", error)
-        return error.exit_status
+        return _fail(error)
     except OSError as error:
-        report("udocker", from_os_error("udocker", error))
-        return EXIT_FAILURE
+        return _fail(from_os_error("udocker", error))
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+
+
+def _fail(error: UdockerError) -> int:
+    from udocker.cli.output import report  # with all that shows progress
+
+    report("udocker", error)
+    return error.exit_status
 
 
 def _dispatch(arguments: list[str]) -> int:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 from collections.abc import Iterator
-from typing import Optional
 
 from udocker.cli.parser import Parser
 from udocker.config import Config
@@ -16,11 +14,15 @@ from udocker.model.container import Container
 from udocker.model.mode import ExecutionMode
 from udocker.model.mount import Mount
 from udocker.model.runspec import Accounts, RunSpec
-from udocker.run.execute import execute, run_and_wait
+from udocker.run.execute import execute
 from udocker.run.plan import plan_run
 from udocker.store.containers import check_name
 from udocker.store.store import Store
 from udocker.system.host import GRAPHICS_DIRECTORIES
+from udocker.values import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Optional
 
 DESCRIPTION = """Run a command in a container, or in a new one of an image (pulled where it is not here).
 
@@ -134,6 +136,8 @@ def run(config: Config, options: argparse.Namespace) -> int:
     is_kept = options.location or not containers.is_own(container.directory)
     if not options.rm or is_kept or containers.is_protected(container.directory):
         execute(plan_run(config, container, spec, os.environ))
+    from udocker.run.wait import run_and_wait  # not for those who become the program
+
     is_over = is_new  # a container that was there stays where the run cannot start
     try:
         launch = plan_run(config, container, spec, os.environ)
@@ -188,6 +192,8 @@ def _volumes(texts: list[str]) -> Iterator[Mount]:
 def _entrypoint(text: Optional[str]) -> Optional[tuple[str, ...]]:
     if text is None:
         return None
+    import shlex  # few runs give one
+
     try:
         return tuple(shlex.split(text))
     except ValueError as error:

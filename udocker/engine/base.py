@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
 
 from udocker.model.container import Container
 from udocker.model.mode import ExecutionMode
 from udocker.model.mount import Mount
-from udocker.values import dataclass
+from udocker.values import TYPE_CHECKING, dataclass
+
+if TYPE_CHECKING:
+    from typing import Protocol
+else:
+    Protocol = object
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Optional
 
 from udocker.errors import EngineUnavailable
+from udocker.values import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Optional
 
 SUMS = "SHA256SUMS"
 PACKAGE = Path(__file__).resolve().parent.parent / "native" / "bin"

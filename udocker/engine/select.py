@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Optional
 
 from udocker.engine.base import Engine
 from udocker.engine.binaries import installed_directory
 from udocker.engine.userns import UsernsEngine
 from udocker.errors import EngineUnavailable, UsageError
 from udocker.model.mode import ExecutionMode
+from udocker.values import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Optional
 
 # Each family of execution modes and its engine, the one to prefer first.
 ENGINES: Mapping[str, Engine] = {

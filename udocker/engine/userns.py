@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Optional
 
 from udocker.engine.base import Launch, Process, Support
 from udocker.engine.binaries import locate
 from udocker.errors import EngineUnavailable
 from udocker.model.container import Container
 from udocker.model.mode import ExecutionMode
-from udocker.values import dataclass, replace
+from udocker.values import TYPE_CHECKING, dataclass, replace
+
+if TYPE_CHECKING:
+    from typing import Optional
 
 PROGRAM = "udocker-userns"
 _PROBE_SECONDS = 30

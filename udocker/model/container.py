@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Optional
 
 from udocker.errors import UsageError
-from udocker.model.manifest import ImageConfig, Platform
-from udocker.values import dataclass
+from udocker.model.imageconfig import ImageConfig, Platform
+from udocker.values import TYPE_CHECKING, dataclass
+
+if TYPE_CHECKING:
+    from typing import Optional
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum
-from typing import Optional
 
 from udocker.model.mode import ExecutionMode
 from udocker.model.mount import Mount
-from udocker.values import dataclass
+from udocker.values import TYPE_CHECKING, dataclass
+
+if TYPE_CHECKING:
+    from typing import Optional
 
 
 class Accounts(Enum):

@@ -6,14 +6,16 @@ import grp
 import pwd
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Optional
 
 from udocker.engine.base import ExtendedFile, Identity
 from udocker.errors import StoreCorrupt, UsageError
 from udocker.model.runspec import Accounts, RunSpec
 from udocker.run.identity import GROUP, PASSWD, AccountFiles
 from udocker.system.host import HostFacts
-from udocker.values import replace
+from udocker.values import TYPE_CHECKING, replace
+
+if TYPE_CHECKING:
+    from typing import Optional
 
 
 def plan_accounts(

@@ -11,12 +11,14 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Optional
 
 from udocker.engine.base import Identity
 from udocker.errors import StoreCorrupt, UsageError
 from udocker.system.rooted import read_in_root
-from udocker.values import dataclass
+from udocker.values import TYPE_CHECKING, dataclass
+
+if TYPE_CHECKING:
+    from typing import Optional
 
 # Ten thousands of users fit, and reading it takes no noticeable time.
 SIZE_MAX = 16 * 1024 * 1024
@@ -24,7 +26,7 @@ SIZE_MAX = 16 * 1024 * 1024
 ID_MAX = 2**31 - 1
 PASSWD, GROUP = "/etc/passwd", "/etc/group"
 # What useradd(8) takes, and what directory services have beside it.
-_NEW_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+_NEW_NAME = r"[A-Za-z_][A-Za-z0-9_.-]*"
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class AccountFiles:
                 return user
         if number is not None:
             return _User("", number, 0, "/", known=False)
-        if self.newcomer and _NEW_NAME.fullmatch(wanted):
+        if self.newcomer and re.fullmatch(_NEW_NAME, wanted):
             return _User(wanted, *self.newcomer, "/", known=False)
         raise UsageError(f"user: {wanted!r}: not in the container's {PASSWD}", "give its number instead")
 

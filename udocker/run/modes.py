@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Optional
-
 from udocker.config import Config
 from udocker.engine.select import DEFAULT_MODE, MODES
 from udocker.errors import ConfigError, EngineError, UsageError
 from udocker.model.container import Container
 from udocker.model.mode import ExecutionMode
 from udocker.store.execmode import read_mode
+from udocker.values import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Optional
 
 
 def effective_mode(config: Config, container: Container) -> ExecutionMode:

@@ -6,7 +6,6 @@ import os
 import posixpath
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Optional
 
 from udocker.config import Config
 from udocker.engine.base import Engine, Launch, Process
@@ -15,7 +14,7 @@ from udocker.engine.select import choose
 from udocker.errors import StoreCorrupt, UdockerError, UsageError
 from udocker.log import Log
 from udocker.model.container import Container
-from udocker.model.manifest import ImageConfig, Platform
+from udocker.model.imageconfig import ImageConfig, Platform
 from udocker.model.mode import ExecutionMode
 from udocker.model.mount import Mount
 from udocker.model.runspec import RunSpec
@@ -26,7 +25,10 @@ from udocker.run.modes import mode_of, recorded_mode
 from udocker.run.mounts import plan_devices, plan_mounts, plan_volumes
 from udocker.store.execmode import PARKED_TARGET, parked_file, parked_files, wants_nvidia
 from udocker.system.host import GRAPHICS_DIRECTORIES, HostFacts
-from udocker.values import replace
+from udocker.values import TYPE_CHECKING, replace
+
+if TYPE_CHECKING:
+    from typing import Optional
 
 # What is run where nobody says what, and there is no metadata either: the first that is there.
 _SHELLS = ("/bin/bash", "/usr/bin/bash", "/bin/sh")

@@ -11,11 +11,10 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Callable, Optional
 
 from udocker.errors import NotFoundError, StoreCorrupt, StoreError, from_os_error, unreadable
 from udocker.model.container import Container
-from udocker.model.manifest import ImageConfig
+from udocker.model.imageconfig import ImageConfig
 from udocker.store.names import MAX_NAME, ContainerNames, link_target
 from udocker.store.names import check_name as check_name
 from udocker.store.paths import StorePaths
@@ -29,6 +28,10 @@ from udocker.system.files import (
     unique_name,
     write_atomically,
 )
+from udocker.values import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any, Callable, Optional
 
 CONFIG, IMAGE, ROOT = "container.json", "imagerepo.name", "ROOT"
 # What every run binds over: made now, so that no run has to change a tree that it may not be allowed to.

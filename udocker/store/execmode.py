@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Optional
 
 from udocker.errors import StoreCorrupt, UsageError, from_os_error
 from udocker.model.mode import ExecutionMode
 from udocker.system.files import write_atomically
+from udocker.values import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Optional
 
 _MODE, _NVIDIA, PARKED = "execmode", "nvidia", ".bind_orig_files"
 # Where the links that the R modes leave in the root point to.

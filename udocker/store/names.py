@@ -16,15 +16,16 @@ from udocker.store.paths import StorePaths
 from udocker.store.timing import DEFAULT_TIMING, LockTiming
 from udocker.system.files import unique_name
 
-ID = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+){4}")
+_ID = r"[a-z0-9]+(?:-[a-z0-9]+){4}"
 # What udocker refuses in a name, and what would make one a path, an option or two lines.
-_BAD_NAME = re.compile(r"[/. \[\]\x00-\x1f\x7f]|^-")
+_BAD_NAME = r"[/. \[\]\x00-\x1f\x7f]|^-"
 MAX_NAME = 255
 
 
 def check_name(name: str) -> None:
     """Raise UsageError for a container name that udocker would not take either."""
-    if not name or _BAD_NAME.search(name) or len(os.fsencode(name)) > MAX_NAME or ID.fullmatch(name):
+    is_bad = not name or re.search(_BAD_NAME, name) or len(os.fsencode(name)) > MAX_NAME
+    if is_bad or re.fullmatch(_ID, name):
         raise UsageError(f"name: {name!r}: not a container name", "letters, digits, - and _ are fine")
 
 

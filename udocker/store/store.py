@@ -2,46 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import cached_property
 
 from udocker.config import Config
 from udocker.errors import from_os_error
 from udocker.store.containers import ContainerStore
-from udocker.store.images import ImageStore
-from udocker.store.layers import LayerStore
 from udocker.store.paths import StorePaths
 from udocker.store.timing import LockTiming
 from udocker.system.files import discard_leftovers
 from udocker.values import TYPE_CHECKING, dataclass
 
 if TYPE_CHECKING:
+    from udocker.store.images import ImageStore
     from udocker.store.incoming import Incoming
+    from udocker.store.layers import LayerStore
     from udocker.store.lock import SharedLock
 
 
 @dataclass(frozen=True)
 class Store:
-    """The parts of a store; nothing is made on disk before ``create``."""
+    """The parts of a store, over ``lower`` ones; nothing is made on disk before ``create``."""
 
     paths: StorePaths
-    layers: LayerStore
-    images: ImageStore
-    containers: ContainerStore
     timing: LockTiming
+    lower: tuple[Store, ...] = ()
 
     @classmethod
     def at(cls, config: Config) -> Store:
         """The store of this configuration, over those of others that it names."""
         timing = LockTiming(config.lock_beat, config.lock_stale, config.lock_wait)
-        lower = [cls._over(StorePaths(path), timing, ()) for path in config.lower]
-        return cls._over(StorePaths(config.udocker_dir, config.workspace), timing, lower)
+        lower = tuple(cls(StorePaths(path), timing) for path in config.lower)
+        return cls(StorePaths(config.udocker_dir, config.workspace), timing, lower)
 
-    @classmethod
-    def _over(cls, paths: StorePaths, timing: LockTiming, lower: Sequence[Store]) -> Store:
-        layers = LayerStore(paths, timing, [store.layers for store in lower])
-        images = ImageStore(paths, layers, timing, [store.images for store in lower])
-        containers = ContainerStore(paths, timing, [store.containers for store in lower])
-        return cls(paths, layers, images, containers, timing)
+    @cached_property
+    def containers(self) -> ContainerStore:
+        """The containers."""
+        return ContainerStore(self.paths, self.timing, [store.containers for store in self.lower])
+
+    @cached_property
+    def images(self) -> ImageStore:
+        """The images."""
+        from udocker.store.images import ImageStore  # a container that is there starts without
+
+        return ImageStore(self.paths, self.layers, self.timing, [store.images for store in self.lower])
+
+    @cached_property
+    def layers(self) -> LayerStore:
+        """The blobs of images."""
+        from udocker.store.layers import LayerStore  # likewise
+
+        return LayerStore(self.paths, self.timing, [store.layers for store in self.lower])
 
     def create(self) -> Store:
         """Make the store's directories where they are missing, and clear what the dead left behind.

@@ -6,12 +6,15 @@ import os
 import re
 import stat
 from pathlib import Path
-from typing import Optional
 
 from udocker.system.process import ProcessIdentity, is_mark_of_dead
+from udocker.values import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Optional
 
 # The end of a name that unique_name made; the group is its maker's mark.
-_UNIQUE = re.compile(r"([0-9a-f]{12}-[0-9]{1,9}-[0-9]{1,18})-[0-9a-f]{12}\Z")
+_UNIQUE = r"([0-9a-f]{12}-[0-9]{1,9}-[0-9]{1,18})-[0-9a-f]{12}\Z"
 # How many directories are open at a time while a tree is deleted.
 _REMOVE_DEPTH = 64
 
@@ -23,7 +26,7 @@ def unique_name(prefix: str = "") -> str:
 
 def maker_of(name: str) -> str:
     """The mark of the process that made a name with ``unique_name``; empty for any other name."""
-    match = _UNIQUE.search(name)
+    match = re.search(_UNIQUE, name)
     return match[1] if match else ""
 
 
@@ -45,7 +48,7 @@ def discard_leftovers(directory: Path, prefix: str = "") -> None:
     named otherwise, or does not begin with ``prefix``.
     """
     try:
-        names = [match for match in map(_UNIQUE.search, os.listdir(directory)) if match]
+        names = [match for name in os.listdir(directory) if (match := re.search(_UNIQUE, name))]
     except OSError:
         return  # not there, or not ours to clean
     for match in names:
@@ -58,14 +61,14 @@ def discard_leftovers(directory: Path, prefix: str = "") -> None:
 
 def is_own(name: str) -> bool:
     """Whether a unique name was made by this process."""
-    match = _UNIQUE.search(name)
-    return match is not None and match[1] == ProcessIdentity.current().mark()
+    maker = maker_of(name)
+    return bool(maker) and maker == ProcessIdentity.current().mark()
 
 
 def is_of_dead(name: str) -> bool:
     """Whether a unique name was made by a process that is known to be dead."""
-    match = _UNIQUE.search(name)
-    return match is not None and is_mark_of_dead(match[1])
+    maker = maker_of(name)
+    return bool(maker) and is_mark_of_dead(maker)
 
 
 def sync_directory(path: Path) -> None:

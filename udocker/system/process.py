@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Optional
 
-from udocker.values import dataclass, replace
+from udocker.values import TYPE_CHECKING, dataclass, replace
+
+if TYPE_CHECKING:
+    from typing import Any, Optional
 
 
 @dataclass(frozen=True)

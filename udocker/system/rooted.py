@@ -9,7 +9,11 @@ import errno
 import os
 import stat
 from pathlib import Path
-from typing import Optional
+
+from udocker.values import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Optional
 
 # As many as the kernel follows: path_resolution(7).
 _LINKS_MAX = 40
