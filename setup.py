@@ -149,7 +149,7 @@ setup(
     extras_require={"test": TEST_REQUIRES, "lint": LINT_REQUIRES, "fuzz": FUZZ_REQUIRES},
     entry_points={
         "console_scripts": [
-            "udocker = udocker.cli.main:main",
+            "udocker = udocker.cli.start:start",
             "udocker-batch = udocker_batch.cli:main",
             "udocker-sbatch = udocker_batch.slurm.command:main",
         ]

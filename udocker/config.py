@@ -14,7 +14,7 @@ from udocker.log import Log
 from udocker.values import TYPE_CHECKING, dataclass, field
 
 if TYPE_CHECKING:
-    from typing import Optional
+    from typing import Callable, Optional
 
 # Three years of seconds: more than anybody waits, and less than what overflows a timer.
 _MAX_NUMBER = 10**8
@@ -106,8 +106,8 @@ class Config:
             insecure_registries=frozenset(name.strip() for name in registries.split(",") if name.strip()),
             docker_config=Path(docker) / "config.json" if docker else None,
             keystore=Path(os.path.abspath(keystore)),
-            hub_index=index_address(_text(settings, "UDOCKER_INDEX") or cls.hub_index),
-            hub_registry=registry_url(_text(settings, "UDOCKER_REGISTRY") or cls.hub_registry),
+            hub_index=_parsed(settings, "UDOCKER_INDEX", index_address, cls.hub_index),
+            hub_registry=_parsed(settings, "UDOCKER_REGISTRY", registry_url, cls.hub_registry),
             registry_mirrors=mirrors(_text(settings, "UDOCKER_REGISTRY_MIRRORS")),
             registry_parallel=_count(settings, "UDOCKER_REGISTRY_PARALLEL", cls.registry_parallel, 64),
             http_proxy=proxy_url(_text(settings, "UDOCKER_HTTP_PROXY")),
@@ -166,6 +166,11 @@ def _text(settings: Mapping[str, Setting], name: str) -> str:
     return settings[name].text if name in settings else ""
 
 
+def _parsed(settings: Mapping[str, Setting], name: str, parse: Callable[[str], str], default: str) -> str:
+    """What is set, checked; the default is as it is."""
+    return parse(settings[name].text) if name in settings else default
+
+
 def _level(settings: Mapping[str, Setting]) -> int:
     """How much is told, in udocker 1.3's numbers: -1 is nothing, 3 its default, 5 for debugging."""
     text, origin = settings.get("UDOCKER_LOGLEVEL", Setting(str(Config.log_level), ""))
@@ -214,7 +219,7 @@ def mirrors(text: str) -> tuple[tuple[str, str], ...]:
     Raises ConfigError.
     """
     found = []
-    for entry in filter(None, re.split(r"[,\s]+", text)):
+    for entry in text.replace(",", " ").split():
         registry, equals, mirror = entry.rpartition("=")
         if not re.fullmatch(_HOST if equals else "", registry) or not re.fullmatch(_REGISTRY, mirror):
             cause = f"configuration: UDOCKER_REGISTRY_MIRRORS: {entry!r}: not a registry and its mirror"

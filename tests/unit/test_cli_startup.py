@@ -13,15 +13,18 @@ from udocker.store.paths import StorePaths
 
 FORBIDDEN = {
     "configparser",
+    "contextlib",
     "ctypes",
     "dataclasses",
     "hashlib",
     "inspect",
     "isal",
+    "locale",
     "logging",
     "requests",
     "rich",
     "secrets",
+    "shlex",
     "shutil",
     "socket",
     "ssl",
@@ -29,8 +32,18 @@ FORBIDDEN = {
     "tarfile",
     "tempfile",
     "threading",
+    "typing",
+    "udocker.cli.output",
+    "udocker.model.digest",
+    "udocker.model.manifest",
+    "udocker.model.reference",
     "udocker.registry",
     "udocker.run.images",
+    "udocker.run.wait",
+    "udocker.store.claims",
+    "udocker.store.images",
+    "udocker.store.layers",
+    "udocker.store.legacy",
     "udocker.store.lock",
     "udocker.store.unpack",
     "urllib3",
@@ -39,17 +52,17 @@ FORBIDDEN = {
     "zstandard",
 }
 ID = "5b0f6d3c-2f43-4b38-9c4e-7f6c19a0f1de"
-# As pip's own wrapper; what site imports before it is the installation's.
+# As pip's own wrapper; what site imports before it is the installation's, and these need what they need.
 PROGRAM = """
-import sys
+import argparse, json, pathlib, re, signal, sys
 before = set(sys.modules)
 import os
 def tell(*_):
     os.write(3, "\\n".join(set(sys.modules) - before).encode())
     os._exit(0)
 sys.addaudithook(lambda event, _: tell() if event == "os.exec" else None)
-from udocker.cli.main import main
-sys.exit(main())
+from udocker.cli.start import start
+sys.exit(start())
 """
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import io
 import os
@@ -123,6 +124,9 @@ def _config(options: argparse.Namespace) -> Config:
 def _run(name: str, arguments: list[str], config: Config, quiet: bool) -> int:
     module = _module(name)
     options = command_parser(name).parse_args(arguments)
+    if not gc.isenabled():  # see udocker.cli.start
+        gc.freeze()
+        gc.enable()
     options.quiet = quiet or getattr(options, "quiet", False)
     try:
         status: int = module.run(config, options)

@@ -12,6 +12,9 @@ from udocker.values import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
+# Nobody has translated argparse: it would import locale to look for it, and does so anew for every text.
+argparse._ = str  # type: ignore[attr-defined]
+
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
     """argparse makes one an option and asks shutil for the width: compression libraries at every start."""
