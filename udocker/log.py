@@ -30,7 +30,8 @@ class Log:
 
     def debug(self, message: str, *values: object) -> None:
         """For those who look for a fault."""
-        self._logger().debug(message, *values)
+        if "logging" in sys.modules:  # else nobody has asked for these: see configure
+            self._logger().debug(message, *values)
 
     def warning(self, message: str, *values: object) -> None:
         """What a user should know although all went on."""
