@@ -186,6 +186,9 @@ def _lower(settings: Mapping[str, Setting], own: str) -> tuple[Path, ...]:
     for part in found:
         if not part.startswith("/"):
             raise ConfigError(f"configuration: {origin}={text!r}: {part!r} is not an absolute path")
+        if not os.path.isdir(part):
+            # No failure: a node on which the site's file system is not mounted has the rest still.
+            _log.warning("configuration: %s: %s: no such directory", origin, part)
     paths = [Path(os.path.normpath(part)) for part in found]
     return tuple(path for path in paths if path != Path(os.path.abspath(own)))
 

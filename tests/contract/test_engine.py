@@ -74,6 +74,16 @@ def test_system_files_can_be_left_out(stage: Stage) -> None:
     assert stage.output("cat", "/etc/hosts", system_mounts=False) == "mine\n"
 
 
+def test_a_read_only_container_is_not_changed_but_for_its_binds(stage: Stage) -> None:
+    mounts = (Mount(str(stage.host), "/tmp"),)
+    result = stage.run(
+        "sh", "-c", "echo x > /tmp/new; echo x > /new", mounts=mounts, read_only=True, system_mounts=False
+    )
+    assert b"/new: Read-only file system" in result.err
+    assert not (stage.root / "new").exists()
+    assert (stage.host / "new").read_text() == "x\n"
+
+
 # ---- identity ----
 
 

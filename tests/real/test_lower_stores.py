@@ -170,3 +170,21 @@ def test_a_container_that_the_site_has_prepared_counts_for_jobs(
         told = udocker.user.run(program, env=env, check=True).stdout
         assert container in told
         assert not (udocker.store / "containers" / container).exists()
+
+
+def test_a_lower_store_of_ones_own_is_not_written_either(
+    udocker: Commands, busybox_image: PushedImage
+) -> None:
+    lower = replace(udocker, store=udocker.store.parent / "lower")
+    lower.good("create", "--name=tool", busybox_image.reference)
+    before = snapshot(lower.store)
+    result = udocker("run", "tool", "sh", "-c", "echo x > /etc/motd", env={"UDOCKER_LOWER": str(lower.store)})
+    assert result.returncode == 1
+    assert "Read-only file system" in result.stderr
+    assert snapshot(lower.store) == before
+
+
+def test_a_lower_store_that_is_not_there_is_told(udocker: Commands) -> None:
+    result = udocker("ps", env={"UDOCKER_LOWER": "/no/such/store"})
+    assert result.returncode == 0
+    assert "UDOCKER_LOWER: /no/such/store: no such directory" in result.stderr

@@ -66,9 +66,7 @@ def open_output(act: str, name: str, replace: bool) -> Iterator[BinaryIO]:
         with _new_file(path) as stream:
             yield stream
     except OSError as error:
-        raise from_os_error(
-            act, error, str(error.filename or name), "write to another place with -o"
-        ) from error
+        raise from_os_error(act, error, name, "write to another place with -o") from error
 
 
 def _is_new(path: Path) -> bool:

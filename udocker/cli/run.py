@@ -145,7 +145,10 @@ def run(config: Config, options: argparse.Namespace) -> int:
         return run_and_wait(launch)
     finally:
         if is_over:
-            containers.remove(container.directory)
+            try:
+                containers.remove(container.directory)
+            except NotFoundError:
+                pass  # another run with --rm, or udocker rm, was first: it is gone, as was asked
 
 
 def _settle_words(options: argparse.Namespace) -> None:

@@ -46,6 +46,7 @@ class Process:
     ``argv[0]`` is looked up in ``env``'s PATH inside the container when it has no slash; ``workdir``
     is a path in the container.  ``volumes`` are directories of the container that have to be there, and
     writable; ``scratch`` are empty ones that end with the run; ``mounts`` come after both, ``files`` last.
+    With ``read_only`` the container's own files cannot be changed.
     """
 
     argv: tuple[str, ...]
@@ -56,6 +57,7 @@ class Process:
     volumes: tuple[str, ...] = ()
     scratch: tuple[str, ...] = ()
     files: tuple[ExtendedFile, ...] = ()
+    read_only: bool = False
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,8 @@ class UsernsEngine:
         yield from ("--root", os.path.abspath(container.root))
         yield from ("--uid", str(process.identity.uid), "--gid", str(process.identity.gid))
         yield from ("--workdir", process.workdir)
+        if process.read_only:
+            yield "--read-only"
         for call in self.without:
             yield from ("--without", call)
         for path in process.volumes:

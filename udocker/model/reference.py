@@ -44,6 +44,8 @@ class ImageReference:
     @classmethod
     def parse(cls, text: str) -> ImageReference:
         """Read what a user typed; raises UsageError with the offending part."""
+        if "://" in text:
+            raise _invalid(text, "the name of an image begins without a scheme")
         rest, at, digest_text = text.partition("@")
         digest = Digest.parse(digest_text) if at else None
         host, path = _split_host(rest)

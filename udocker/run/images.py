@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Optional, Protocol
 
 from udocker.config import Config
-from udocker.errors import NotFoundError, RegistryError, StoreCorrupt
+from udocker.errors import NotFoundError, RegistryError, StoreCorrupt, StoreError
 from udocker.model.container import Container
 from udocker.model.manifest import Descriptor, Platform
 from udocker.model.reference import ImageReference
@@ -160,10 +162,20 @@ def create(
     image = store.images.load(reference)
     layers = store.images.layer_files(image)
     document: Mapping[str, Any] = store.images.config(image).document
+
+    def unpack(root: Path) -> None:
+        try:
+            unpack_layers(layers, root, Limits.of(config))
+        except StoreError:
+            if not store.images.has(reference) or not all(map(os.path.exists, layers)):
+                hint = f"udocker pull {reference}, and again"
+                raise StoreError(f"create: {reference}: the image was removed meanwhile", hint) from None
+            raise
+
     return store.containers.create(
         str(reference) if reference.digest else f"{image.name}:{image.tag}",
         document,
-        lambda root: unpack_layers(layers, root, Limits.of(config)),
+        unpack,
         container_id,
         {"digest": str(image.digest), "manifest": str(image.manifest.digest)},
         durable,
@@ -186,6 +198,8 @@ def ensure_image(
         found = store.images.config(image).platform
         if platform is None or platform.accepts(found):
             return image
-    except (NotFoundError, StoreCorrupt):
+    except NotFoundError:
         pass  # pulled below
+    except StoreCorrupt as damage:
+        _LOG.warning("%s; pulling it again", damage.message)
     return pull(config, reference, platform, progress)

@@ -56,6 +56,8 @@ def plan_run(
     _warn_of_platform(container)
     process = plan_process(container, spec, environ, facts or HostFacts.read())
     process = _as_set_up(process, container, spec, environ)
+    if container.directory.parent.parent in config.lower:
+        process = replace(process, read_only=True)  # the site's, even where this user may write there
     engine, mode = choice
     return engine.plan(container, process, mode)
 
@@ -80,6 +82,7 @@ def plan_process(
         mounts=mounts,
         volumes=plan_volumes(image.volumes, mounts),
         files=files,
+        read_only=spec.read_only,
     )
 
 

@@ -187,13 +187,18 @@ int tree_bind(const struct tree *tree, const struct bind *bind)
 int tree_open(struct tree *tree)
 {
     struct stat info;
+    int result = 0;
     if (stat(tree->path, &info) == 0 && !S_ISDIR(info.st_mode))
         errno = ENOTDIR;
     else if (mount(tree->path, tree->path, NULL, MS_BIND | MS_REC, NULL) == 0)
         tree->root = open(tree->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (tree->root >= 0)
-        return 0;
     int error = errno;
+    if (tree->root >= 0 && tree->read_only)
+        result = mount_set_read_only(tree->path);
+    if (tree->root >= 0 && result == 0)
+        return 0;
+    if (result < 0)
+        error = -result;
     report_error(tree->path, error, "the container's root directory");
     return -error;
 }

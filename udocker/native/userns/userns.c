@@ -13,6 +13,7 @@
  *   --extend SOURCE TARGET TEXT
  *                           show a copy of the host's SOURCE, or where that is empty of the container's TARGET
  *                           itself, with TEXT after it at TARGET
+ *   --read-only             the container's own files cannot be changed
  *   --without CALL          do without openat2, mount_setattr or pivot_root, as on older kernels
  *   --probe                 only try the namespaces: status 0, or the reason
  *
@@ -49,6 +50,7 @@ struct options {
     size_t scratch_count;
     struct kernel kernel;
     bool probe;
+    bool read_only;
     char **command;
 };
 
@@ -136,6 +138,10 @@ static int option_read(struct options *options, char **words)
     bool bind = strcmp(name, "--bind") == 0, bind_ro = strcmp(name, "--bind-ro") == 0;
     if (strcmp(name, "--probe") == 0) {
         options->probe = true;
+        return 1;
+    }
+    if (strcmp(name, "--read-only") == 0) {
+        options->read_only = true;
         return 1;
     }
     if ((bind || bind_ro) && left >= 3) {
@@ -231,7 +237,7 @@ static int program_run(char **command)
 /* Makes the container's tree and steps into it; reports. */
 static int tree_build(const struct options *options)
 {
-    struct tree tree = {.path = options->root, .root = -1, .kernel = options->kernel};
+    struct tree tree = {.path = options->root, .root = -1, .read_only = options->read_only, .kernel = options->kernel};
     int result = tree_open(&tree);
     for (size_t i = 0; result >= 0 && i < options->volume_count; i++)
         result = scratch_volume(&tree, options->volumes[i]);

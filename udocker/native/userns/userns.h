@@ -39,6 +39,7 @@ struct extension {
 struct tree {
     const char *path;
     int root;
+    bool read_only; /* nothing in it can be changed, but for what is bound or mounted over it */
     struct kernel kernel;
 };
 
