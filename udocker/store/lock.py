@@ -192,6 +192,7 @@ class SharedLock:
         pause = _POLL_FIRST
         while True:
             if ready is not None and ready():
+                self._leave()
                 return None
             generation = self.newest()
             free = generation == 0 or self.outcome(generation) is not None
@@ -204,6 +205,13 @@ class SharedLock:
                 )
             time.sleep(pause)
             pause = min(pause * 1.5, _POLL_LAST)
+
+    def _leave(self) -> None:
+        """Take away a directory in which there is no lock: whoever is about to take it makes it anew."""
+        try:
+            os.rmdir(self._directory)
+        except OSError:
+            pass  # a lock is in it, or it is gone
 
     def _try_claim(self, generation: int) -> bool:
         try:
