@@ -127,3 +127,21 @@ def test_a_container_deeper_than_the_stack_can_be_measured_and_removed(store: St
 def test_a_name_longer_than_a_file_name_is_not_found(store: Store) -> None:
     with pytest.raises(NotFoundError):
         store.containers.find("a" * 300)
+
+
+def test_a_container_that_is_removed_as_soon_as_it_is_seen_was_made(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever made it is told its id, not that it is gone."""
+    removed = []
+
+    def remove_at_once(directory: Path) -> None:
+        for container in store.containers.ids():
+            removed.append(container)
+            store.containers.remove(store.containers.directory(container))
+
+    monkeypatch.setattr("udocker.store.containers.sync_directory", remove_at_once)
+    made = store.containers.create("img:1", {"architecture": "amd64"}, lambda root: None, name="box")
+    assert removed == [made.id]
+    assert (made.names, made.image, made.config.platform.architecture) == (("box",), "img:1", "amd64")
+    assert os.listdir(store.paths.containers) == []

@@ -102,12 +102,15 @@ class ContainerStore(ContainerNames):
         temporary = self._paths.tmp / unique_name(f"{act}-{container_id}-")
         try:
             fill(temporary)
+            # Read while it is ours: once others see it, the next moment may be somebody's rm.
+            config, image = self._describe(temporary, container_id)
             if durable:
                 sync_file_system(temporary)
             if name:
                 self.name(container_id, name, replace)
             os.rename(temporary, target)
             sync_directory(self._paths.containers)
+            return Container(container_id, target, image, config, (name,) if name else ())
         except OSError as error:
             if error.errno not in _TAKEN:  # by another process, which made the same container
                 raise from_os_error(act, error, str(target)) from error
@@ -152,6 +155,13 @@ class ContainerStore(ContainerNames):
         directory = self.directory(id_or_name)
         if not (directory / ROOT).is_dir():
             raise NotFoundError(f"container: {id_or_name}: not here", "see udocker ps")
+        config, image = self._describe(directory, id_or_name)
+        names = self._holder(directory).names(directory.name)
+        return Container(directory.name, directory, image, config, names)
+
+    @staticmethod
+    def _describe(directory: Path, id_or_name: str) -> tuple[ImageConfig, str]:
+        """What a container's directory says of its image; raises StoreCorrupt, StoreError."""
         try:
             config = ImageConfig.parse((directory / CONFIG).read_bytes())
             image = (directory / IMAGE).read_text(encoding="utf-8", errors="surrogateescape").strip()
@@ -161,8 +171,7 @@ class ContainerStore(ContainerNames):
         except StoreCorrupt as error:
             message = f"container: {id_or_name}: {directory / CONFIG}: {error.message}"
             raise StoreCorrupt(message, "remove and create it again") from None
-        names = self._holder(directory).names(directory.name)
-        return Container(directory.name, directory, image, config, names)
+        return config, image
 
     def directory(self, id_or_name: str) -> Path:
         """The directory of an id or a name, which may hold less than a container; raises NotFoundError."""
