@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from udocker.config import Config
-from udocker.engine.select import DEFAULT_MODE, MODES
+from udocker.engine.select import MODES, default_mode
 from udocker.errors import ConfigError, EngineError, UsageError
 from udocker.model.container import Container
 from udocker.model.mode import ExecutionMode
@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 
 
 def effective_mode(config: Config, container: Container) -> ExecutionMode:
-    """What ``udocker setup`` shows: the recorded mode, or what a container without one runs in."""
-    return read_mode(container.directory) or _configured(config) or DEFAULT_MODE
+    """What ``udocker setup`` shows: the recorded mode, or what a container without one runs in.
+
+    Raises EngineUnavailable where nothing is recorded and this host allows no mode.
+    """
+    return read_mode(container.directory) or _configured(config) or default_mode(config.udocker_dir)
 
 
 def mode_of(config: Config, container: Container, asked: Optional[ExecutionMode]) -> Optional[ExecutionMode]:

@@ -63,12 +63,17 @@ static void lent_close(const char *host)
     sys_call1(SYS_close, number);
 }
 
-static void text_set(char target[PATH_SIZE], const char *source)
+static void text_set_up_to(char *target, const char *source, size_t room)
 {
     size_t size = bytes_length(source) + 1;
-    if (size > PATH_SIZE)
+    if (size > room)
         report_failure(source, -ENAMETOOLONG);
     bytes_copy(target, source, size);
+}
+
+static void text_set(char target[PATH_SIZE], const char *source)
+{
+    text_set_up_to(target, source, PATH_SIZE);
 }
 
 /* Reads back what exec.c's vector_head wrote; returns how many arguments that were. */
@@ -76,6 +81,10 @@ static long engine_read(char **arguments)
 {
     long at = 3, views = 0;
     for (const char *letter = arguments[1] + 1; *letter; letter++) {
+        if (*letter == 'k') { /* the rest is the kernel's release */
+            text_set_up_to(engine.kernel, letter + 1, sizeof engine.kernel);
+            break;
+        }
         engine.openat2 = engine.openat2 || *letter == 'o';
         engine.patch = engine.patch || *letter == 'p';
     }
