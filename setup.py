@@ -23,12 +23,17 @@ NATIVE = HERE / "udocker" / "native"
 # The optimisation is told the linker too: zig adds a C library to match.
 CFLAGS = ["-O2", "-Werror"]
 WARNINGS = ["-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Wextra"]
-# A program that shares its process with others: no C library, one fixed address, nothing to be filled in at the
-# start, no registers but the general ones.
-FREESTANDING = """
-    -ffreestanding -fno-stack-protector -fcf-protection=none -mgeneral-regs-only -fPIE -fvisibility=hidden
-    -fno-asynchronous-unwind-tables
-""".split()
+# A program that shares its process with others: no C library, one fixed address, nothing to be filled in at
+# the start, no registers but the general ones.
+FREESTANDING = [
+    "-ffreestanding",
+    "-fno-stack-protector",
+    "-fcf-protection=none",
+    "-mgeneral-regs-only",
+    "-fPIE",
+    "-fvisibility=hidden",
+    "-fno-asynchronous-unwind-tables",
+]
 
 
 class Program:
@@ -48,7 +53,9 @@ class Program:
 
 def sources_in(*folders):
     """Every C file of folders of udocker/native."""
-    return sorted(str(path.relative_to(NATIVE)) for folder in folders for path in (NATIVE / folder).glob("*.c"))
+    return sorted(
+        str(path.relative_to(NATIVE)) for folder in folders for path in (NATIVE / folder).glob("*.c")
+    )
 
 
 PROGRAMS = {

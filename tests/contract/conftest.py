@@ -5,13 +5,15 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import filterfalse
 from pathlib import Path
 
 import pytest
 
 from tests.contract.roots import Stage, make_stage, remove
-from udocker.engine import trap, userns
+from udocker.engine import select, trap, userns
 from udocker.engine.base import Engine
 from udocker.engine.binaries import locate
 from udocker.engine.trap import TrapEngine
@@ -54,10 +56,33 @@ def engine_of(variant: Variant, launchers: Path) -> Engine:
     return TrapEngine(launchers / trap.PROGRAM, variant.without)
 
 
+def _has_others(name: str) -> bool:
+    return select.engine_of(VARIANTS[name].mode).abilities.other_users
+
+
 @pytest.fixture(params=VARIANTS)
 def stage(request: pytest.FixtureRequest, launchers: Path) -> Iterator[Stage]:
     """A container under each mode."""
-    variant = VARIANTS[request.param]
+    with staged(VARIANTS[request.param], launchers) as made:
+        yield made
+
+
+@pytest.fixture(params=filter(_has_others, VARIANTS))
+def stage_of_others(request: pytest.FixtureRequest, launchers: Path) -> Iterator[Stage]:
+    """The same for those modes whose programs can be other users than the caller."""
+    with staged(VARIANTS[request.param], launchers) as made:
+        yield made
+
+
+@pytest.fixture(params=filterfalse(_has_others, VARIANTS))
+def stage_of_callers(request: pytest.FixtureRequest, launchers: Path) -> Iterator[Stage]:
+    """The same for those whose programs are the caller."""
+    with staged(VARIANTS[request.param], launchers) as made:
+        yield made
+
+
+@contextmanager
+def staged(variant: Variant, launchers: Path) -> Iterator[Stage]:
     engine = engine_of(variant, launchers)
     support = engine.check(variant.mode)
     if not support.available:

@@ -112,6 +112,11 @@ class Stage:
     def root(self) -> Path:
         return self.container.root
 
+    @property
+    def somebody(self) -> str:
+        """A user that the program can be: not the caller's number, where the engine has others."""
+        return "alice" if self.engine.abilities.other_users else str(caller()[0])
+
     def image(self, **changes: Any) -> Stage:
         """The same with other values in the image's configuration."""
         config = replace(self.container.config, **changes)

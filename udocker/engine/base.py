@@ -30,8 +30,8 @@ class Identity:
 class ExtendedFile:
     """What the program sees at ``target``: the container's file there, and after it ``text``.
 
-    It is a copy that only such runs see, and has the permissions of the container's file; with ``source`` it is
-    one of that file of the host.
+    It is a copy that only such runs see, with the permissions of the container's file; with ``source`` it
+    is one of that file of the host.
     """
 
     target: str

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _SECONDS = 24 * 3600
 _SIZE = 4096
-_SHARED = ("/tmp", "/var/tmp")  # noqa: S108 - everybody's: whose the file is, is looked at
+_SHARED = ("/tmp", "/var/tmp")
 
 # What an administrator can change under us.
 _SETTINGS = (

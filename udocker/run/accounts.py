@@ -33,8 +33,8 @@ def plan_accounts(
     """Who ``user`` is, and what is shown at /etc/passwd and /etc/group for it.
 
     An engine without other users runs the program as the caller where nobody asked for somebody else: root by
-    default is the caller then, with root's home.  ``elsewhere`` are files of the host that the container has at
-    these two places already.  Raises UsageError for an unknown user, EngineError for one that the engine
+    default is the caller then, with root's home.  ``elsewhere`` are files of the host that the container has
+    at these two places already.  Raises UsageError for an unknown user, EngineError for one that the engine
     cannot be, StoreCorrupt for files that cannot be read.
     """
     if abilities.other_users:

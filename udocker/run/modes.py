@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from udocker.config import Config
 from udocker.engine.select import MODES, default_mode
-from udocker.errors import ConfigError, EngineError, UsageError
+from udocker.errors import ConfigError, EngineError, EngineUnavailable, UsageError
 from udocker.model.container import Container
 from udocker.model.mode import ExecutionMode
 from udocker.store.execmode import read_mode
@@ -17,9 +17,16 @@ if TYPE_CHECKING:
 def effective_mode(config: Config, container: Container) -> ExecutionMode:
     """What ``udocker setup`` shows: the recorded mode, or what a container without one runs in.
 
-    Raises EngineUnavailable where nothing is recorded and this host allows no mode.
+    On a host that allows no mode it is the one that another host would be asked for first.
     """
-    return read_mode(container.directory) or _configured(config) or default_mode(config.udocker_dir)
+    return read_mode(container.directory) or _configured(config) or _default(config)
+
+
+def _default(config: Config) -> ExecutionMode:
+    try:
+        return default_mode(config.udocker_dir)
+    except EngineUnavailable:
+        return MODES[0]
 
 
 def mode_of(config: Config, container: Container, asked: Optional[ExecutionMode]) -> Optional[ExecutionMode]:

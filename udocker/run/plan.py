@@ -63,7 +63,10 @@ def plan_run(
 def plan_process(
     container: Container, spec: RunSpec, environ: Mapping[str, str], facts: HostFacts, abilities: Abilities
 ) -> Process:
-    """What an engine of these abilities starts, by docker's rules.  Reads the container's passwd and group."""
+    """What an engine of these abilities starts, by docker's rules.
+
+    Reads the container's passwd and group files.
+    """
     image = container.config
     argv = _argv(container, spec)
     _refuse_unpassable(_texts_of_spec(spec), UsageError, "run")
