@@ -19,7 +19,7 @@ def effective_mode(config: Config, container: Container) -> ExecutionMode:
 
     On a host that allows no mode it is the one that another host would be asked for first.
     """
-    return read_mode(container.directory) or _configured(config) or _default(config)
+    return read_mode(container.directory) or configured_mode(config) or _default(config)
 
 
 def _default(config: Config) -> ExecutionMode:
@@ -38,7 +38,7 @@ def mode_of(config: Config, container: Container, asked: Optional[ExecutionMode]
     recorded = recorded_mode(container)
     if asked is not None:
         return asked
-    return next((mode for mode in (recorded, _configured(config)) if mode in MODES), None)
+    return next((mode for mode in (recorded, configured_mode(config)) if mode in MODES), None)
 
 
 def recorded_mode(container: Container) -> Optional[ExecutionMode]:
@@ -55,7 +55,8 @@ def changed_files(act: str, container: Container, mode: ExecutionMode) -> Engine
     )
 
 
-def _configured(config: Config) -> Optional[ExecutionMode]:
+def configured_mode(config: Config) -> Optional[ExecutionMode]:
+    """The mode that the configuration has for containers without one; raises ConfigError."""
     try:
         return ExecutionMode.parse(config.execution_mode) if config.execution_mode else None
     except UsageError as error:

@@ -11,6 +11,14 @@
 
 /* ---- what every start has to do ---- */
 
+static _Noreturn void filter_refused(int error)
+{
+    if (error == -EINVAL)
+        report_and_stop("seccomp", "this kernel has no filters", "it needs CONFIG_SECCOMP_FILTER");
+    report_and_stop("seccomp", "this host does not let system calls be trapped",
+                    "a sandbox or a container around this process may forbid it; try another execution mode");
+}
+
 void engine_start(void)
 {
     for (size_t i = 0; i < call_count; i++)
@@ -20,7 +28,7 @@ void engine_start(void)
         report_failure("memory", result);
     signal_install();
     if (!filter_is_installed() && (result = filter_install()) < 0)
-        report_and_stop("seccomp", "this host does not let system calls be trapped", "try another execution mode");
+        filter_refused(result);
 }
 
 /* ---- started by itself: load the program ---- */
