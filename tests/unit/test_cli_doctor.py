@@ -35,7 +35,7 @@ def doctor(tmp_path: Path, before: tuple[str, ...] = (), **options: Any) -> list
 
 
 def forbid_filters() -> None:
-    """As a container's own filter may do: prctl(PR_SET_SECCOMP) and seccomp(2) fail with EPERM from now on."""
+    """As a container's own filter may do: prctl(PR_SET_SECCOMP) and seccomp(2) fail with EPERM."""
     load, equal, answer = 0x20, 0x15, 0x06
     refuse = 0x00050000 | errno.EPERM
     lines = [

@@ -14,7 +14,7 @@ from udocker.engine.select import MODES, engine_of, why_not
 from udocker.model.mode import ExecutionMode
 from udocker.run.modes import configured_mode
 
-DESCRIPTION = """Tell which execution modes work on this host and for this user, and what to do about the others.
+DESCRIPTION = """Tell which execution modes work on this host, and what to do about the others.
 
 Each is tried. Compute nodes may differ from the login node: run it there."""
 
