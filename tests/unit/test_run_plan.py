@@ -34,7 +34,7 @@ def container(root: Path, **config: Any) -> Container:
 
 
 def process(root: Path, spec: RunSpec, **config: Any) -> Process:
-    return plan_process(container(root, **config), spec, {}, FACTS)
+    return plan_process(container(root, **config), spec, {}, FACTS, CHOICE[0].abilities)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import sys
 from udocker.cli.output import printable, report
 from udocker.config import Config
 from udocker.engine.binaries import PACKAGE, installed_directory, sums, verify
-from udocker.engine.select import MODES, engines
+from udocker.engine.select import MODES, engine_of
 from udocker.errors import EXIT_FAILURE, EngineUnavailable, UsageError
 
 DESCRIPTION = """Check the engines of this package: there, executable, with the recorded checksums.
@@ -56,8 +56,8 @@ def _verify(config: Config) -> int:
             except EngineUnavailable as error:
                 report("udocker", error)
                 status = EXIT_FAILURE
-    for family, engine in engines(config.udocker_dir).items():
-        support = engine.check()
-        modes = ",".join(mode.value for mode in MODES if mode.family == family)
-        print(f"{modes}: " + ("works here" if support.available else f"no: {printable(support.reason)}"))
+    for mode in MODES:
+        support = engine_of(mode, config.udocker_dir).check(mode)
+        reason = "works here" if support.available else f"no: {printable(support.reason)}"
+        print(f"{mode.value}: {reason}")
     return status

@@ -46,7 +46,8 @@ COMMANDS = {
     "repair": ("repair", "find and mend what crashes have left"),
     "mkrepo": ("mkrepo", "make an empty store"),
     "setup": ("setup", "change how a container is run"),
-    "avail": ("avail", "list the engines and whether they work here"),
+    "avail": ("avail", "list the execution modes and whether they work here"),
+    "doctor": ("doctor", "tell which execution modes work here, and what to do about the others"),
     "showconf": ("showconf", "print the settings in force"),
     "search": ("search", "look for images in a registry, or list an image's tags"),
     "manifest": ("manifest", "show an image's manifest as its registry has it"),
@@ -63,7 +64,7 @@ COMMANDS = {
 # Global options that take a value, which may be the next word.
 _WITH_VALUE = ("--repo", "--config")
 # Commands that a store given by --repo need not be there for.
-_WITHOUT_STORE = ("mkrepo", "version", "showconf", "avail", "completion")
+_WITHOUT_STORE = ("mkrepo", "version", "showconf", "avail", "doctor", "completion")
 # UDOCKER_LOGLEVEL's steps, as in udocker 1.3.
 _LEVEL_QUIET, _LEVEL_DEBUG = 1, 5
 

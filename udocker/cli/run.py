@@ -68,7 +68,7 @@ def _add_image_options(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="run in this root directory instead; the word that would name a container is passed over",
     )
-    add("--execmode", default="", metavar="MODE", help="the execution mode, as R1")
+    add("--execmode", default="", metavar="MODE", help="the execution mode, as R1, T1 or T2")
 
 
 def _add_process_options(parser: argparse.ArgumentParser) -> None:
@@ -115,7 +115,7 @@ def _add_compatible_options(parser: argparse.ArgumentParser) -> None:
     add("-t", "--tty", action="store_true", help="accepted: a terminal is always passed")
     add("-a", action="store_true", help="accepted: output is always attached")
     add("--nobanner", action="store_true", help="accepted: there is no banner")
-    add("--kernel", default="", metavar="RELEASE", help="not in this version: the host's kernel is seen")
+    add("--kernel", default="", metavar="RELEASE", help="the release that uname shows, in modes T1 and T2")
     add("--shm-size", default="", metavar="SIZE", help="accepted: /dev/shm is the host's")
     for name in ("--volumes-from", "--dns", "--dns-search"):
         add(name, action="append", default=[], metavar="TEXT", help="without effect, as in udocker 1.3")
@@ -179,6 +179,7 @@ def _spec(options: argparse.Namespace) -> RunSpec:
         accounts=_accounts(options),
         bind_home=options.bindhome,
         graphics=options.dri,
+        kernel=options.kernel,
     )
 
 
@@ -246,12 +247,6 @@ def _tell_of_the_impossible(options: argparse.Namespace) -> None:
             _LOG.warning(
                 "run: --publish %s: not mapped: the network is the host's, ports keep their numbers", text
             )
-    if options.kernel:
-        _LOG.warning(
-            "run: --kernel %s: no engine of this version can show another kernel than this host's, %s",
-            options.kernel,
-            os.uname().release,
-        )
     for name in ("volumes_from", "dns", "dns_search"):
         for text in getattr(options, name):
             _LOG.warning("run: --%s %s: has no effect, as in udocker 1.3", name.replace("_", "-"), text)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
-from udocker.engine.base import Launch, Process, Support
+from udocker.engine.base import Abilities, Launch, Process, Support
 from udocker.engine.binaries import locate
-from udocker.errors import EngineUnavailable
+from udocker.engine.launcher import options, probe
 from udocker.model.container import Container
 from udocker.model.mode import ExecutionMode
 from udocker.values import TYPE_CHECKING, dataclass, replace
@@ -17,7 +15,6 @@ if TYPE_CHECKING:
     from typing import Optional
 
 PROGRAM = "udocker-userns"
-_PROBE_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -32,33 +29,18 @@ class UsernsEngine:
     without: tuple[str, ...] = ()
     installed: Optional[Path] = None
 
+    @property
+    def abilities(self) -> Abilities:
+        """A user namespace maps the caller to any number; the kernel in it is the host's."""
+        return Abilities(other_users=True, kernel_release=False)
+
     def using(self, installed: Path) -> UsernsEngine:
         """The same engine, with the launcher in a directory if there is one."""
         return replace(self, installed=installed)
 
-    def check(self) -> Support:
+    def check(self, mode: ExecutionMode) -> Support:
         """Try the namespaces in a process of their own."""
-        import subprocess  # a run does not probe where there is no other engine
-
-        try:
-            probe = subprocess.run(
-                [str(self._launcher()), "--probe"],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                timeout=_PROBE_SECONDS,
-                check=False,
-            )
-        except EngineUnavailable as error:
-            return Support(False, error.message, error.hint)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            return Support(False, f"engine: {PROGRAM}: {error}")
-        if probe.returncode == 0:
-            return Support(True)
-        reason = os.fsdecode(probe.stderr).strip() or f"ended with status {probe.returncode}"
-        return Support(
-            False, reason[len("udocker: run: ") :] if reason.startswith("udocker: run: ") else reason
-        )
+        return probe(self._launcher, "--probe")
 
     def prepare(self, container: Container, mode: ExecutionMode) -> None:
         """Nothing: the container's files are used as they are."""
@@ -68,25 +50,8 @@ class UsernsEngine:
 
     def plan(self, container: Container, process: Process, mode: ExecutionMode) -> Launch:
         """The launcher's command line; its environment is the program's, which it passes on as it is."""
-        argv = (str(self._launcher()), *self._options(container, process), "--", *process.argv)
-        return Launch(argv, process.env, "/")
+        asked = options(container.root, process, self.without)
+        return Launch((str(self._launcher()), *asked, "--", *process.argv), process.env, "/")
 
     def _launcher(self) -> Path:
         return self.program or locate(PROGRAM, installed=self.installed)
-
-    def _options(self, container: Container, process: Process) -> Iterator[str]:
-        yield from ("--root", os.path.abspath(container.root))
-        yield from ("--uid", str(process.identity.uid), "--gid", str(process.identity.gid))
-        yield from ("--workdir", process.workdir)
-        if process.read_only:
-            yield "--read-only"
-        for call in self.without:
-            yield from ("--without", call)
-        for path in process.volumes:
-            yield from ("--volume", path)
-        for path in process.scratch:
-            yield from ("--scratch", path)
-        for mount in process.mounts:
-            yield from ("--bind-ro" if mount.read_only else "--bind", mount.source, mount.target)
-        for file in process.files:
-            yield from ("--extend", file.source, file.target, file.text)

@@ -7,8 +7,8 @@ import pwd
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from udocker.engine.base import ExtendedFile, Identity
-from udocker.errors import StoreCorrupt, UsageError
+from udocker.engine.base import Abilities, ExtendedFile, Identity
+from udocker.errors import EngineError, StoreCorrupt, UsageError
 from udocker.model.runspec import Accounts, RunSpec
 from udocker.run.identity import GROUP, PASSWD, AccountFiles
 from udocker.system.host import HostFacts
@@ -18,25 +18,69 @@ if TYPE_CHECKING:
     from typing import Optional
 
 
+# How an image says that its program is root, which is also what one means that says nothing.
+_ROOT = ("", "0", "root")
+
+
 def plan_accounts(
-    root: Path, spec: RunSpec, user: str, elsewhere: Mapping[str, Path], facts: HostFacts
+    root: Path,
+    spec: RunSpec,
+    user: str,
+    elsewhere: Mapping[str, Path],
+    facts: HostFacts,
+    abilities: Abilities,
 ) -> tuple[Identity, tuple[ExtendedFile, ...]]:
     """Who ``user`` is, and what is shown at /etc/passwd and /etc/group for it.
 
-    ``elsewhere`` are files of the host that the container has at these two places already.  Raises
-    UsageError for an unknown user, StoreCorrupt for files that cannot be read.
+    An engine without other users runs the program as the caller where nobody asked for somebody else: root by
+    default is the caller then, with root's home.  ``elsewhere`` are files of the host that the container has
+    at these two places already.  Raises UsageError for an unknown user, EngineError for one that the engine
+    cannot be, StoreCorrupt for files that cannot be read.
     """
+    if abilities.other_users:
+        return _accounts(root, spec, user, elsewhere, facts)
+    by_default = not spec.user and user.partition(":")[0] in _ROOT
+    wanted = f"{facts.uid}:{facts.gid}" if by_default else user
+    identity, files = _accounts(root, spec, wanted, elsewhere, facts, by_default)
+    if identity.gid != facts.gid and ":" not in wanted:
+        # A group that the files tell, and nobody asked for.
+        identity, files = _accounts(root, spec, f"{wanted}:{facts.gid}", elsewhere, facts)
+    if (identity.uid, identity.gid) != (facts.uid, facts.gid):
+        raise EngineError(
+            f"run: user {user!r}: is {identity.uid}:{identity.gid}, and this execution mode runs programs as "
+            f"the caller only, {facts.uid}:{facts.gid}",
+            f"--execmode=R1, or udocker setup --execmode=R1, has other users; --user={facts.uid} is you",
+        )
+    return identity, files
+
+
+def _accounts(
+    root: Path,
+    spec: RunSpec,
+    user: str,
+    elsewhere: Mapping[str, Path],
+    facts: HostFacts,
+    for_root: bool = False,
+) -> tuple[Identity, tuple[ExtendedFile, ...]]:
+    """The same for any user; ``for_root`` says that it stands for root, and lives there without an entry."""
     bound = {mount.target: Path(mount.source) for mount in spec.mounts if mount.target in (PASSWD, GROUP)}
     if any(path.is_file() for path in bound.values()):  # of others the engine tells that they cannot be bound
-        return AccountFiles(root, {**elsewhere, **bound}).identity(user), ()
+        return _find(AccountFiles(root, {**elsewhere, **bound}), user, for_root)[0], ()
     if spec.accounts is Accounts.CONTAINER:
-        return AccountFiles(root, elsewhere).identity(user), ()
+        return _find(AccountFiles(root, elsewhere), user, for_root)[0], ()
     if spec.accounts is Accounts.HOST:
-        identity = _host_identity(user)
+        identity = _host_caller(facts) if for_root else _host_identity(user)
         return identity, _host_files(identity, facts)
     files = AccountFiles(root, elsewhere, (facts.uid, facts.gid))
-    identity, is_known = files.find(user)
+    identity, is_known = _find(files, user, for_root)
     return _extended(files, identity, is_known, spec, facts)
+
+
+def _find(files: AccountFiles, user: str, for_root: bool) -> tuple[Identity, bool]:
+    identity, is_known = files.find(user)
+    if for_root and not is_known:
+        identity = replace(identity, home=files.identity("0").home)
+    return identity, is_known
 
 
 def _extended(
@@ -92,6 +136,12 @@ def _host_identity(user: str) -> Identity:
         raise UsageError(f"user: {name!r}: this host knows no such user", "leave out --hostauth")
     gid = _host_group(group) if colon else entry.pw_gid
     return Identity(entry.pw_uid, gid, entry.pw_dir or "/", entry.pw_name)
+
+
+def _host_caller(facts: HostFacts) -> Identity:
+    entry = _user(facts.uid)
+    name, home = (entry.pw_name, entry.pw_dir) if entry is not None else ("", "")
+    return Identity(facts.uid, facts.gid, home or "/", name)
 
 
 def _host_group(text: str) -> int:
