@@ -8,7 +8,6 @@ import io
 import os
 import signal
 import sys
-from pathlib import Path
 
 from udocker import __version__
 from udocker.cli.usual import Declarations
@@ -122,7 +121,7 @@ def _dispatch(arguments: list[str]) -> int:
 def _config(options: argparse.Namespace) -> Config:
     # What follows from the directory, such as its udocker.conf, follows from --repo as well.
     environ = {**os.environ, "UDOCKER_DIR": options.repo} if options.repo else os.environ
-    config = Config.from_environment(environ, Path(options.config) if options.config else None)
+    config = Config.from_environment(environ, options.config or None)
     return replace(config, insecure=True) if options.insecure else config
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from udocker.model.container import Container
 from udocker.model.mode import ExecutionMode
@@ -81,7 +80,7 @@ class Support:
 class Engine(Protocol):
     """An execution engine.  ``plan`` is pure; ``prepare`` and ``restore`` change the container."""
 
-    def using(self, installed: Path) -> Engine:
+    def using(self, installed: str) -> Engine:
         """The same engine, with the programs in a directory in place of the package's."""
         ...
 

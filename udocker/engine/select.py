@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from udocker.engine.base import Engine
 from udocker.engine.binaries import installed_directory
@@ -14,6 +13,8 @@ from udocker.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import Optional
+
+    from _typeshed import StrPath
 
 # Each family of execution modes and its engine, the one to prefer first.
 ENGINES: Mapping[str, Engine] = {
@@ -27,7 +28,7 @@ MODES = (ExecutionMode.R1,)
 DEFAULT_MODE = MODES[0]
 
 
-def engines(store: Path) -> Mapping[str, Engine]:
+def engines(store: StrPath) -> Mapping[str, Engine]:
     """The engines, with the programs that ``udocker install`` put into a store."""
     return {family: engine.using(installed_directory(store)) for family, engine in ENGINES.items()}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 from udocker.engine.base import Launch, Process, Support
 from udocker.engine.binaries import locate
@@ -15,6 +14,8 @@ from udocker.values import TYPE_CHECKING, dataclass, replace
 
 if TYPE_CHECKING:
     from typing import Optional
+
+    from _typeshed import StrPath
 
 PROGRAM = "udocker-userns"
 _PROBE_SECONDS = 30
@@ -28,11 +29,11 @@ class UsernsEngine:
     names system calls that the launcher must do without, as on older kernels: these are for tests.
     """
 
-    program: Optional[Path] = None
+    program: Optional[StrPath] = None
     without: tuple[str, ...] = ()
-    installed: Optional[Path] = None
+    installed: Optional[StrPath] = None
 
-    def using(self, installed: Path) -> UsernsEngine:
+    def using(self, installed: str) -> UsernsEngine:
         """The same engine, with the launcher in a directory if there is one."""
         return replace(self, installed=installed)
 
@@ -42,7 +43,7 @@ class UsernsEngine:
 
         try:
             probe = subprocess.run(
-                [str(self._launcher()), "--probe"],
+                [self._launcher(), "--probe"],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
@@ -68,11 +69,11 @@ class UsernsEngine:
 
     def plan(self, container: Container, process: Process, mode: ExecutionMode) -> Launch:
         """The launcher's command line; its environment is the program's, which it passes on as it is."""
-        argv = (str(self._launcher()), *self._options(container, process), "--", *process.argv)
+        argv = (self._launcher(), *self._options(container, process), "--", *process.argv)
         return Launch(argv, process.env, "/")
 
-    def _launcher(self) -> Path:
-        return self.program or locate(PROGRAM, installed=self.installed)
+    def _launcher(self) -> str:
+        return os.fspath(self.program) if self.program else locate(PROGRAM, installed=self.installed)
 
     def _options(self, container: Container, process: Process) -> Iterator[str]:
         yield from ("--root", os.path.abspath(container.root))
