@@ -47,6 +47,7 @@ struct path_place {
     bool read_only;  /* below a view that is so */
     bool is_view;    /* the very place of a view, which the kernel would call busy: mount(2) */
     bool is_exe;     /* /proc/self/exe itself, not followed: its text is exe_guest */
+    bool is_object;  /* a link of /proc, followed by the kernel to an object that the container may have */
 };
 
 /* Adds a view; a later one at the same guest path replaces the earlier.  Texts stay the caller's.

@@ -76,7 +76,7 @@ int world_map(const struct path_world *world, const char *guest, size_t length, 
     place->host[place->length] = '\0';
     place->read_only = view->read_only;
     place->is_view = below == 0;
-    place->is_exe = false;
+    place->is_exe = place->is_object = false;
     return 0;
 }
 
