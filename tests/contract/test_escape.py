@@ -102,6 +102,16 @@ def test_no_user_namespace_leads_outside(cell: Cell, name: str) -> None:
         judge(cell.attack("spaces", name, process=process))
 
 
+@pytest.mark.parametrize("name", SPACES)
+def test_the_same_namespace_reaches_what_lies_inside(cell: Cell, name: str) -> None:
+    if cell.command[0].endswith("udocker-trap"):
+        pytest.skip("T refuses mounts and changed roots altogether")
+    if name in ("fsopen", "overlay") and "overlay" not in Path("/proc/filesystems").read_text():
+        pytest.skip("this kernel has no overlay file system")
+    cell.let_in()
+    assert f"reached by {name}: " in cell.attack("spaces", name, "direct")
+
+
 @pytest.mark.parametrize("name", TRICKS)
 def test_no_trick_leads_outside(request: pytest.FixtureRequest, cell: Cell, name: str) -> None:
     if name == "above-what-was-given" and cell.command[0].endswith("userns"):

@@ -83,7 +83,7 @@ static bool pivot(const char *way)
 static bool overlay(const char *way)
 {
     int context = fsopen("overlay", FSOPEN_CLOEXEC);
-    if (context < 0 || fsconfig(context, FSCONFIG_SET_STRING, "lowerdir", below(way, "../outside:/tmp"), 0) < 0 ||
+    if (context < 0 || fsconfig(context, FSCONFIG_SET_STRING, "lowerdir", below(way, "../outside:/bin"), 0) < 0 ||
         fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
         return false;
     int tree = fsmount(context, 0, 0);
@@ -93,7 +93,7 @@ static bool overlay(const char *way)
 static bool overlay_by_mount(const char *way)
 {
     char options[3 * LONGEST];
-    snprintf(options, sizeof options, "lowerdir=%s:/tmp", way);
+    snprintf(options, sizeof options, "lowerdir=%s:/bin", way);
     return mount("overlay", PLACE, "overlay", 0, options) == 0 && show(PLACE "/secret");
 }
 

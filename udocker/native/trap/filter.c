@@ -14,6 +14,9 @@
 
 enum { QUESTION = 0x5a5a, ANSWER = 1234, PROGRAM_MAX = 256 };
 
+/* From here on the same calls have other numbers: __X32_SYSCALL_BIT of syscall(2). */
+enum { X32 = 0x40000000 };
+
 extern const char trap_text_start[] __attribute__((visibility("hidden")));
 extern const char trap_text_end[] __attribute__((visibility("hidden")));
 
@@ -22,8 +25,18 @@ struct program {
     unsigned count;
 };
 
-/* Calls that must not happen at all: the C library does without them. */
-static const short REFUSED[] = {SYS_clone3, SYS_io_uring_setup, SYS_userfaultfd};
+/* Calls that must not happen at all: the C library does without them.  The last ones open what the container
+ * does not see: by a descriptor of another process, a handle, or a path among a file system's options. */
+static const short REFUSED[] = {
+    SYS_clone3,
+    SYS_io_uring_setup,
+    SYS_userfaultfd,
+    SYS_open_by_handle_at,
+    430 /* fsopen */,
+    431 /* fsconfig */,
+    432 /* fsmount */,
+    438 /* pidfd_getfd */,
+};
 
 /* Signals, whose mask must never hold SIGSYS. */
 static const short SIGNALS[] = {SYS_rt_sigprocmask, SYS_rt_sigaction, SYS_rt_sigsuspend};
@@ -110,8 +123,11 @@ static void build(struct program *program)
 {
     add_load(program, offsetof(struct seccomp_data, arch));
     add(program, BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 1, 0);
-    add_return(program, SECCOMP_RET_ALLOW); /* 32-bit programs are not started: load.c */
+    /* No 32-bit program is started (load.c), but a 64-bit one can make those calls too: by "int $0x80". */
+    add_return(program, SECCOMP_RET_ERRNO | ENOSYS);
     add_load(program, offsetof(struct seccomp_data, nr));
+    add(program, BPF_JMP | BPF_JGE | BPF_K, X32, 0, 1);
+    add_return(program, SECCOMP_RET_ERRNO | ENOSYS);
     for (size_t i = 0; i < sizeof REFUSED / sizeof *REFUSED; i++)
         add_refusal(program, REFUSED[i], ENOSYS);
     add_refusal(program, QUESTION, ANSWER);
