@@ -208,11 +208,18 @@ static long getcwd_call(const struct trapped *call)
     return result < 0 ? result : length + 1;
 }
 
+/* A change of what a descriptor is open on; other calls are trapped by a filter of the guest's own. */
+static bool is_change(long number)
+{
+    return number == SYS_fchmod || number == SYS_fchown || number == SYS_fsetxattr || number == SYS_fremovexattr ||
+           number == SYS_ioctl;
+}
+
 long engine_call(struct trapped *call)
 {
     size_t place = (size_t)call->number < sizeof engine.calls ? engine.calls[call->number] : 0;
     if (place == 0)
-        return reissue(call); /* trapped for another reason: a filter of the guest's own */
+        return is_change(call->number) && hold_is_read_only((int)call->arguments[0]) ? -EROFS : reissue(call);
     const struct call *entry = &call_table[place - 1];
     switch ((enum call_shape)entry->shape) {
     case CALL_ONE:

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
+#include <linux/fs.h>
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
 
@@ -47,6 +48,11 @@ static const struct {
 } OPTIONAL[] = {
     {SYS_ppoll, 3}, {SYS_pselect6, 5}, {SYS_epoll_pwait, 4}, {441 /* epoll_pwait2 */, 4}, {SYS_sendto, 4},
 };
+
+/* Trapped only where some view is read-only: changes of what a descriptor is open on, which needs no right to
+ * write; and two requests of ioctl(2) that are such. */
+static const short CHANGES[] = {SYS_fchmod, SYS_fchown, SYS_fsetxattr, SYS_fremovexattr};
+enum { CHANGES_COUNT = sizeof CHANGES / sizeof *CHANGES };
 
 enum { OPTIONAL_COUNT = sizeof OPTIONAL / sizeof *OPTIONAL };
 
@@ -100,6 +106,18 @@ static void add_optional(struct program *program, long number, unsigned argument
     add(program, BPF_JMP | BPF_JA, 0, 0, 0);
 }
 
+/* The last of six lines is a jump to the verdict, set when its place is known. */
+static unsigned add_requests(struct program *program)
+{
+    add(program, BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 0, 5);
+    add_load(program, offsetof(struct seccomp_data, args) + 8);
+    add(program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)FS_IOC_SETFLAGS, 2, 0);
+    add(program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)FS_IOC_FSSETXATTR, 1, 0);
+    add_return(program, SECCOMP_RET_ALLOW);
+    add(program, BPF_JMP | BPF_JA, 0, 0, 0);
+    return program->count - 1;
+}
+
 static bool is_optional(long number)
 {
     for (size_t i = 0; i < OPTIONAL_COUNT; i++)
@@ -113,6 +131,8 @@ static unsigned add_trapped(struct program *program)
     unsigned first = program->count;
     for (size_t i = 0; i < sizeof SIGNALS / sizeof *SIGNALS; i++)
         add(program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)SIGNALS[i], 0, 0);
+    for (size_t i = 0; engine.read_only && i < CHANGES_COUNT; i++)
+        add(program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)CHANGES[i], 0, 0);
     for (size_t i = 0; i < call_count; i++)
         if (!is_optional(call_table[i].number))
             add(program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)call_table[i].number, 0, 0);
@@ -134,6 +154,7 @@ static void build(struct program *program)
     unsigned optional = program->count;
     for (size_t i = 0; i < OPTIONAL_COUNT; i++)
         add_optional(program, OPTIONAL[i].number, (unsigned)OPTIONAL[i].argument);
+    unsigned requests = engine.read_only ? add_requests(program) : 0;
     unsigned first = add_trapped(program), end = program->count;
     add_return(program, SECCOMP_RET_ALLOW);
     for (unsigned i = first; i < end; i++)
@@ -142,6 +163,8 @@ static void build(struct program *program)
         unsigned jump = optional + 7 * i + 6;
         program->lines[jump].k = end - jump;
     }
+    if (requests > 0)
+        program->lines[requests].k = end - requests;
     add_verdict(program);
 }
 

@@ -25,6 +25,15 @@ static long hold_open(int dirfd, const char *path, uint64_t flags)
     return sys_call4(SYS_openat2, dirfd, path, &how, sizeof how);
 }
 
+long hold_read(const char *host)
+{
+    struct open_how how = {.flags = O_RDONLY | O_CLOEXEC, .resolve = RESOLVE_NO_SYMLINKS};
+    static const char proc[] = "/proc/"; /* an object that the kernel follows a link to: path/resolve.c */
+    if (engine.openat2 && !bytes_equal(host, proc, sizeof proc - 1))
+        return sys_call4(SYS_openat2, AT_FDCWD, host, &how, sizeof how);
+    return sys_call4(SYS_openat, AT_FDCWD, host, O_RDONLY | O_CLOEXEC, 0);
+}
+
 void hold_end(struct held *held)
 {
     if (held->file >= 0)

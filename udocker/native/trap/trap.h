@@ -79,6 +79,8 @@ struct held {
 };
 int hold(int dirfd, const char *guest, unsigned flags, struct held *held);
 void hold_end(struct held *held);
+/* Opens a program's file that was walked to: -ELOOP where somebody has put a link in its way since. */
+long hold_read(const char *host);
 /* Whether what a descriptor is open on lies in a read-only view. */
 bool hold_is_read_only(int file);
 /* Where names mean more than they say: path/proc.h. */
