@@ -28,7 +28,7 @@ TRAP = (
     *("-fvisibility=hidden", "-fno-asynchronous-unwind-tables", "-nostdlib", "-static", "-no-pie"),
     "-Wl,--build-id=none",
 )
-TOKEN = "what-no-container-may-see"  # noqa: S105 - no password
+TOKEN = "what-no-container-may-see"
 TIMEOUT = 300
 
 

@@ -23,6 +23,7 @@ struct path_view {
     size_t guest_length;
     const char *host;
     size_t host_length;
+    size_t firm_length; /* of the host path, what no program of the container can exchange for a link */
     bool read_only;
 };
 

@@ -214,10 +214,29 @@ static int walk_step(struct walk *walk, unsigned flags)
     return walk_follow(walk, parent, last);
 }
 
+/* The kernel pins what is bound; a name cannot.  -ENOENT where a link stands in the way to a view by now. */
+static int view_check(const struct path_view *view)
+{
+    char host[PATH_SIZE], text[1];
+    bytes_copy(host, view->host, view->host_length + 1);
+    for (size_t end = view->firm_length + 1; end <= view->host_length; end++) {
+        char next = host[end];
+        if (next != '/' && next != '\0')
+            continue;
+        host[end] = '\0';
+        if (sys_call4(SYS_readlinkat, AT_FDCWD, host, text, sizeof text) >= 0)
+            return -ENOENT;
+        host[end] = next;
+    }
+    return 0;
+}
+
 static int walk_finish(struct walk *walk)
 {
     struct path_place *place = walk->place;
     int result = walk_map(walk);
+    if (result == 0)
+        result = view_check(world_view(walk->world, walk->here, walk->length));
     if (result < 0)
         return result;
     place->is_object = walk->is_object;
