@@ -23,6 +23,7 @@ struct path_view {
     size_t guest_length;
     const char *host;
     size_t host_length;
+    size_t firm_length; /* of the host path, what no program of the container can exchange for a link */
     bool read_only;
 };
 
@@ -48,6 +49,7 @@ struct path_place {
     bool read_only;  /* below a view that is so */
     bool is_view;    /* the very place of a view, which the kernel would call busy: mount(2) */
     bool is_exe;     /* /proc/self/exe itself, not followed: its text is exe_guest */
+    bool is_object;  /* a link of /proc, followed by the kernel to an object that the container may have */
 };
 
 /* Adds a view; a later one at the same guest path replaces the earlier.  Texts stay the caller's.

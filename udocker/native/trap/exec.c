@@ -123,7 +123,7 @@ static long plan_open(const struct plan *plan)
         return result;
     if (!S_ISREG(info.st_mode))
         return -EACCES;
-    return sys_call4(SYS_openat, AT_FDCWD, plan->place.host, O_RDONLY | O_CLOEXEC, 0);
+    return hold_read(plan->place.host);
 }
 
 static int check_interpreter(const struct plan *plan)

@@ -60,9 +60,32 @@ int user_string(char target[PATH_SIZE], const char *address); /* its length; -EN
 int user_write(void *address, const void *source, size_t size);
 
 /* engine.c */
-int engine_settle(int dirfd, const char *guest, unsigned flags, struct path_place *place);
 long engine_call(struct trapped *call);
 int engine_add_view(const char *guest, const char *host, bool read_only);
+
+/* hold.c: the place of a path, for one call. */
+enum hold_flags {
+    HOLD_OBJECT = 16,    /* the object itself, a link too where links at the end are not followed: only its */
+                         /* descriptor is used */
+    HOLD_REMOVES = 32,   /* its name is taken away: not followed even where a slash follows */
+    HOLD_DIRECTORY = 64, /* the call takes a directory's descriptor beside a path */
+};
+struct held {
+    struct path_place place;    /* length 0: the path was relative, and fine as it is */
+    char text[PATH_SIZE + 64];
+    const char *path; /* to be used with `dirfd` */
+    int dirfd;
+    long file; /* what is held, or negative */
+    bool read_only;
+};
+int hold(int dirfd, const char *guest, unsigned flags, struct held *held);
+void hold_end(struct held *held);
+/* Opens a program's file that was walked to: -ELOOP where somebody has put a link in its way since. */
+long hold_read(const char *host);
+/* Whether what a descriptor is open on lies in a read-only view. */
+bool hold_is_read_only(int file);
+/* Where names mean more than they say: path/proc.h. */
+bool hold_is_proc(const struct path_place *place);
 
 /* open.c, exec.c, socket.c: the calls that need more than a path translated */
 long open_call(const struct call *entry, struct trapped *call);
