@@ -107,6 +107,14 @@ def test_a_program_gets_from_its_calls_what_it_may_expect(guest: Guest, name: st
     assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
 
 
+def test_an_address_of_a_socket_is_the_containers(guest: Guest) -> None:
+    far = guest.directory / ("far" * 30)
+    far.mkdir()
+    far.chmod(0o777)
+    result = guest("guest_check", "addresses", binds=("--bind", str(far), "/bound"))
+    assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
+
+
 @pytest.mark.parametrize("status", [0, 1, 42, 255])
 def test_exit_status_is_the_programs(guest: Guest, status: int) -> None:
     assert guest("sh", "-c", f"exit {status}").returncode == status

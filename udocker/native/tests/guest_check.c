@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -147,6 +148,73 @@ static void sockets_with_paths(void)
     EXPECT(bind(other, (struct sockaddr *)&address, sizeof address) == -1);
 }
 
+static void given_back(int result, const struct sockaddr_un *address, const socklen_t *size, const char *path)
+{
+    EXPECT(result >= 0 && strcmp(address->sun_path, path) == 0);
+    EXPECT(*size == offsetof(struct sockaddr_un, sun_path) + strlen(path) + 1);
+}
+
+/* The address of a socket is what it was bound to, for everybody who asks. */
+static void addresses_of(const char *path)
+{
+    struct sockaddr_un mine = {.sun_family = AF_UNIX}, got;
+    int server = socket(AF_UNIX, SOCK_STREAM, 0), client = socket(AF_UNIX, SOCK_STREAM, 0);
+    socklen_t size = sizeof got;
+    strcpy(mine.sun_path, path);
+    unlink(path);
+    EXPECT(bind(client, (struct sockaddr *)&mine, sizeof mine) == 0 && unlink(path) == 0);
+    EXPECT(bind(server, (struct sockaddr *)&mine, sizeof mine) == 0 && listen(server, 1) == 0);
+    given_back(getsockname(server, (struct sockaddr *)&got, &size), &got, &size, path);
+    EXPECT(connect(client, (struct sockaddr *)&got, size) == 0);
+    size = sizeof got;
+    int accepted = accept(server, (struct sockaddr *)&got, &size);
+    given_back(accepted, &got, &size, path);
+    size = sizeof got;
+    given_back(getpeername(accepted, (struct sockaddr *)&got, &size), &got, &size, path);
+    size = 5;
+    EXPECT(getsockname(server, (struct sockaddr *)&got, &size) == 0 && size > 5);
+    EXPECT(call(SYS_getsockname, server, 8, (long)&size, 0) == -1 && errno == EFAULT);
+    close(server), close(client), close(accepted);
+    unlink(path);
+}
+
+static void senders_of(const char *path)
+{
+    struct sockaddr_un mine = {.sun_family = AF_UNIX}, got[2];
+    int one = socket(AF_UNIX, SOCK_DGRAM, 0), other = socket(AF_UNIX, SOCK_DGRAM, 0);
+    char byte = 'x', buffers[2];
+    struct iovec parts[2] = {{&buffers[0], 1}, {&buffers[1], 1}};
+    struct mmsghdr messages[2] = {{{.msg_name = &got[0], .msg_namelen = sizeof *got, .msg_iov = &parts[0], .msg_iovlen = 1}, 0},
+                                  {{.msg_name = &got[1], .msg_namelen = sizeof *got, .msg_iov = &parts[1], .msg_iovlen = 1}, 0}};
+    socklen_t size = sizeof *got;
+    strcpy(mine.sun_path, path);
+    unlink(path);
+    EXPECT(bind(one, (struct sockaddr *)&mine, sizeof mine) == 0);
+    for (int i = 0; i < 4; i++)
+        EXPECT(sendto(one, &byte, 1, 0, (struct sockaddr *)&mine, sizeof mine) == 1);
+    given_back((int)recvfrom(one, &byte, 1, 0, (struct sockaddr *)got, &size), got, &size, path);
+    EXPECT(recvmsg(one, &messages[0].msg_hdr, 0) == 1);
+    given_back(1, &got[0], &messages[0].msg_hdr.msg_namelen, path);
+    messages[0].msg_hdr.msg_namelen = sizeof *got;
+    memset(got, 0, sizeof got);
+    EXPECT(recvmmsg(one, messages, 2, 0, NULL) == 2);
+    given_back(1, &got[0], &messages[0].msg_hdr.msg_namelen, path);
+    given_back(1, &got[1], &messages[1].msg_hdr.msg_namelen, path);
+    close(one), close(other);
+    unlink(path);
+}
+
+static void addresses_that_are_given_back(void)
+{
+    char longer[] = "/tmp/nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn";
+    EXPECT(chdir("/tmp") == 0);
+    const char *const paths[] = {"/tmp/short", longer, "/bound/inner", "relative"};
+    for (int i = 0; i < 4; i++) {
+        addresses_of(paths[i]);
+        senders_of(paths[i]);
+    }
+}
+
 static void a_program_without_a_name(void)
 {
     char *arguments[] = {"nameless", "true", NULL};
@@ -171,6 +239,7 @@ static const struct {
     {"children", children_by_the_hundred},
     {"threads", threads_beside_forks},
     {"sockets", sockets_with_paths},
+    {"addresses", addresses_that_are_given_back},
     {"nameless", a_program_without_a_name},
 };
 

@@ -222,6 +222,10 @@ long engine_call(struct trapped *call)
         return socket_call(entry, call);
     case CALL_MESSAGE:
         return message_call(call);
+    case CALL_ADDRESS:
+        return address_call(entry, call);
+    case CALL_RECEIVED:
+        return received_call(call);
     case CALL_REFUSE:
         return -EPERM;
     }

@@ -28,11 +28,12 @@ static const short REFUSED[] = {SYS_clone3, SYS_io_uring_setup, SYS_userfaultfd}
 /* Signals, whose mask must never hold SIGSYS. */
 static const short SIGNALS[] = {SYS_rt_sigprocmask, SYS_rt_sigaction, SYS_rt_sigsuspend};
 
-/* Trapped only where this argument is no null pointer: masks to wait with, and an address to send to. */
+/* Trapped only where this argument is no null pointer: masks to wait with, and addresses. */
 static const struct {
     short number, argument;
 } OPTIONAL[] = {
     {SYS_ppoll, 3}, {SYS_pselect6, 5}, {SYS_epoll_pwait, 4}, {441 /* epoll_pwait2 */, 4}, {SYS_sendto, 4},
+    {SYS_accept, 1}, {SYS_accept4, 1}, {SYS_recvfrom, 4},
 };
 
 enum { OPTIONAL_COUNT = sizeof OPTIONAL / sizeof *OPTIONAL };

@@ -63,12 +63,16 @@ int engine_settle(int dirfd, const char *guest, unsigned flags, struct path_plac
 long engine_call(struct trapped *call);
 int engine_add_view(const char *guest, const char *host, bool read_only);
 
-/* open.c, exec.c, socket.c: the calls that need more than a path translated */
+/* open.c, exec.c, socket.c, answer.c: the calls that need more than a path translated */
 long open_call(const struct call *entry, struct trapped *call);
 long exec_call(const struct call *entry, struct trapped *call);
 long exec_program(int dirfd, const char *guest, char *const *arguments, char *const *environment, int flags);
 long socket_call(const struct call *entry, struct trapped *call);
+/* What socket.c puts before a number of slashes and a path below a view; answer.c reads it. */
+#define SOCKET_PREFIX "/proc/self/fd/"
 long message_call(struct trapped *call);
+long address_call(const struct call *entry, struct trapped *call);
+long received_call(struct trapped *call);
 
 /* signals.c */
 bool signal_is_call(long number);
