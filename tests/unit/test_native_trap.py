@@ -130,6 +130,17 @@ def test_a_program_that_does_not_start_is_one_line(guest: Guest, program: str, s
     assert result.stderr.count(b"\n") == 1
 
 
+def test_a_32_bit_program_is_one_line_for_whoever_starts_it(guest: Guest) -> None:
+    program = guest.root / "bin/small"
+    program.write_bytes(b"\x7fELF\x01\x01\x01" + bytes(9) + b"\x02\x00\x03\x00" + bytes(64))
+    program.chmod(0o755)
+    for command in (["small"], ["sh", "-c", "small; exit $?"]):
+        result = guest(*command)
+        assert (result.returncode, result.stdout) == (126, b"")
+        assert result.stderr.startswith(b"udocker: run: /bin/small: a 32-bit program")
+        assert result.stderr.count(b"\n") == 1
+
+
 def test_scripts_run_by_their_interpreter_of_the_container(guest: Guest) -> None:
     script = guest.root / "bin/script"
     script.write_text('#!/bin/sh -e\necho "$0" "$1"\n')

@@ -37,6 +37,9 @@ static int headers_read(struct file *file)
     int result = read_whole(file->number, &file->header, sizeof file->header, 0);
     if (result < 0)
         return result;
+    if (bytes_equal((const char *)header->e_ident, ELFMAG, SELFMAG) && header->e_ident[EI_CLASS] == ELFCLASS32 &&
+        (header->e_machine == EM_386 || header->e_machine == EM_X86_64))
+        return LOAD_32_BIT;
     bool fits = bytes_equal((const char *)header->e_ident, ELFMAG, SELFMAG) &&
                 header->e_ident[EI_CLASS] == ELFCLASS64 && header->e_machine == EM_X86_64 &&
                 (header->e_type == ET_EXEC || header->e_type == ET_DYN) &&

@@ -122,8 +122,12 @@ static void engine_restart(unsigned long *stack, char **arguments, unsigned long
         if (result == 0)
             result = load_program(place.host, &loader, NULL);
     }
-    if (result < 0) {
+    if (result == LOAD_32_BIT)
+        report_line(engine.exe_guest, "a 32-bit program, which this execution mode does not run",
+                    "use a 64-bit image, or another execution mode");
+    else if (result < 0)
         report_error(engine.exe_guest, -result);
+    if (result < 0) {
         process_stop(EXIT_NOT_EXECUTABLE);
     }
     name_set(name);

@@ -90,7 +90,8 @@ bool filter_is_installed(void);
 /* patch.c */
 void patch_site(unsigned char *call, long number);
 
-/* load.c */
+/* load.c.  LOAD_32_BIT for a program of 32 bits, which is no error of the kernel's. */
+enum { LOAD_32_BIT = -5000 };
 struct image {
     uintptr_t base, entry, headers;
     size_t header_count;
