@@ -28,15 +28,21 @@ ENGINE = (
     "-Wl,--build-id=none",
 )
 VARIANTS = {"trap": (), "patch": ("--patch",), "old-kernel": ("--without", "openat2")}
-CHECKS = ("pointers", "buffers", "masks", "sigsys", "children", "threads", "sockets", "nameless")
+CHECKS = {
+    "guest_check": ("pointers", "buffers", "masks", "sigsys", "children", "threads", "sockets", "nameless"),
+    "guest_signals": (
+        *("jumps", "alternate", "waiting", "every-signal", "restart", "registers", "filter"),
+        *("shared-memory", "starting-threads"),
+    ),
+}
 
 
 @dataclass(frozen=True)
 class Programs:
-    """The engine, and the program that asks what a guest may expect."""
+    """The engine, and the programs that ask what a guest may expect."""
 
     engine: Path
-    check: Path
+    checks: tuple[Path, ...]
 
 
 @dataclass(frozen=True)
@@ -78,12 +84,13 @@ def programs() -> Iterator[Programs]:
     compiler = need_command("gcc", "gcc libc6-dev")
     directory = Path(tempfile.mkdtemp(prefix="udocker-trap-"))
     directory.chmod(0o755)
-    made = Programs(directory / "udocker-trap", directory / "guest_check")
+    made = Programs(directory / "udocker-trap", tuple(directory / name for name in CHECKS))
     script = f"-Wl,-T,{NATIVE / 'trap/trap.ld'}"
     sources = [*(NATIVE / "trap").glob("*.c"), *(NATIVE / "path").glob("*.c")]
     subprocess.run([compiler, *WARNINGS, *ENGINE, script, "-o", made.engine, *sources], check=True)
-    guest = NATIVE / "tests/guest_check.c"
-    subprocess.run([compiler, *WARNINGS, "-static", "-pthread", "-o", made.check, guest], check=True)
+    for check in made.checks:
+        guest = NATIVE / "tests" / f"{check.name}.c"
+        subprocess.run([compiler, *WARNINGS, "-static", "-pthread", "-o", check, guest], check=True)
     yield made
     shutil.rmtree(directory)
 
@@ -93,7 +100,8 @@ def guest(request: pytest.FixtureRequest, programs: Programs) -> Iterator[Guest]
     directory = Path(tempfile.mkdtemp(prefix="udocker-guest-")).resolve()
     made = Guest(programs, VARIANTS[request.param], directory)
     make_root(made.root)
-    shutil.copy(programs.check, made.root / "bin/guest_check")
+    for check in programs.checks:
+        shutil.copy(check, made.root / "bin")
     for applet in ("chmod", "find", "ln", "mkdir", "mv", "ps", "readlink", "stat", "wc"):
         (made.root / "bin" / applet).symlink_to("busybox")
     subprocess.run(["chmod", "-R", "a+rwX", directory], check=True)
@@ -101,9 +109,11 @@ def guest(request: pytest.FixtureRequest, programs: Programs) -> Iterator[Guest]
     shutil.rmtree(directory)
 
 
-@pytest.mark.parametrize("name", CHECKS)
-def test_a_program_gets_from_its_calls_what_it_may_expect(guest: Guest, name: str) -> None:
-    result = guest("guest_check", name)
+@pytest.mark.parametrize(
+    ("program", "name"), [(program, name) for program in CHECKS for name in CHECKS[program]]
+)
+def test_a_program_gets_from_its_calls_what_it_may_expect(guest: Guest, program: str, name: str) -> None:
+    result = guest(program, name)
     assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
 
 

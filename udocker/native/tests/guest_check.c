@@ -1,16 +1,10 @@
-/* What a program may expect of its kernel, where an engine stands between the two.  Runs inside a container, as
- * "guest_check NAME"; status 0, or a line that tells what was wrong.
- */
+/* What a program may expect of its kernel, where an engine stands between the two: guest.h. */
 
-#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -19,15 +13,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-extern char **environ;
+#include "guest.h"
 
-#define EXPECT(condition)                                                    \
-    do {                                                                     \
-        if (!(condition)) {                                                  \
-            printf("%s:%d: %s (errno %d)\n", __func__, __LINE__, #condition, errno); \
-            exit(1);                                                         \
-        }                                                                    \
-    } while (0)
+extern char **environ;
 
 /* Pointers are longs here, or the compiler would warn of what is tried on purpose. */
 static long call(long number, long a, long b, long c, long d)
@@ -228,10 +216,7 @@ static void a_program_without_a_name(void)
     EXPECT(!"fexecve returned");
 }
 
-static const struct {
-    const char *name;
-    void (*check)(void);
-} CHECKS[] = {
+static const struct check CHECKS[] = {
     {"pointers", pointers_that_lead_nowhere},
     {"buffers", buffers_that_are_short},
     {"masks", masks_that_hold_every_signal},
@@ -245,11 +230,5 @@ static const struct {
 
 int main(int argc, char **argv)
 {
-    for (size_t i = 0; argc == 2 && i < sizeof CHECKS / sizeof *CHECKS; i++)
-        if (strcmp(CHECKS[i].name, argv[1]) == 0) {
-            CHECKS[i].check();
-            return 0;
-        }
-    printf("no such check\n");
-    return 2;
+    return guest_main(argc, argv, CHECKS, sizeof CHECKS / sizeof *CHECKS);
 }

@@ -236,7 +236,7 @@ int engine_begin(char **arguments, char **environment)
     while (*words && !is_word(*words, "--"))
         words = option_read(&options, words);
     if (options.probe) {
-        engine_start();
+        engine_start(NULL);
         return 0;
     }
     if (engine.world.count == 0 || !*words || !words[1])

@@ -202,7 +202,7 @@ long engine_call(struct trapped *call)
 {
     size_t place = (size_t)call->number < sizeof engine.calls ? engine.calls[call->number] : 0;
     if (place == 0)
-        return reissue(call); /* trapped for another reason: a filter of the guest's own */
+        return reissue(call); /* trapped by an engine of another version, whose table is longer */
     const struct call *entry = &call_table[place - 1];
     switch ((enum call_shape)entry->shape) {
     case CALL_ONE:

@@ -11,11 +11,11 @@
 
 /* ---- what every start has to do ---- */
 
-void engine_start(void)
+void engine_start(const unsigned long *auxiliary)
 {
     for (size_t i = 0; i < call_count; i++)
         engine.calls[call_table[i].number] = (uint8_t)(i + 1);
-    int result = stacks_map();
+    int result = stacks_map(auxiliary);
     if (result < 0)
         report_failure("memory", result);
     signal_install();
@@ -114,7 +114,7 @@ static void engine_restart(unsigned long *stack, char **arguments, unsigned long
     long used = engine_read(arguments);
     const char *name = arguments[used - 1];
     uintptr_t first = (uintptr_t)arguments[used];
-    engine_start();
+    engine_start(auxiliary);
     int result = load_program(engine.exe_host, &program, interpreter);
     lent_close(engine.exe_host);
     if (result == 0 && interpreter[0]) {

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <ucontext.h>
 
 /* Everything lies in one text at one address: no table of addresses stands between the files. */
 #pragma GCC visibility push(hidden)
@@ -80,10 +81,13 @@ long signal_call(struct trapped *call);
 void signal_install(void);
 
 /* stacks.c */
-int stacks_map(void);
+int stacks_map(const unsigned long *auxiliary);
 long stacks_run(struct trapped *call);
+void stacks_visit(const ucontext_t *context);
 
-/* filter.c */
+/* filter.c.  TRAP_MARK tells our filter's signals from those of one that the guest has installed (seccomp(2),
+ * SECCOMP_RET_DATA in si_errno: of two filters that trap a call the later one's). */
+enum { TRAP_MARK = 0x7ea0 };
 int filter_install(void);
 bool filter_is_installed(void);
 
@@ -110,7 +114,7 @@ _Noreturn void report_failure(const char *object, long error); /* the same, for 
 _Noreturn void process_stop(int status);
 
 /* main.c, begin.c */
-void engine_start(void);
+void engine_start(const unsigned long *auxiliary);
 int engine_begin(char **arguments, char **environment);
 
 #pragma GCC visibility pop
