@@ -27,13 +27,23 @@ ENGINE = (
     *("-fvisibility=hidden", "-fno-asynchronous-unwind-tables", "-nostdlib", "-static", "-no-pie"),
     "-Wl,--build-id=none",
 )
-VARIANTS = {"trap": (), "patch": ("--patch",), "old-kernel": ("--without", "openat2")}
+VARIANTS = {
+    "trap": (),
+    "patch": ("--patch",),
+    "old-kernel": ("--without", "openat2"),
+    "no-execmem": ("--patch", "--without", "execmem"),
+    "no-mm-map": ("--without", "prctl-mm-map"),
+}
 CHECKS = {
-    "guest_check": ("pointers", "buffers", "masks", "sigsys", "children", "threads", "sockets", "nameless"),
+    "guest_check": (
+        *("pointers", "buffers", "masks", "sigsys", "children", "threads", "sockets", "nameless"),
+        *("guarded", "heap", "descriptors"),
+    ),
     "guest_signals": (
         *("jumps", "alternate", "waiting", "every-signal", "restart", "registers", "filter"),
         *("shared-memory", "starting-threads"),
     ),
+    "guest_stack": ("executable-stack",),
 }
 
 
@@ -90,7 +100,12 @@ def programs() -> Iterator[Programs]:
     subprocess.run([compiler, *WARNINGS, *ENGINE, script, "-o", made.engine, *sources], check=True)
     for check in made.checks:
         guest = NATIVE / "tests" / f"{check.name}.c"
-        subprocess.run([compiler, *WARNINGS, "-static", "-pthread", "-o", check, guest], check=True)
+        linked = (
+            "-static",
+            "-pthread",
+            "-Wl,-z,execstack" if check.name == "guest_stack" else "-Wl,-z,noexecstack",
+        )
+        subprocess.run([compiler, *WARNINGS, *linked, "-o", check, guest], check=True)
     yield made
     shutil.rmtree(directory)
 
@@ -151,6 +166,15 @@ def test_a_32_bit_program_is_one_line_for_whoever_starts_it(guest: Guest) -> Non
         assert result.stderr.count(b"\n") == 1
 
 
+@pytest.mark.parametrize(
+    "limit", ["-s unlimited", "-s 256", "-n 16", "-v 300000", "-c 0", "-u 20000", "-f 1000"]
+)
+def test_limits_are_kept_and_do_not_matter(guest: Guest, limit: str) -> None:
+    letter = limit.split()[0]
+    shown = guest.output(f"ulimit {limit}; ulimit {letter}; sh -c 'ulimit {letter}; true; ls /bin/sh'")
+    assert shown.split() == [limit.split()[1]] * 2 + ["/bin/sh"]
+
+
 def test_scripts_run_by_their_interpreter_of_the_container(guest: Guest) -> None:
     script = guest.root / "bin/script"
     script.write_text('#!/bin/sh -e\necho "$0" "$1"\n')
@@ -165,7 +189,10 @@ def test_the_process_is_the_guests_program(guest: Guest) -> None:
         "cd /etc; readlink /proc/self/exe; readlink /proc/self/cwd; readlink /proc/self/root; "
         "cat /proc/self/comm; cat /proc/$$/cmdline | head -c 8; echo; pwd"
     )
-    assert shown.replace("\0", " ").splitlines() == ["/bin/busybox", "/etc", "/", "cat", "sh -c cd", "/etc"]
+    *lines, arguments, directory = shown.replace("\0", " ").splitlines()
+    assert [*lines, directory] == ["/bin/busybox", "/etc", "/", "cat", "/etc"]
+    # Where the kernel cannot be told, ps(1) shows the engine's own arguments before the program's.
+    assert (arguments == "sh -c cd") == ("prctl-mm-map" not in guest.options)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@
 #include <spawn.h>
 #include <stddef.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -216,6 +217,50 @@ static void a_program_without_a_name(void)
     EXPECT(!"fexecve returned");
 }
 
+/* Where memory cannot become executable after it was written, no engine can rewrite anything. */
+static void a_kernel_that_guards_text(void)
+{
+    char *arguments[] = {"sh", "-c", "for i in 1 2 3; do /bin/true </etc/passwd || exit 1; done", NULL};
+    pid_t child;
+    int status;
+    if (prctl(65 /* PR_SET_MDWE */, 1 /* PR_MDWE_REFUSE_EXEC_GAIN */, 0, 0, 0) < 0) {
+        EXPECT(errno == EINVAL); /* before Linux 6.3 */
+        return;
+    }
+    EXPECT(posix_spawn(&child, "/bin/sh", NULL, NULL, arguments, environ) == 0);
+    EXPECT(waitpid(child, &status, 0) == child && status == 0);
+    EXPECT(access("/bin/busybox", F_OK) == 0 && mkdir("/tmp/guarded", 0700) == 0 && rmdir("/tmp/guarded") == 0);
+}
+
+static void a_heap_that_grows(void)
+{
+    char *start = sbrk(0);
+    for (int i = 0; i < 64; i++) {
+        char *more = sbrk(16 << 20);
+        EXPECT(more == start + ((long)i << 24));
+        *more = 1;
+    }
+    EXPECT(sbrk(-(1 << 30)) != (void *)-1 && sbrk(0) == start);
+}
+
+/* No descriptor is left open, neither in this program nor in the next. */
+static void descriptors_that_stay_closed(void)
+{
+    char *arguments[] = {"sh", "-c", "set -- /proc/self/fd/*; test $# -le 4", NULL}, *none[] = {NULL};
+    char *nothing[] = {"nothing", NULL};
+    int before = dup(0), status;
+    pid_t child;
+    EXPECT(before >= 0 && close(before) == 0);
+    EXPECT(execve("/no/such/program", nothing, none) == -1 && errno == ENOENT);
+    EXPECT(execve("/etc/passwd", nothing, none) == -1 && errno == EACCES);
+    EXPECT(call(SYS_execveat, 0, (long)"", (long)nothing, (long)none) == -1);
+    EXPECT(call(SYS_execveat, 77, (long)"x", (long)nothing, (long)none) == -1 && errno == EBADF);
+    int after = dup(0);
+    EXPECT(after == before && close(after) == 0);
+    EXPECT(posix_spawn(&child, "/bin/sh", NULL, NULL, arguments, environ) == 0);
+    EXPECT(waitpid(child, &status, 0) == child && status == 0);
+}
+
 static const struct check CHECKS[] = {
     {"pointers", pointers_that_lead_nowhere},
     {"buffers", buffers_that_are_short},
@@ -225,6 +270,9 @@ static const struct check CHECKS[] = {
     {"threads", threads_beside_forks},
     {"sockets", sockets_with_paths},
     {"addresses", addresses_that_are_given_back},
+    {"guarded", a_kernel_that_guards_text},
+    {"heap", a_heap_that_grows},
+    {"descriptors", descriptors_that_stay_closed},
     {"nameless", a_program_without_a_name},
 };
 

@@ -7,7 +7,7 @@
  *   --workdir DIR           in the container; created where it is missing (/)
  *   --bind SOURCE TARGET    show the host's SOURCE at the container's TARGET; in the order given
  *   --bind-ro SOURCE TARGET the same, read-only with everything below
- *   --without CALL          do without openat2, as on older kernels
+ *   --without FEATURE       do without openat2, prctl-mm-map or execmem, as where the kernel lacks or refuses it
  *   --patch                 rewrite call sites after their first trap
  *   --probe                 only try whether calls can be trapped: status 0, or the reason
  *
@@ -142,6 +142,10 @@ static char **option_read(struct options *options, char **words)
         options->workdir = words[1];
     else if (is_word(name, "--without") && is_word(words[1], "openat2"))
         engine.openat2 = false;
+    else if (is_word(name, "--without") && is_word(words[1], "prctl-mm-map"))
+        engine.mm_map = false;
+    else if (is_word(name, "--without") && is_word(words[1], "execmem"))
+        engine.execmem = false;
     else
         report_and_stop(name, "unknown option", "arguments of udocker-trap");
     return words + 2;
@@ -232,6 +236,7 @@ int engine_begin(char **arguments, char **environment)
     struct options options = {.workdir = "/"};
     bool by_path = false;
     engine.openat2 = has_openat2();
+    engine.mm_map = engine.execmem = true;
     char **words = arguments + 1;
     while (*words && !is_word(*words, "--"))
         words = option_read(&options, words);

@@ -214,6 +214,10 @@ static size_t vector_head(const char **vector, const struct plan *plan, const ch
         *letter++ = 'o';
     if (engine.patch)
         *letter++ = 'p';
+    if (engine.mm_map)
+        *letter++ = 'm';
+    if (engine.execmem)
+        *letter++ = 'x';
     *letter = '\0';
     vector[at++] = engine.self;
     vector[at++] = options;
@@ -257,6 +261,8 @@ static long start(const struct plan *plan, const char *name, char *const *argume
     at = vector_scripts(vector, at, plan);
     for (long i = plan->depth > 0 ? 1 : 0; i < count; i++)
         vector[at++] = arguments[i];
+    if (count == 0 && plan->depth == 0)
+        vector[at++] = ""; /* as the kernel does since 5.18 */
     vector[at] = NULL;
     long result = sys_call3(SYS_execve, engine.self, vector, environment);
     sys_call2(SYS_munmap, vector, room);

@@ -5,6 +5,7 @@
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 
 #include "trap.h"
@@ -78,6 +79,8 @@ static long engine_read(char **arguments)
     for (const char *letter = arguments[1] + 1; *letter; letter++) {
         engine.openat2 = engine.openat2 || *letter == 'o';
         engine.patch = engine.patch || *letter == 'p';
+        engine.mm_map = engine.mm_map || *letter == 'm';
+        engine.execmem = engine.execmem || *letter == 'x';
     }
     for (const char *digit = arguments[2]; *digit; digit++)
         views = views * 10 + (*digit - '0');
@@ -106,6 +109,13 @@ static __attribute__((noreturn)) void jump(uintptr_t entry, unsigned long *stack
     __builtin_unreachable();
 }
 
+/* PT_GNU_STACK of elf(5).  Where it is refused the program will find out. */
+static void stack_make_executable(const unsigned long *stack)
+{
+    sys_call3(SYS_mprotect, (uintptr_t)stack & ~(uintptr_t)4095, 4096,
+              PROT_READ | PROT_WRITE | PROT_EXEC | PROT_GROWSDOWN);
+}
+
 static void engine_restart(unsigned long *stack, char **arguments, unsigned long *auxiliary)
 {
     struct image program, loader = {0};
@@ -113,7 +123,6 @@ static void engine_restart(unsigned long *stack, char **arguments, unsigned long
     char interpreter[PATH_SIZE];
     long used = engine_read(arguments);
     const char *name = arguments[used - 1];
-    uintptr_t first = (uintptr_t)arguments[used];
     engine_start(auxiliary);
     int result = load_program(engine.exe_host, &program, interpreter);
     lent_close(engine.exe_host);
@@ -127,12 +136,10 @@ static void engine_restart(unsigned long *stack, char **arguments, unsigned long
                     "use a 64-bit image, or another execution mode");
     else if (result < 0)
         report_error(engine.exe_guest, -result);
-    if (result < 0) {
+    if (result < 0)
         process_stop(EXIT_NOT_EXECUTABLE);
-    }
     name_set(name);
     auxiliary_set(auxiliary, &program, &loader, name);
-    process_describe(first, auxiliary);
     /* The stack loses the arguments that were ours; the rest stays where it is. */
     unsigned long count = stack[0] - (unsigned long)used;
     stack += used;
@@ -146,8 +153,11 @@ static void engine_restart(unsigned long *stack, char **arguments, unsigned long
         for (unsigned long *word = stack; word < end; word++)
             word[-1] = word[0];
         stack--;
-        process_describe(first, auxiliary - 1);
+        auxiliary--;
     }
+    process_describe(stack, auxiliary, &program);
+    if (program.executable_stack)
+        stack_make_executable(stack);
     jump(interpreter[0] ? loader.entry : program.entry, stack);
 }
 

@@ -29,7 +29,8 @@ enum { STACK_SIZE = 128 * 1024, CHUNK = 64, STACK_MOST = 8192, FSGSBASE = 2 /* o
 #define SS_AUTODISARM (1u << 31)
 #endif
 
-static char *const STACKS = (char *)0x7ea040000000;
+/* Right before the engine: behind it the heap grows, where the kernel could not be told of a better place. */
+static char *const STACKS = (char *)0x7e9fc0000000;
 enum { CLAIMED = 1, LIVE /* seen to be so, while stacks are collected */ };
 static int claimed[STACK_MOST]; /* 0 for a free one */
 static struct {

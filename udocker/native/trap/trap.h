@@ -36,6 +36,8 @@ struct engine {
     bool openat2;              /* the kernel has it (5.6) */
     bool read_only;            /* some view is */
     bool patch;                /* call sites are rewritten after their first trap */
+    bool mm_map;               /* the kernel is told where the guest's program is (3.18) */
+    bool execmem;              /* memory may be both written and executed */
     uint8_t calls[512];        /* a call's number to its place in call_table, plus one */
     char self[PATH_SIZE];      /* this program, on the host */
     char exe_host[PATH_SIZE];  /* the guest's program */
@@ -99,12 +101,16 @@ enum { LOAD_32_BIT = -5000 };
 struct image {
     uintptr_t base, entry, headers;
     size_t header_count;
+    uintptr_t code_start, code_end, data_start, data_end;
+    uintptr_t brk; /* where the heap begins */
+    bool executable_stack;
 };
+/* With room for its interpreter's path, which is empty where it has none, as the program; else as an interpreter. */
 int load_program(const char *host, struct image *image, char interpreter[PATH_SIZE]);
 int load_check(int file, char interpreter[PATH_SIZE]);
 
 /* process.c: what the kernel and ps(1) believe of the process */
-void process_describe(uintptr_t arguments, const unsigned long *auxiliary);
+void process_describe(unsigned long *stack, const unsigned long *auxiliary, const struct image *program);
 
 /* report.c */
 void report_line(const char *object, const char *cause, const char *hint);
