@@ -37,7 +37,10 @@ static bool is_word(const char *one, const char *other)
 static void host_path(const char *text, char path[PATH_SIZE])
 {
     char link[40] = "/proc/self/fd/";
-    long file = sys_call4(SYS_openat, AT_FDCWD, text, O_PATH | O_CLOEXEC, 0);
+    struct path_place place;
+    long file = engine_outer_path(text, &place);
+    if (file == 0)
+        file = sys_call4(SYS_openat, AT_FDCWD, place.host, O_PATH | O_CLOEXEC, 0);
     if (file < 0)
         report_failure(text, file);
     size_t at = 14;

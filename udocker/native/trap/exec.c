@@ -150,8 +150,9 @@ static int plan_look(struct plan *plan, const char *name)
     if (result == 0 && !is_script)
         result = load_check((int)file, plan->interpreter);
     sys_call1(SYS_close, file);
-    /* The next engine tells the user: a caller that got ENOEXEC would take the file for a script. */
-    if (result == LOAD_32_BIT)
+    /* The next engine tells the user of the one, for a caller that got ENOEXEC would take the file for a script;
+     * and is the other itself. */
+    if (result == LOAD_32_BIT || result == LOAD_ENGINE)
         return plan->interpreter[0] = '\0';
     if (!is_script)
         return result < 0 ? result : result | check_interpreter(plan);

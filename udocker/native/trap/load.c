@@ -9,6 +9,8 @@
 
 enum { PAGE = 4096, HEADERS_MAX = 64, NOT_OVER_OTHERS = 0x100000 /* MAP_FIXED_NOREPLACE */ };
 
+extern const char trap_text_start[] __attribute__((visibility("hidden")));
+
 struct file {
     int number;
     Elf64_Ehdr header;
@@ -40,6 +42,8 @@ static int headers_read(struct file *file)
     if (bytes_equal((const char *)header->e_ident, ELFMAG, SELFMAG) && header->e_ident[EI_CLASS] == ELFCLASS32 &&
         (header->e_machine == EM_386 || header->e_machine == EM_X86_64))
         return LOAD_32_BIT;
+    if (header->e_type == ET_EXEC && header->e_entry >> 20 == (uintptr_t)trap_text_start >> 20)
+        return LOAD_ENGINE;
     bool fits = bytes_equal((const char *)header->e_ident, ELFMAG, SELFMAG) &&
                 header->e_ident[EI_CLASS] == ELFCLASS64 && header->e_machine == EM_X86_64 &&
                 (header->e_type == ET_EXEC || header->e_type == ET_DYN) &&

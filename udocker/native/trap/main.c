@@ -116,7 +116,7 @@ static void stack_make_executable(const unsigned long *stack)
               PROT_READ | PROT_WRITE | PROT_EXEC | PROT_GROWSDOWN);
 }
 
-static void engine_restart(unsigned long *stack, char **arguments, unsigned long *auxiliary)
+static void engine_restart(unsigned long *stack, char **arguments, char **environment, unsigned long *auxiliary)
 {
     struct image program, loader = {0};
     struct path_place place;
@@ -130,6 +130,10 @@ static void engine_restart(unsigned long *stack, char **arguments, unsigned long
         result = path_resolve(&engine.world, AT_FDCWD, interpreter, PATH_FOLLOW, &place);
         if (result == 0)
             result = load_program(place.host, &loader, NULL);
+    }
+    if (result == LOAD_ENGINE) {
+        engine_nest();
+        process_stop(engine_begin(arguments + used, environment));
     }
     if (result == LOAD_32_BIT)
         report_line(engine.exe_guest, "a 32-bit program, which this execution mode does not run",
@@ -171,7 +175,7 @@ __attribute__((used, noreturn)) void engine_main(unsigned long *stack)
     engine.world.exe_host = engine.exe_host;
     engine.world.exe_guest = engine.exe_guest;
     if (stack[0] > 6 && arguments[1][0] == '\001')
-        engine_restart(stack, arguments, (unsigned long *)(end + 1));
+        engine_restart(stack, arguments, environment, (unsigned long *)(end + 1));
     process_stop(engine_begin(arguments, environment));
     __builtin_unreachable();
 }

@@ -32,6 +32,7 @@ struct disposition {
 /* What this process's engine knows: made at its start, then only read, but for `sigsys`. */
 struct engine {
     struct path_world world;
+    struct path_world outer; /* in which this engine was started as a program; without views for the host */
     struct disposition sigsys; /* the guest's idea of SIGSYS, which is ours */
     bool openat2;              /* the kernel has it (5.6) */
     bool read_only;            /* some view is */
@@ -65,6 +66,8 @@ int user_write(void *address, const void *source, size_t size);
 int engine_settle(int dirfd, const char *guest, unsigned flags, struct path_place *place);
 long engine_call(struct trapped *call);
 int engine_add_view(const char *guest, const char *host, bool read_only);
+void engine_nest(void); /* the views that are added from now on are of places in the world that there was */
+int engine_outer_path(const char *text, struct path_place *place); /* in that world, or as it stands */
 
 /* open.c, exec.c, socket.c, answer.c: the calls that need more than a path translated */
 long open_call(const struct call *entry, struct trapped *call);
@@ -96,8 +99,8 @@ bool filter_is_installed(void);
 /* patch.c */
 void patch_site(unsigned char *call, long number);
 
-/* load.c.  LOAD_32_BIT for a program of 32 bits, which is no error of the kernel's. */
-enum { LOAD_32_BIT = -5000 };
+/* load.c.  Besides the kernel's errors LOAD_32_BIT for a program of 32 bits, and LOAD_ENGINE for an engine. */
+enum { LOAD_32_BIT = -5000, LOAD_ENGINE = -5001 };
 struct image {
     uintptr_t base, entry, headers;
     size_t header_count;
