@@ -1,4 +1,4 @@
-"""Containers beside things of their user that they must not reach, and the programs that try (tests/contract/escape)."""
+"""Containers beside things that they must not reach, and the programs that try: tests/contract/escape."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def named(file: str, table: str) -> list[str]:
     return names
 
 
-CALLS = named("acts.c", "calls")
+CALLS = named("sights.c", "sights") + named("acts.c", "acts")
 SPACES = named("spaces.c", "spaces")
 GIFT = "above-what-was-given"
 TRICKS = [name for name in named("tricks.c", "tricks") if name not in ("program-is-replaced", GIFT)]

@@ -66,7 +66,6 @@ int engine_add_view(const char *guest, const char *host, bool read_only);
 enum hold_flags {
     HOLD_OBJECT = 16,    /* the object itself, a link too where links at the end are not followed: only its */
                          /* descriptor is used */
-    HOLD_REMOVES = 32,   /* its name is taken away: not followed even where a slash follows */
     HOLD_DIRECTORY = 64, /* the call takes a directory's descriptor beside a path */
 };
 struct held {
