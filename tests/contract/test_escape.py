@@ -28,6 +28,7 @@ from tests.contract.cells import (
     unchanged,
 )
 from tests.contract.roots import identity_options
+from udocker.engine import trap, userns
 
 MILLISECONDS = "400"  # of each race
 
@@ -50,18 +51,18 @@ CHANGES = named("readonly.c", "changes")
 
 # What an engine is started with, by a name for the tests.
 ENGINES = {
-    "T1": ("trap",),
-    "T2": ("trap", "--patch"),
-    "T1-old-kernel": ("trap", "--without", "openat2"),
-    "R1": ("userns", "--uid", "0", "--gid", "0"),
+    "T1": (trap.PROGRAM,),
+    "T2": (trap.PROGRAM, "--patch"),
+    "T1-old-kernel": (trap.PROGRAM, "--without", "openat2"),
+    "R1": (userns.PROGRAM, "--uid", "0", "--gid", "0"),
 }
 
 
 @pytest.fixture(scope="session")
-def programs(launcher: Path) -> Iterator[Programs]:
+def programs(launchers: Path) -> Iterator[Programs]:
     directory = Path(tempfile.mkdtemp(prefix="udocker-escape-"))
     directory.chmod(0o755)
-    yield compile_programs(directory, launcher)
+    yield compile_programs(directory, launchers)
     shutil.rmtree(directory)
 
 
@@ -78,7 +79,7 @@ def over(*names: str) -> pytest.MarkDecorator:
 @pytest.fixture(params=ENGINES)
 def cell(request: pytest.FixtureRequest, programs: Programs) -> Iterator[Cell]:
     name, *options = ENGINES[request.param]
-    program = {"trap": programs.trap, "userns": programs.userns}[name]
+    program = programs.launchers / name
     if not works(program):
         pytest.skip(f"this host does not support {request.param}")
     made = make_cell(programs, (str(program), *options))

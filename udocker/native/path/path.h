@@ -38,8 +38,9 @@ struct path_world {
 };
 
 enum path_flags {
-    PATH_FOLLOW = 1, /* a symbolic link at the end is followed */
-    PATH_NAME = 4,   /* the last name itself is made or removed: no link is followed, even before a slash */
+    PATH_FOLLOW = 1,  /* a symbolic link at the end is followed */
+    PATH_MISSING = 2, /* what is missing on the way is taken for a directory */
+    PATH_NAME = 4,    /* the last name itself is made or removed: no link is followed, even before a slash */
 };
 
 /* Where a guest path leads.  `host` ends with a slash where the guest path did. */
@@ -61,6 +62,10 @@ int path_world_add(struct path_world *world, const char *guest, const char *host
  * -ENAMETOOLONG, -EBADF. */
 int path_resolve(const struct path_world *world, int dirfd, const char *guest, unsigned flags,
                  struct path_place *place);
+
+/* The same, and the guest path without links that it came to; "" for the root. */
+int path_name(const struct path_world *world, int dirfd, const char *guest, unsigned flags,
+              struct path_place *place, char name[PATH_SIZE]);
 
 /* Whether `guest` is the same to the kernel as to the container, as far as names tell: relative, without
  * "..", through no view.  Symbolic links in it are another matter. */

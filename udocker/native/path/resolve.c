@@ -22,6 +22,7 @@ struct walk {
     char rest[2 * PATH_SIZE]; /* to be walked */
     size_t at;
     int links;
+    unsigned flags;
     bool slash;     /* the last component is followed by one */
     bool is_object; /* it is a link of /proc, which the kernel is to follow */
     bool read_only; /* to what lies in a view that is so */
@@ -95,9 +96,10 @@ static int walk_expect_directory(struct walk *walk)
     int result = walk_map(walk);
     if (result == 0)
         result = (int)sys_call4(SYS_newfstatat, AT_FDCWD, walk->place->host, &info, AT_SYMLINK_NOFOLLOW);
-    if (result < 0)
+    bool missing = result == -ENOENT && (walk->flags & PATH_MISSING);
+    if (result < 0 && !missing)
         return result;
-    return S_ISDIR(info.st_mode) ? 0 : -ENOTDIR;
+    return missing || S_ISDIR(info.st_mode) ? 0 : -ENOTDIR;
 }
 
 static int walk_up(struct walk *walk)
@@ -184,6 +186,8 @@ static int walk_follow(struct walk *walk, size_t parent, bool last)
     long size = sys_call4(SYS_readlinkat, AT_FDCWD, walk->place->host, text, sizeof text - 1);
     if (size == -EINVAL)
         return 0; /* no link */
+    if (size == -ENOENT && (walk->flags & PATH_MISSING))
+        return 0;
     if (size < 0)
         return last ? 1 : (int)size; /* the call itself will tell what is wrong, or make what is missing */
     text[size] = '\0';
@@ -196,7 +200,7 @@ static int walk_follow(struct walk *walk, size_t parent, bool last)
 }
 
 /* One component.  1 where the walk is over. */
-static int walk_step(struct walk *walk, unsigned flags)
+static int walk_step(struct walk *walk)
 {
     const char *name = walk->rest + walk->at;
     size_t size = 0, parent = walk->length;
@@ -215,7 +219,7 @@ static int walk_step(struct walk *walk, unsigned flags)
     if (dots)
         return walk_up(walk);
     int result = walk_down(walk, name, size);
-    bool follows = (flags & PATH_FOLLOW) || (walk->slash && !(flags & PATH_NAME));
+    bool follows = (walk->flags & PATH_FOLLOW) || (walk->slash && !(walk->flags & PATH_NAME));
     if (result < 0 || (last && !follows))
         return result;
     return walk_follow(walk, parent, last);
@@ -257,22 +261,41 @@ static int walk_finish(struct walk *walk)
     return 0;
 }
 
+static int walk_whole(struct walk *walk, int dirfd, const char *guest)
+{
+    walk->length = walk->at = 0;
+    walk->links = 0;
+    walk->slash = walk->is_object = walk->read_only = false;
+    int result = walk_start(walk, dirfd, guest);
+    while (result == 0) {
+        while (walk->rest[walk->at] == '/')
+            walk->at++;
+        if (walk->rest[walk->at] == '\0')
+            break;
+        result = walk_step(walk);
+    }
+    return result < 0 ? result : walk_finish(walk);
+}
+
 int path_resolve(const struct path_world *world, int dirfd, const char *guest, unsigned flags,
                  struct path_place *place)
 {
     struct walk walk;
     walk.world = world;
     walk.place = place;
-    walk.length = walk.at = 0;
-    walk.links = 0;
-    walk.slash = walk.is_object = walk.read_only = false;
-    int result = walk_start(&walk, dirfd, guest);
-    while (result == 0) {
-        while (walk.rest[walk.at] == '/')
-            walk.at++;
-        if (walk.rest[walk.at] == '\0')
-            break;
-        result = walk_step(&walk, flags);
-    }
-    return result < 0 ? result : walk_finish(&walk);
+    walk.flags = flags;
+    return walk_whole(&walk, dirfd, guest);
+}
+
+int path_name(const struct path_world *world, int dirfd, const char *guest, unsigned flags,
+              struct path_place *place, char name[PATH_SIZE])
+{
+    struct walk walk;
+    walk.world = world;
+    walk.place = place;
+    walk.flags = flags;
+    int result = walk_whole(&walk, dirfd, guest);
+    bytes_copy(name, walk.here, walk.length);
+    name[walk.length] = '\0';
+    return result;
 }

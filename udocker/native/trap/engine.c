@@ -48,7 +48,8 @@ static unsigned follow_of(const struct call *entry, const struct trapped *call)
 
 static unsigned hold_of(const struct call *entry)
 {
-    return (entry->traits & CALL_NAMES ? PATH_NAME : 0) | (entry->dirfd >= 0 ? HOLD_DIRECTORY : 0);
+    return (entry->traits & CALL_NAMES ? PATH_NAME : 0) |
+           (entry->traits & (CALL_CHANGES | CALL_ASKS) ? HOLD_CHANGES : 0) | (entry->dirfd >= 0 ? HOLD_DIRECTORY : 0);
 }
 
 /* Puts the host's path in place of the guest's; 1 where the call is to be made as it is.  What is held is to be
@@ -220,6 +221,8 @@ static bool is_change(long number)
 
 long engine_call(struct trapped *call)
 {
+    if (call->number == SYS_uname)
+        return kernel_call(call);
     size_t place = (size_t)call->number < sizeof engine.calls ? engine.calls[call->number] : 0;
     if (place == 0)
         return is_change(call->number) && hold_is_read_only((int)call->arguments[0]) ? -EROFS : reissue(call);

@@ -141,7 +141,8 @@ static int hold_fast(struct held *held, int dirfd, const char *guest, unsigned f
     bytes_copy(place->host, guest, length + 1); /* the guest's threads may change theirs meanwhile */
     place->length = 0;
     place->read_only = place->is_view = place->is_exe = place->is_object = false;
-    held->read_only = hold_is_read_only(dirfd); /* a relative path lies in its directory's view */
+    /* A relative path lies in the view that its directory lies in. */
+    held->read_only = (flags & HOLD_CHANGES) && hold_is_read_only(dirfd);
     return hold_path(held, dirfd, place->host, length, flags);
 }
 

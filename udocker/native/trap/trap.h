@@ -36,6 +36,7 @@ struct engine {
     bool read_only;            /* some view is */
     bool patch;                /* call sites are rewritten after their first trap */
     uint8_t calls[512];        /* a call's number to its place in call_table, plus one */
+    char kernel[65];           /* what uname(2) answers for the release; empty for the truth */
     char self[PATH_SIZE];      /* this program, on the host */
     char exe_host[PATH_SIZE];  /* the guest's program */
     char exe_guest[PATH_SIZE];
@@ -66,6 +67,7 @@ int engine_add_view(const char *guest, const char *host, bool read_only);
 enum hold_flags {
     HOLD_OBJECT = 16,    /* the object itself, a link too where links at the end are not followed: only its */
                          /* descriptor is used */
+    HOLD_CHANGES = 32,   /* whether the place is read-only counts */
     HOLD_DIRECTORY = 64, /* the call takes a directory's descriptor beside a path */
 };
 struct held {
@@ -91,6 +93,9 @@ long exec_call(const struct call *entry, struct trapped *call);
 long exec_program(int dirfd, const char *guest, char *const *arguments, char *const *environment, int flags);
 long socket_call(const struct call *entry, struct trapped *call);
 long message_call(struct trapped *call);
+
+/* kernel.c: uname(2), where it is trapped */
+long kernel_call(const struct trapped *call);
 
 /* signals.c */
 bool signal_is_call(long number);
@@ -122,6 +127,7 @@ void process_describe(uintptr_t arguments, const unsigned long *auxiliary);
 /* report.c */
 void report_line(const char *object, const char *cause, const char *hint);
 void report_error(const char *object, int error);
+void report_error_hint(const char *object, int error, const char *hint); /* NULL for none */
 _Noreturn void report_and_stop(const char *object, const char *cause, const char *hint); /* status 125 */
 _Noreturn void report_failure(const char *object, long error); /* the same, for -errno */
 _Noreturn void process_stop(int status);
