@@ -1,4 +1,4 @@
-"""The trap engine where everything happens at once: a thousand runs, little memory, thousands of processes."""
+"""The trap engine where all happens at once: a thousand runs, little memory, thousands of processes."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def work(stage: Stage, runs: int, before: Sequence[str] = ()) -> None:
     """Run the workload again and again; ``before`` is what the launcher is started by."""
     plan = stage.plan("workload", "work", "40")
     launch = replace(plan, argv=(*before, *plan.argv))
+    files = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     for number in range(runs):
-        pipe = subprocess.PIPE
-        with spawn(launch, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, **identity_options()) as process:
+        with spawn(launch, **files, **identity_options()) as process:
             try:
                 out, err = process.communicate(timeout=TIMEOUT)
             except subprocess.TimeoutExpired:
