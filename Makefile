@@ -25,7 +25,7 @@ help:
 	@echo "make test [TESTS=tests/unit]  run the tests; sudo make test runs all of them, with real services (Debian)"
 	@echo "make test-faults              kill each command at 200 moments (40 minutes)"
 	@echo "make test-disks [MOMENTS=100] every command over a disk that fails at so many moments (hours)"
-	@echo "make test-stress              the trap engine: 1,000 runs of all at once, 2,000 processes (10 minutes)"
+	@echo "make test-stress              the trap engine: 1,000 runs of all at once, 2,000 processes (15 minutes)"
 	@echo "make fuzz [SECONDS=600]       look for input that parsers, unpacking and the translation of paths do not stand"
 	@echo "make lint                     check style and types"
 	@echo "make bench                    measure"

@@ -15,9 +15,11 @@ import pytest
 from tests.contract.roots import Stage, identity_options
 from tests.services.needs import need_command
 from tests.stress.conftest import FULL
+from udocker.model.mode import ExecutionMode
 from udocker.run.execute import spawn
 
-RUNS = 1000 if FULL else 8
+RUNS = {ExecutionMode.T1: 100 if FULL else 4, ExecutionMode.T2: 1000 if FULL else 8}
+RUNS_UNDER_A_LIMIT = 50 if FULL else 4
 CROWD = 2000 if FULL else 200
 TIMEOUT = 300
 
@@ -40,7 +42,7 @@ def work(stage: Stage, runs: int, before: Sequence[str] = ()) -> None:
 
 @pytest.mark.timeout(0 if FULL else 600)
 def test_threads_children_and_signals_at_once_in_every_run(stage: Stage) -> None:
-    work(stage, RUNS)
+    work(stage, RUNS[stage.mode])
 
 
 @pytest.mark.timeout(0 if FULL else 600)
@@ -54,11 +56,11 @@ def test_threads_children_and_signals_at_once_in_every_run(stage: Stage) -> None
     ],
 )
 def test_the_same_under_a_limit(stage: Stage, limit: str) -> None:
-    work(stage, max(4, RUNS // 20), ("/bin/sh", "-c", f'{limit} && exec "$@"', "sh"))
+    work(stage, RUNS_UNDER_A_LIMIT, ("/bin/sh", "-c", f'{limit} && exec "$@"', "sh"))
 
 
 def test_the_same_where_addresses_are_not_random(stage: Stage) -> None:
-    work(stage, max(4, RUNS // 20), (need_command("setarch", "util-linux"), "-R"))
+    work(stage, RUNS_UNDER_A_LIMIT, (need_command("setarch", "util-linux"), "-R"))
 
 
 def memory_of(process: int) -> tuple[int, int]:
