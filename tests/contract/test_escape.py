@@ -7,7 +7,6 @@ it by every call: that it does not is the engine's doing.
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -60,10 +59,9 @@ ENGINES = {
 
 @pytest.fixture(scope="session")
 def programs(launchers: Path) -> Iterator[Programs]:
-    directory = Path(tempfile.mkdtemp(prefix="udocker-escape-"))
-    directory.chmod(0o755)
-    yield compile_programs(directory, launchers)
-    shutil.rmtree(directory)
+    with tempfile.TemporaryDirectory(prefix="udocker-escape-") as directory:
+        Path(directory).chmod(0o755)
+        yield compile_programs(Path(directory), launchers)
 
 
 def works(program: Path) -> bool:

@@ -25,12 +25,12 @@ FULL = os.environ.get("UDOCKER_STRESS") == "full"
 def workload() -> Iterator[Path]:
     """The program workload.c."""
     compiler = need_command("gcc", "gcc libc6-dev")
-    directory = Path(tempfile.mkdtemp(prefix="udocker-stress-"))
     source = Path(__file__).with_name("workload.c")
     flags = ("-std=gnu11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-pthread")
-    subprocess.run([compiler, *flags, "-o", directory / "workload", source], check=True)
-    yield directory / "workload"
-    shutil.rmtree(directory)
+    with tempfile.TemporaryDirectory(prefix="udocker-stress-") as directory:
+        program = Path(directory) / "workload"
+        subprocess.run([compiler, *flags, "-o", program, source], check=True)
+        yield program
 
 
 @pytest.fixture(params=["T1", "T2"])
