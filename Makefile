@@ -18,14 +18,15 @@ BUILD_REQUIRES := $(shell sed -n 's/^requires = \[\(.*\)\]$$/\1/p' pyproject.tom
 # Root installs for others to read.
 UMASK := if [ "$$(id -u)" = 0 ]; then umask 022; fi
 
-.PHONY: help venv demo test test-faults test-disks fuzz services lint bench clean
+.PHONY: help venv demo test test-faults test-disks test-stress fuzz services lint bench clean
 
 help:
 	@echo "make demo [SCHEDULER=slurm]   run an image as a batch job, here or on Slurm"
 	@echo "make test [TESTS=tests/unit]  run the tests; sudo make test runs all of them, with real services (Debian)"
 	@echo "make test-faults              kill each command at 200 moments (40 minutes)"
 	@echo "make test-disks [MOMENTS=100] every command over a disk that fails at so many moments (hours)"
-	@echo "make fuzz [SECONDS=600]       look for input that the parsers and unpacking do not stand"
+	@echo "make test-stress              the trap engine: 1,000 runs of all at once, 2,000 processes (15 minutes)"
+	@echo "make fuzz [SECONDS=600]       look for input that parsers, unpacking and the translation of paths do not stand"
 	@echo "make lint                     check style and types"
 	@echo "make bench                    measure"
 	@echo "make venv [PYTHON=python3]    make the Python environment $(VENV), which the others do as needed"
@@ -48,7 +49,11 @@ test-faults: $(READY) services
 test-disks: $(READY) services
 	$(UMASK); UDOCKER_TEST_MOMENTS=$(MOMENTS) $(BIN)/python -m pytest --timeout=0 tests/real/test_bad_disks.py
 
-# Needs Python 3.11, as Debian 12 has it, for atheris.
+# `make test` does the same a few times.
+test-stress: $(READY)
+	$(UMASK); UDOCKER_STRESS=full nice -n 19 $(BIN)/python -m pytest --timeout=0 tests/stress
+
+# Needs Python 3.11, as Debian 12 has it, for atheris, and clang for what is in C.
 fuzz: $(READY)
 	$(UMASK); $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation \
 	    --editable '.[fuzz]'

@@ -28,6 +28,7 @@ enum call_traits {
     CALL_ASKS = 16,
     CALL_EMPTY = 32,
     CALL_NULLS = 64,
+    CALL_NAMES = 128,
 };
 
 struct call {

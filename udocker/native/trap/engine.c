@@ -99,7 +99,8 @@ static unsigned follow_of(const struct call *entry, const struct trapped *call)
 
 static unsigned hold_of(const struct call *entry)
 {
-    return (entry->traits & CALL_REMOVES ? HOLD_REMOVES : 0) | (entry->dirfd >= 0 ? HOLD_DIRECTORY : 0);
+    return (entry->traits & CALL_NAMES ? PATH_NAME : 0) |
+           (entry->traits & (CALL_CHANGES | CALL_ASKS) ? HOLD_CHANGES : 0) | (entry->dirfd >= 0 ? HOLD_DIRECTORY : 0);
 }
 
 /* Puts the host's path in place of the guest's; 1 where the call is to be made as it is.  What is held is to be
@@ -187,10 +188,13 @@ static bool is_held(long number)
 static long two_call(const struct call *entry, struct trapped *call)
 {
     struct held first, second;
-    struct call other = *entry;
+    struct call one = *entry, other = *entry;
     other.flags = -1;
+    /* A new link is a name, what it leads to is not. */
+    if (!(entry->traits & CALL_REMOVES))
+        one.traits &= (uint8_t)~CALL_NAMES;
     other.traits = (uint8_t)((entry->traits & ~CALL_FOLLOWS) | CALL_KEEPS);
-    long result = replace(entry, call, 0, follow_of(entry, call), &first);
+    long result = replace(&one, call, 0, follow_of(entry, call), &first);
     if (result < 0)
         return result;
     result = replace(&other, call, entry->dirfd < 0 ? 1 : 2, 0, &second);

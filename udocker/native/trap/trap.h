@@ -73,7 +73,7 @@ int engine_outer_path(const char *text, struct path_place *place); /* in that wo
 enum hold_flags {
     HOLD_OBJECT = 16,    /* the object itself, a link too where links at the end are not followed: only its */
                          /* descriptor is used */
-    HOLD_REMOVES = 32,   /* its name is taken away: not followed even where a slash follows */
+    HOLD_CHANGES = 32,   /* whether the place is read-only counts */
     HOLD_DIRECTORY = 64, /* the call takes a directory's descriptor beside a path */
 };
 struct held {
