@@ -76,7 +76,7 @@ class Declarations:
         while position < len(words) and words[position].startswith("-"):
             option, equals, text = self._split(words[position])
             position += 1
-            if option is None or (equals and not option.takes_value):
+            if option is None or text == "--" or (equals and not option.takes_value):
                 return None
             if option.takes_value and not equals:
                 text = words[position] if position < len(words) else "-"
@@ -88,7 +88,7 @@ class Declarations:
             else:
                 values[option.dest] = text if option.takes_value else option.const
         rest = words[position:]
-        # Which words a "--" ends is another matter in every version of Python.
+        # What a "--" is, as a word or as a value, differs from one version of Python to the next.
         return None if "--" in words or not self._place(rest, values) else Namespace(**values)
 
     def _split(self, word: str) -> tuple[Optional[_Option], str, str]:
