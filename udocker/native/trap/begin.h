@@ -34,7 +34,7 @@ void extend_add(const char *directory, const char *source, const char *target, c
 /* scratch.c */
 void scratch_add(const char *guest);
 void scratch_volume(const char *guest);
-long own_directory(char path[PATH_SIZE]); /* /tmp/udocker-UID, made where it is missing; -errno */
+void own_directory(char path[PATH_SIZE]); /* /tmp/udocker-UID, made where it is missing */
 
 /* kernel.c */
 int kernel_pretend(const char *release);

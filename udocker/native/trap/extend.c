@@ -154,9 +154,7 @@ static void files_directory(const char *wanted, char path[PATH_SIZE])
         host_path(wanted, path);
         return;
     }
-    long result = own_directory(path);
-    if (result < 0)
-        report_failure(path, result);
+    own_directory(path);
 }
 
 void extend_add(const char *wanted, const char *source, const char *guest, const char *text)
