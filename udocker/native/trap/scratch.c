@@ -169,15 +169,13 @@ static void scratch_show(const struct target *target)
     long result = scratch_make(&path);
     if (result < 0)
         report_failure(path.text, result);
-    result = engine_add_view(target->guest, path.text, false);
-    if (result < 0)
-        report_failure(target->guest, result);
+    target_show(target, path.text, false);
 }
 
 void scratch_add(const char *guest)
 {
     struct target target;
-    target_make(guest, true, &target);
+    target_offer(guest, true, &target);
     scratch_show(&target);
 }
 
@@ -200,7 +198,7 @@ static bool is_empty(const char *path)
  * one of this run's, one with files stays as it is, and one that is missing is left to the program. */
 void scratch_volume(const char *guest)
 {
-    struct target target;
+    struct target target = {.is_unlisted = false};
     long result = target_try(guest, true, &target);
     if (result == -EACCES || result == -EPERM || result == -EROFS)
         return;

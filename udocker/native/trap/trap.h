@@ -36,6 +36,7 @@ struct engine {
     bool read_only;            /* some view is */
     bool patch;                /* call sites are rewritten after their first trap */
     uint8_t calls[512];        /* a call's number to its place in call_table, plus one */
+    bool unlisted[PATH_VIEWS]; /* views whose names their directories lack: listing.c */
     char kernel[65];           /* what uname(2) answers for the release; empty for the truth */
     char self[PATH_SIZE];      /* this program, on the host */
     char exe_host[PATH_SIZE];  /* the guest's program */
@@ -71,8 +72,10 @@ long exec_program(int dirfd, const char *guest, char *const *arguments, char *co
 long socket_call(const struct call *entry, struct trapped *call);
 long message_call(struct trapped *call);
 
-/* kernel.c: uname(2), where it is trapped */
+/* kernel.c, listing.c: uname(2) and getdents64(2), where they are trapped */
 long kernel_call(const struct trapped *call);
+long listing_call(const struct trapped *call);
+void listing_hide(const char *guest); /* a view of that place, and no name in its directory */
 
 /* signals.c */
 bool signal_is_call(long number);
