@@ -57,7 +57,7 @@ def test_a_release_that_no_kernel_could_have_is_refused(trap: Stage) -> None:
 
 
 def copies(stage: Stage) -> dict[str, tuple[int, str]]:
-    files = stage.container.directory / FILES
+    files = Path(stage.container.directory) / FILES
     return {path.name: (path.stat().st_ino, path.read_text()) for path in files.iterdir()}
 
 
@@ -74,7 +74,7 @@ def test_a_file_with_text_after_it_is_kept_beside_the_root_and_used_again(trap: 
 
 def test_a_copy_that_somebody_changed_is_made_anew(trap: Stage) -> None:
     shown = trap.output("cat", "/etc/passwd", "/etc/group")
-    files = trap.container.directory / FILES
+    files = Path(trap.container.directory) / FILES
     for spoil in (
         lambda path: path.write_text("evil:x:0:0::/:/bin/sh\n"),
         lambda path: path.write_text(""),
@@ -104,7 +104,7 @@ def test_a_file_with_text_after_it_cannot_be_changed(trap: Stage) -> None:
 def test_where_the_container_is_not_the_callers_the_copies_are_elsewhere(trap: Stage) -> None:
     need_root()
     trap.output("true")  # which makes the mount points
-    directory = trap.container.directory
+    directory = Path(trap.container.directory)
     shutil.rmtree(directory / FILES)
     directory.chmod(0o755)
     os.chown(directory, 0, 0)
