@@ -274,6 +274,8 @@ long engine_call(struct trapped *call)
 {
     if (call->number == SYS_uname)
         return kernel_call(call);
+    if (call->number == SYS_getdents64)
+        return listing_call(call);
     size_t place = (size_t)call->number < sizeof engine.calls ? engine.calls[call->number] : 0;
     if (place == 0)
         return is_change(call->number) && hold_is_read_only((int)call->arguments[0]) ? -EROFS : reissue(call);

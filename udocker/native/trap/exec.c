@@ -229,7 +229,7 @@ static size_t vector_head(const char **vector, const struct plan *plan, const ch
         const struct path_view *view = &engine.world.views[i];
         vector[at++] = view->guest;
         vector[at++] = view->host;
-        vector[at++] = view->read_only ? "r" : "w";
+        vector[at++] = engine.unlisted[i] ? view->read_only ? "ru" : "wu" : view->read_only ? "r" : "w";
     }
     vector[at++] = plan->place.host;
     vector[at++] = plan->guest;

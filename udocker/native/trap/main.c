@@ -105,6 +105,8 @@ static long engine_read(char **arguments)
         int result = engine_add_view(arguments[at], arguments[at + 1], arguments[at + 2][0] == 'r');
         if (result < 0)
             report_failure(arguments[at], result);
+        if (arguments[at + 2][1] == 'u')
+            listing_hide(arguments[at]);
     }
     text_set(engine.self, arguments[0]);
     text_set(engine.exe_host, arguments[at]);

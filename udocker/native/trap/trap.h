@@ -40,6 +40,7 @@ struct engine {
     bool mm_map;               /* the kernel is told where the guest's program is (3.18) */
     bool execmem;              /* memory may be both written and executed */
     uint8_t calls[512];        /* a call's number to its place in call_table, plus one */
+    bool unlisted[PATH_VIEWS]; /* views whose names their directories lack: listing.c */
     char kernel[65];           /* what uname(2) answers for the release; empty for the truth */
     char self[PATH_SIZE];      /* this program, on the host */
     char exe_host[PATH_SIZE];  /* the guest's program */
@@ -104,8 +105,10 @@ long message_call(struct trapped *call);
 long address_call(const struct call *entry, struct trapped *call);
 long received_call(struct trapped *call);
 
-/* kernel.c: uname(2), where it is trapped */
+/* kernel.c, listing.c: uname(2) and getdents64(2), where they are trapped */
 long kernel_call(const struct trapped *call);
+long listing_call(const struct trapped *call);
+void listing_hide(const char *guest); /* a view of that place, and no name in its directory */
 
 /* signals.c */
 bool signal_is_call(long number);
