@@ -27,7 +27,7 @@ from udocker.model.container import Container
 from udocker.model.manifest import ImageConfig, Platform
 from udocker.model.mode import ExecutionMode
 
-SOURCE = Path(__file__).with_name("image_probe.c")
+PROBE = Path(__file__).with_name("probe")
 FLAGS = ("-std=gnu11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread")
 # The image's own way to say which C library it has, and what it then says.
 GNU_VERSION = "getconf GNU_LIBC_VERSION"
@@ -120,7 +120,7 @@ def make_image(name: str, directory: Path) -> ImageRoot:
         target.parent.mkdir()
         headers = kernel_headers(directory / f"headers-{probe}")
         options = ("-idirafter", str(headers)) if "musl" in compiler()[0] else ()
-        subprocess.run([*compiler(), *FLAGS, *options, "-o", target, SOURCE], check=True)
+        subprocess.run([*compiler(), *FLAGS, *options, "-o", target, *PROBE.glob("*.c")], check=True)
     if archive is None:
         give(directory)
     else:

@@ -23,8 +23,8 @@ from tests.contract.conftest import VARIANTS
 from tests.contract.images import (
     DEBIANS,
     IMAGES,
+    PROBE,
     PROBES,
-    SOURCE,
     Images,
     available,
     beside,
@@ -38,7 +38,8 @@ from tests.services.sharing import session_directory
 from udocker.model.mount import Mount
 from udocker.model.runspec import Accounts
 
-CHECKS = re.findall(r'^    \{"(\w+)", \w+\},$', SOURCE.read_text(), re.MULTILINE)
+TABLE = (PROBE / "main.c").read_text()
+CHECKS = re.findall(r'^    \{"(\w+)", \w+\},$', TABLE, re.MULTILINE)
 on_debians = pytest.mark.parametrize("image", DEBIANS, indirect=True)
 
 
@@ -47,8 +48,6 @@ def images() -> Iterator[Images]:
     """The images' containers; each is made once, for every mode."""
     with session_directory("images") as directory:
         yield Images(directory)
-        # Python's own removal stops at paths that are longer than any call takes.
-        subprocess.run(["rm", "-rf", *directory.iterdir()], check=True)
 
 
 @pytest.fixture(params=IMAGES)
@@ -58,10 +57,13 @@ def image(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(params=VARIANTS)
-def staged(request: pytest.FixtureRequest, image: str, images: Images, launchers: Path) -> Stage:
-    """A container of an image under each mode."""
+def staged(request: pytest.FixtureRequest, image: str, images: Images, launchers: Path) -> Iterator[Stage]:
+    """A container of an image under each mode; what a test leaves in /tmp is removed."""
     variant = VARIANTS[request.param]
-    return images.root(image).stage(available(variant, launchers), variant.mode)
+    stage = images.root(image).stage(available(variant, launchers), variant.mode)
+    yield stage
+    # Python's own removal stops at paths that are longer than any call takes.
+    subprocess.run(["rm", "-rf", *(stage.root / "tmp").iterdir()], check=True)
 
 
 # ---- what programs do with their system ----
@@ -75,7 +77,7 @@ def test_programs_find_the_system_that_they_expect(staged: Stage, probe: str, ch
 
 
 def test_the_checks_are_all_found() -> None:
-    assert len(CHECKS) == SOURCE.read_text().count('    {"')
+    assert len(CHECKS) == TABLE.count('    {"')
 
 
 # ---- files ----
@@ -87,11 +89,10 @@ def test_the_image_has_the_c_library_that_it_is_for(staged: Stage, image: str) -
 
 
 def test_every_file_of_the_image_is_seen_and_no_other(staged: Stage) -> None:
-    # Other tests write below /tmp, deeper than any path reaches.
-    script = "find / 2>/tmp/deep | grep -v ^/tmp/ | LC_ALL=C sort"
-    host = ["find", ".", "-path", "./tmp/*", "-prune", "-o", "-printf", "/%P\\n"]
+    host = ["find", ".", "-printf", "/%P\\n"]
     there = subprocess.run(host, cwd=staged.root, capture_output=True, check=True).stdout.splitlines()
-    assert sh(staged, script, system_mounts=False).splitlines() == sorted(map(os.fsdecode, there))
+    found = sh(staged, "find / | LC_ALL=C sort", system_mounts=False)
+    assert found.splitlines() == sorted(map(os.fsdecode, there))
 
 
 def test_files_are_the_images_and_the_hosts_are_not_there(staged: Stage) -> None:

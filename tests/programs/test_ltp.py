@@ -19,17 +19,18 @@ from tests.programs.runners import Chroot, Engined, Runner, workplace
 
 URL = "https://github.com/linux-test-project/ltp"
 CALLS = """
-    access bind chdir chmod chown chroot close_range connect creat execl execle execlp execv execve execveat execvp
-    faccessat faccessat2 fchdir fchmodat fchmodat2 fchownat fork futimesat getcwd getdents getxattr inotify lchown
-    lgetxattr link linkat listxattr lstat mkdir mkdirat mknod mknodat name_to_handle_at open openat openat2 ppoll
-    readdir readlink readlinkat removexattr rename renameat renameat2 rmdir rt_sigaction rt_sigprocmask
-    rt_sigsuspend setxattr sigaltstack signal sigsuspend stat statfs statvfs statx symlink symlinkat truncate unlink
-    unlinkat utime utimensat utimes vfork
-""".split()  # noqa: SIM905 - six lines read better than eighty
+    access bind chdir chmod chown chroot close_range connect creat execl execle execlp execv execve
+    execveat execvp faccessat faccessat2 fchdir fchmodat fchmodat2 fchownat fork futimesat getcwd
+    getdents getxattr inotify lchown lgetxattr link linkat listxattr lstat mkdir mkdirat mknod mknodat
+    name_to_handle_at open openat openat2 ppoll readdir readlink readlinkat removexattr rename renameat
+    renameat2 rmdir rt_sigaction rt_sigprocmask rt_sigsuspend setxattr sigaltstack signal sigsuspend
+    stat statfs statvfs statx symlink symlinkat truncate unlink unlinkat utime utimensat utimes vfork
+""".split()  # noqa: SIM905 - eight lines read better than eighty
 BUILT = "/build/ltp"
 BUILD = f"""
-    cd {BUILT} && make autotools && ./configure --disable-metadata && make -j2 -C include && make -j2 -C lib &&
-    make -j2 -C libs && for call in {" ".join(CALLS)}; do make -k -C testcases/kernel/syscalls/$call; done
+    cd {BUILT} && make autotools && ./configure --disable-metadata &&
+    make -j2 -C include && make -j2 -C lib && make -j2 -C libs &&
+    for call in {" ".join(CALLS)}; do make -k -C testcases/kernel/syscalls/$call; done
 """
 SECONDS = 2400
 # What a test program's status means: LTP's documentation, "Test results".
