@@ -14,7 +14,6 @@ import pytest
 
 from tests.contract.roots import give
 from tests.programs.comparison import FAILED, OK, SKIPPED, Report, Results, Row, worse
-from tests.programs.conftest import REPORT
 from tests.programs.runners import Chroot, Engined, Runner, workplace
 
 URL = "https://github.com/linux-test-project/ltp"
@@ -70,7 +69,7 @@ def run_call(runner: Runner, call: str) -> Results:
 
 
 @pytest.mark.timeout(3 * SECONDS)
-@pytest.mark.parametrize("call", CALLS if REPORT else ())
+@pytest.mark.parametrize("call", CALLS)
 def test_ltps_tests_say_what_they_say_under_chroot(
     ltp: None, chroot: Chroot, engined: Engined, known: dict[str, Results], report: Report, call: str
 ) -> None:
