@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -100,13 +101,12 @@ class ImageRoot:
         return Stage(container, engine, mode, self.host)
 
 
-def make_image(name: str, directory: Path) -> ImageRoot:
+def make_image(name: str, directory: Path) -> None:
     """A container of the image ``name`` in a new directory that the ordinary user can reach."""
     recipe = IMAGES[name]
     archive = recipe.archive() if recipe.archive else None
-    made = ImageRoot(name, directory / "container", directory / "host")
-    root = made.home / "ROOT"
-    made.host.mkdir()
+    root, host = directory / "container/ROOT", directory / "host"
+    host.mkdir()
     if archive is None:
         make_root(root)
         _more_applets(root)
@@ -125,8 +125,7 @@ def make_image(name: str, directory: Path) -> ImageRoot:
         give(directory)
     else:
         give(root / "opt")
-        give(made.host)
-    return made
+        give(host)
 
 
 @dataclass(frozen=True)
@@ -136,28 +135,22 @@ class Images:
     directory: Path
 
     def root(self, name: str) -> ImageRoot:
-        directory = self.directory / name
+        directory, unfinished = self.directory / name, self.directory / f"{name}.new"
         if not directory.exists():
-            directory.mkdir()
-            return make_image(name, directory)
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir()
+            make_image(name, unfinished)
+            unfinished.rename(directory)
         return ImageRoot(name, directory / "container", directory / "host")
 
 
 def _more_applets(root: Path) -> None:
     """What a Debian has as programs; the static root has links for few of its applets."""
-    names = (
-        "chmod cp env find head ln mkdir mv printf readlink realpath rm sed seq sort stat tr uname wc xargs"
-    )
-    for name in names.split():
+    more = "chmod cp env find head ln mkdir mv readlink realpath rm sed seq sort stat tr wc xargs"
+    for name in more.split():
         link = root / "bin" / name
         if not link.is_symlink():
             link.symlink_to("busybox")
-
-
-def need_program(stage: Stage, path: str) -> None:
-    """Skip for an image that is not made to have ``path``."""
-    if not (stage.root / path.lstrip("/")).exists():
-        pytest.skip(f"{stage.container.image} has no {path}")
 
 
 def available(variant: Variant, launchers: Path) -> Engine:
