@@ -117,7 +117,7 @@ def guest(request: pytest.FixtureRequest, programs: Programs) -> Iterator[Guest]
     make_root(made.root)
     for check in programs.checks:
         shutil.copy(check, made.root / "bin")
-    for applet in ("chmod", "find", "ln", "mkdir", "mv", "ps", "readlink", "stat", "wc"):
+    for applet in ("chmod", "find", "ln", "mkdir", "mv", "ps", "readlink", "sort", "stat", "wc"):
         (made.root / "bin" / applet).symlink_to("busybox")
     subprocess.run(["chmod", "-R", "a+rwX", directory], check=True)
     yield made
@@ -164,6 +164,17 @@ def test_a_32_bit_program_is_one_line_for_whoever_starts_it(guest: Guest) -> Non
         assert (result.returncode, result.stdout) == (126, b"")
         assert result.stderr.startswith(b"udocker: run: /bin/small: a 32-bit program")
         assert result.stderr.count(b"\n") == 1
+
+
+def test_processes_of_the_container_know_each_others_programs(guest: Guest) -> None:
+    program = guest.root / "bin/sleep"
+    program.unlink()
+    shutil.copy(guest.root / "bin/busybox", program)
+    shown = guest.output(
+        "/bin/sleep 60 & until grep -q sleep /proc/$!/comm; do true; done; readlink /proc/$!/exe; cd /proc/$!;"
+        " readlink exe; grep -o ' /.*' maps | sort -u; kill $!; grep -o ' /.*' /proc/self/maps | sort -u"
+    )
+    assert shown.split() == ["/bin/sleep"] * 3 + ["/bin/busybox"]
 
 
 @pytest.mark.parametrize(

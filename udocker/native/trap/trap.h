@@ -115,6 +115,11 @@ int load_check(int file, char interpreter[PATH_SIZE]);
 /* process.c: what the kernel and ps(1) believe of the process */
 void process_describe(unsigned long *stack, const unsigned long *auxiliary, const struct image *program);
 
+/* maps.c: what /proc tells of processes' memory */
+int maps_program(int dirfd, const char *link, const char *text, char guest[PATH_SIZE]);
+bool maps_is_name(const char *path, size_t length);
+long maps_translate(long file, bool closes_on_exec);
+
 /* report.c */
 void report_line(const char *object, const char *cause, const char *hint);
 void report_error(const char *object, int error);
