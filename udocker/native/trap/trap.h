@@ -12,6 +12,8 @@
 #include <stdint.h>
 #include <ucontext.h>
 
+enum { SYSCALL_SIZE = 2 };
+
 /* Everything lies in one text at one address: no table of addresses stands between the files. */
 #pragma GCC visibility push(hidden)
 
@@ -34,6 +36,8 @@ struct engine {
     struct path_world world;
     struct path_world outer; /* in which this engine was started as a program; without views for the host */
     struct disposition sigsys; /* the guest's idea of SIGSYS, which is ours */
+    struct disposition cancel[2]; /* and of the signals that cancel threads */
+    uint64_t guard;               /* signals that wait until a trapped call is on its own stack */
     bool openat2;              /* the kernel has it (5.6) */
     bool read_only;            /* some view is */
     bool patch;                /* call sites are rewritten after their first trap */
@@ -84,11 +88,18 @@ long received_call(struct trapped *call);
 bool signal_is_call(long number);
 long signal_call(struct trapped *call);
 void signal_install(void);
+void signal_guard(uint64_t mask);
 
 /* stacks.c */
 int stacks_map(const unsigned long *auxiliary);
 long stacks_run(struct trapped *call);
 void stacks_visit(const ucontext_t *context);
+long stacks_show_guest(greg_t *registers);
+void stacks_abandon(const char *at);
+
+/* cancel.c */
+bool cancel_is_signal(long number);
+long cancel_action(const struct trapped *call, const struct disposition *new);
 
 /* filter.c.  TRAP_MARK tells our filter's signals from those of one that the guest has installed (seccomp(2),
  * SECCOMP_RET_DATA in si_errno: of two filters that trap a call the later one's). */
