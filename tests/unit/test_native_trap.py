@@ -37,7 +37,7 @@ VARIANTS = {
 CHECKS = {
     "guest_check": (
         *("pointers", "buffers", "masks", "sigsys", "children", "threads", "sockets", "nameless"),
-        *("guarded", "heap", "descriptors"),
+        *("guarded", "heap", "descriptors", "scripts"),
     ),
     "guest_signals": (
         *("jumps", "alternate", "waiting", "every-signal", "restart", "registers", "filter"),
