@@ -41,7 +41,7 @@ CHECKS = {
     ),
     "guest_signals": (
         *("jumps", "alternate", "waiting", "every-signal", "restart", "registers", "filter"),
-        *("cancel", "shared-memory", "starting-threads"),
+        *("room", "cancel", "shared-memory", "starting-threads"),
     ),
     "guest_stack": ("executable-stack",),
     "guest_errors": (),

@@ -344,6 +344,39 @@ static void calls_that_are_cancelled(void)
     unlink(fifo);
 }
 
+static void use_much(int number)
+{
+    volatile char block[300000];
+    for (size_t i = 0; i < sizeof block; i++)
+        block[i] = (char)number;
+    heard = heard + 1;
+}
+
+/* On whatever stack it runs, with others that are in use beside it. */
+static void handlers_that_need_room(void)
+{
+    const char *fifo = fifo_make();
+    struct sigaction action = {.sa_handler = use_much};
+    pthread_t others[3];
+    sigset_t alarm;
+    sigemptyset(&alarm);
+    sigaddset(&alarm, SIGALRM);
+    EXPECT(pthread_sigmask(SIG_BLOCK, &alarm, NULL) == 0);
+    for (int i = 0; i < 3; i++)
+        EXPECT(pthread_create(&others[i], NULL, open_waiting, (void *)fifo) == 0);
+    usleep(20000);
+    EXPECT(pthread_sigmask(SIG_UNBLOCK, &alarm, NULL) == 0 && sigaction(SIGALRM, &action, NULL) == 0);
+    every(2000);
+    for (int i = 0; i < 10; i++)
+        EXPECT(open(fifo, O_RDONLY) == -1 && errno == EINTR);
+    every(0);
+    int file = open(fifo, O_RDWR);
+    for (int i = 0; i < 3; i++)
+        EXPECT(pthread_join(others[i], NULL) == 0);
+    EXPECT(file >= 0 && heard >= 10);
+    unlink(fifo);
+}
+
 static const struct check CHECKS[] = {
     {"jumps", jumps_out_of_calls},
     {"alternate", on_alternate_stacks},
@@ -352,6 +385,7 @@ static const struct check CHECKS[] = {
     {"restart", calls_that_go_on_after_a_signal},
     {"registers", registers_after_a_call},
     {"filter", a_filter_of_its_own},
+    {"room", handlers_that_need_room},
     {"cancel", calls_that_are_cancelled},
     {"shared-memory", children_that_share_memory},
     {"starting-threads", threads_that_start_programs},

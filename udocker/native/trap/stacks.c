@@ -19,7 +19,9 @@
 
 #include "trap.h"
 
-enum { STACK_SIZE = 128 * 1024, CHUNK = 64, STACK_MOST = 8192, FSGSBASE = 2 /* of AT_HWCAP2 */ };
+/* A guest's signal handler that interrupts a call runs on the call's stack, so there is more room than the engine
+ * needs; and a gap that a stack which is too short runs into, wider than any function's frame. */
+enum { STACK_SIZE = 512 * 1024, GAP = 64 * 1024, CHUNK = 16, STACK_MOST = 8192, FSGSBASE = 2 /* of AT_HWCAP2 */ };
 
 #ifndef PR_GET_TID_ADDRESS
 #define PR_GET_TID_ADDRESS 40
@@ -30,13 +32,14 @@ enum { STACK_SIZE = 128 * 1024, CHUNK = 64, STACK_MOST = 8192, FSGSBASE = 2 /* o
 #endif
 
 /* Right before the engine: behind it the heap grows, where the kernel could not be told of a better place. */
-static char *const STACKS = (char *)0x7e9fc0000000;
+static char *const STACKS = (char *)0x7e9f00000000;
 enum { CLAIMED = 1, LIVE /* seen to be so, while stacks are collected */ };
 static int claimed[STACK_MOST]; /* 0 for a free one */
 static struct {
     uintptr_t thread;
     const char *guest;          /* its stack when it called */
     const struct visit *visit; /* of a call that trapped */
+    bool is_open;              /* its memory may be used */
 } claims[STACK_MOST];
 static int stack_count;
 static bool has_fsgsbase;
@@ -52,7 +55,7 @@ struct work {
 static int chunk_map(int first)
 {
     char *wanted = STACKS + (size_t)first * STACK_SIZE;
-    long place = sys_call6(SYS_mmap, (long)wanted, (long)CHUNK * STACK_SIZE, PROT_READ | PROT_WRITE,
+    long place = sys_call6(SYS_mmap, (long)wanted, (long)CHUNK * STACK_SIZE, PROT_NONE,
                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | 0x100000 /* MAP_FIXED_NOREPLACE */, -1, 0);
     if (place == (long)wanted || place == -EEXIST)
         return 0;
@@ -144,6 +147,15 @@ static bool stacks_grow(int count)
     return true;
 }
 
+static bool stack_open(int stack)
+{
+    const char *start = STACKS + (size_t)stack * STACK_SIZE;
+    if (!claims[stack].is_open)
+        claims[stack].is_open =
+            sys_call3(SYS_mprotect, start + GAP, STACK_SIZE - GAP, PROT_READ | PROT_WRITE) == 0;
+    return claims[stack].is_open;
+}
+
 static int stack_claim(const char *guest)
 {
     for (;;) {
@@ -155,7 +167,9 @@ static int stack_claim(const char *guest)
                 claims[i].thread = thread_self();
                 claims[i].guest = guest;
                 claims[i].visit = NULL;
-                return i;
+                if (stack_open(i))
+                    return i;
+                __atomic_store_n(&claimed[i], 0, __ATOMIC_RELEASE);
             }
         }
         if (!stacks_collect(guest) && !stacks_grow(count))
