@@ -1,7 +1,6 @@
 /* What others see of the process: ps(1), /proc/PID/cmdline, a debugger. */
 
 #include <linux/prctl.h>
-#include <sys/prctl.h>
 
 #include "trap.h"
 
