@@ -161,7 +161,7 @@ static void engine_restart(unsigned long *stack, char **arguments, char **enviro
         report_error(engine.exe_guest, -result);
     if (result < 0)
         process_stop(EXIT_NOT_EXECUTABLE);
-    name_set(name);
+    name_set(bytes_equal(name, "/dev/fd/", 8) ? engine.exe_guest : name);
     auxiliary_set(auxiliary, &program, &loader, name);
     /* The stack loses the arguments that were ours; the rest stays where it is. */
     unsigned long count = stack[0] - (unsigned long)used;

@@ -12,6 +12,8 @@
 #include <stdint.h>
 #include <ucontext.h>
 
+enum { SYSCALL_SIZE = 2 };
+
 /* Everything lies in one text at one address: no table of addresses stands between the files. */
 #pragma GCC visibility push(hidden)
 
@@ -34,6 +36,8 @@ struct engine {
     struct path_world world;
     struct path_world outer; /* in which this engine was started as a program; without views for the host */
     struct disposition sigsys; /* the guest's idea of SIGSYS, which is ours */
+    struct disposition cancel[2]; /* and of the signals that cancel threads */
+    uint64_t guard;               /* signals that wait until a trapped call is on its own stack */
     bool openat2;              /* the kernel has it (5.6) */
     bool read_only;            /* some view is */
     bool patch;                /* call sites are rewritten after their first trap */
@@ -114,11 +118,18 @@ void listing_hide(const char *guest); /* a view of that place, and no name in it
 bool signal_is_call(long number);
 long signal_call(struct trapped *call);
 void signal_install(void);
+void signal_guard(uint64_t mask);
 
 /* stacks.c */
 int stacks_map(const unsigned long *auxiliary);
 long stacks_run(struct trapped *call);
 void stacks_visit(const ucontext_t *context);
+long stacks_show_guest(greg_t *registers);
+void stacks_abandon(const char *at);
+
+/* cancel.c */
+bool cancel_is_signal(long number);
+long cancel_action(const struct trapped *call, const struct disposition *new);
 
 /* filter.c.  TRAP_MARK tells our filter's signals from those of one that the guest has installed (seccomp(2),
  * SECCOMP_RET_DATA in si_errno: of two filters that trap a call the later one's). */
@@ -144,6 +155,11 @@ int load_check(int file, char interpreter[PATH_SIZE]);
 
 /* process.c: what the kernel and ps(1) believe of the process */
 void process_describe(unsigned long *stack, const unsigned long *auxiliary, const struct image *program);
+
+/* maps.c: what /proc tells of processes' memory */
+int maps_program(int dirfd, const char *link, const char *text, char guest[PATH_SIZE]);
+bool maps_is_name(const char *path, size_t length);
+long maps_translate(long file, bool closes_on_exec);
 
 /* report.c */
 void report_line(const char *object, const char *cause, const char *hint);
