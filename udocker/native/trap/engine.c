@@ -13,7 +13,7 @@
 
 struct engine engine;
 
-int engine_add_view(const char *guest, const char *host, bool read_only)
+static int view_put(const char *guest, const char *host, bool read_only)
 {
     const char *texts[2] = {guest, host};
     for (int i = 0; i < 2; i++) {
@@ -27,6 +27,57 @@ int engine_add_view(const char *guest, const char *host, bool read_only)
     }
     engine.read_only = engine.read_only || read_only;
     return path_world_add(&engine.world, texts[0], texts[1], read_only);
+}
+
+/* ---- an engine that was started in a container: its views are of what it sees there ---- */
+
+void engine_nest(void)
+{
+    engine.outer = engine.world;
+    engine.world = (struct path_world){.exe_host = engine.exe_host, .exe_guest = engine.exe_guest};
+}
+
+int engine_outer_path(const char *text, struct path_place *place)
+{
+    if (engine.outer.count > 0)
+        return path_resolve(&engine.outer, AT_FDCWD, text, PATH_FOLLOW, place);
+    place->length = bytes_length(text);
+    if (place->length >= sizeof place->host)
+        return -ENAMETOOLONG;
+    bytes_copy(place->host, text, place->length + 1);
+    return 0;
+}
+
+/* What is bound below the place in the outer world is bound below `guest` in ours. */
+static int views_below(const char *guest, const char *place, bool read_only)
+{
+    char inner[PATH_SIZE];
+    size_t prefix = bytes_length(place), start = bytes_length(guest);
+    int result = 0;
+    prefix = prefix == 1 ? 0 : prefix; /* "/" */
+    for (size_t i = 1; result == 0 && i < engine.outer.count; i++) {
+        const struct path_view *view = &engine.outer.views[i];
+        if (view->guest_length <= prefix || view->guest[prefix] != '/' || !bytes_equal(view->guest, place, prefix))
+            continue;
+        if (start + view->guest_length - prefix >= sizeof inner)
+            return -ENAMETOOLONG;
+        bytes_copy(inner, guest, start);
+        bytes_copy(inner + start, view->guest + prefix, view->guest_length - prefix + 1);
+        result = view_put(inner, view->host, read_only || view->read_only);
+    }
+    return result;
+}
+
+int engine_add_view(const char *guest, const char *host, bool read_only)
+{
+    char outer[PATH_SIZE];
+    struct path_place place;
+    if (engine.outer.count == 0 || path_to_guest(&engine.outer, *host ? host : "/", outer) < 0)
+        return view_put(guest, host, read_only);
+    if (path_guess(&engine.outer, outer, &place))
+        read_only = read_only || place.read_only;
+    int result = view_put(guest, host, read_only);
+    return result < 0 ? result : views_below(guest, outer, read_only);
 }
 
 static long reissue(const struct trapped *call)
@@ -249,6 +300,10 @@ long engine_call(struct trapped *call)
         return socket_call(entry, call);
     case CALL_MESSAGE:
         return message_call(call);
+    case CALL_ADDRESS:
+        return address_call(entry, call);
+    case CALL_RECEIVED:
+        return received_call(call);
     case CALL_REFUSE:
         return -EPERM;
     }

@@ -150,6 +150,10 @@ static int plan_look(struct plan *plan, const char *name)
     if (result == 0 && !is_script)
         result = load_check((int)file, plan->interpreter);
     sys_call1(SYS_close, file);
+    /* The next engine tells the user of the one, for a caller that got ENOEXEC would take the file for a script;
+     * and is the other itself. */
+    if (result == LOAD_32_BIT || result == LOAD_ENGINE)
+        return plan->interpreter[0] = '\0';
     if (!is_script)
         return result < 0 ? result : result | check_interpreter(plan);
     if (plan->depth == SCRIPT_DEPTH)
@@ -211,6 +215,10 @@ static size_t vector_head(const char **vector, const struct plan *plan, const ch
         *letter++ = 'o';
     if (engine.patch)
         *letter++ = 'p';
+    if (engine.mm_map)
+        *letter++ = 'm';
+    if (engine.execmem)
+        *letter++ = 'x';
     if (engine.kernel[0])
         *letter++ = 'k';
     bytes_copy(letter, engine.kernel, bytes_length(engine.kernel) + 1);
@@ -256,6 +264,8 @@ static long start(const struct plan *plan, const char *name, char *const *argume
     at = vector_scripts(vector, at, plan);
     for (long i = plan->depth > 0 ? 1 : 0; i < count; i++)
         vector[at++] = arguments[i];
+    if (count == 0 && plan->depth == 0)
+        vector[at++] = ""; /* as the kernel does since 5.18 */
     vector[at] = NULL;
     long result = sys_call3(SYS_execve, engine.self, vector, environment);
     sys_call2(SYS_munmap, vector, room);

@@ -150,7 +150,8 @@ static bool directory_is_own(const char *path)
 /* Where the copies lie: beside the container's root, or for one that is not the caller's in /tmp. */
 static void files_directory(const char *wanted, char path[PATH_SIZE])
 {
-    if (wanted && directory_is_own(wanted)) {
+    struct path_place place;
+    if (wanted && engine_outer_path(wanted, &place) == 0 && directory_is_own(place.host)) {
         host_path(wanted, path);
         return;
     }
@@ -166,7 +167,11 @@ void extend_add(const char *wanted, const char *source, const char *guest, const
     struct line path = {.at = 0};
     char directory[PATH_SIZE];
     target_make(guest, false, &target);
-    long result = content_make(&content, *source ? source : target.place.host, target.place.host, text);
+    struct path_place outer;
+    long result = *source ? engine_outer_path(source, &outer) : 0;
+    if (result < 0)
+        report_failure(source, result);
+    result = content_make(&content, *source ? outer.host : target.place.host, target.place.host, text);
     if (result < 0)
         report_failure(guest, result);
     files_directory(wanted, directory);

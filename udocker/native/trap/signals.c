@@ -116,25 +116,37 @@ long signal_call(struct trapped *call)
     return call->number == SYS_rt_sigprocmask ? mask_call(call) : wait_call(call);
 }
 
-/* SIGSYS that somebody sent: what the guest has set for it. */
+/* SIGSYS that is none of ours, sent by somebody or by a filter of the guest's: what the guest has set for it. */
 static void deliver(int number, siginfo_t *information, void *context)
 {
-    void *handler = engine.sigsys.handler;
-    if (handler == (void *)SIG_IGN)
+    struct disposition guest = engine.sigsys, none = {0};
+    if (guest.handler == (void *)SIG_IGN && information->si_code != TRAPPED)
         return;
-    if (handler != (void *)SIG_DFL) {
-        ((void (*)(int, siginfo_t *, void *))handler)(number, information, context);
+    if (guest.flags & SA_RESETHAND)
+        engine.sigsys = none;
+    if (guest.handler != (void *)SIG_DFL && guest.handler != (void *)SIG_IGN) {
+        guest.mask &= ~SIGSYS_BIT;
+        sys_call4(SYS_rt_sigprocmask, SIG_BLOCK, &guest.mask, NULL, 8); /* the frame's comes back */
+        ((void (*)(int, siginfo_t *, void *))guest.handler)(number, information, context);
         return;
     }
-    struct disposition none = {0};
     sys_call4(SYS_rt_sigaction, SIGSYS, &none, NULL, 8);
     sys_call3(SYS_tgkill, sys_call0(SYS_getpid), sys_call0(SYS_gettid), SIGSYS);
+}
+
+/* Where the processor keeps return addresses twice (CET), only rt_sigreturn leads back. */
+static bool has_shadow_stack(void)
+{
+    uintptr_t pointer = 0;
+    __asm__ volatile(".byte 0xf3, 0x48, 0x0f, 0x1e, 0xc8" /* rdsspq %rax, nothing where there is none */
+                     : "+a"(pointer));
+    return pointer != 0;
 }
 
 static void on_sigsys(int number, siginfo_t *information, void *context)
 {
     greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
-    if (information->si_code != TRAPPED) {
+    if (information->si_code != TRAPPED || information->si_errno != TRAP_MARK) {
         deliver(number, information, context);
         return;
     }
@@ -146,7 +158,12 @@ static void on_sigsys(int number, siginfo_t *information, void *context)
     };
     if (engine.patch)
         patch_site((unsigned char *)registers[REG_RIP] - 2, call.number);
-    registers[REG_RAX] = signal_is_call(call.number) ? signal_call(&call) : stacks_run(&call);
+    if (signal_is_call(call.number))
+        registers[REG_RAX] = signal_call(&call);
+    else if (has_shadow_stack())
+        registers[REG_RAX] = stacks_run(&call);
+    else
+        stacks_visit(context);
 }
 
 __attribute__((visibility("hidden"))) void signal_return(void);

@@ -33,7 +33,10 @@ void line_put_number(struct line *line, unsigned long number, unsigned base)
 void host_path(const char *text, char path[PATH_SIZE])
 {
     struct line link = {.at = 0};
-    long file = sys_call4(SYS_openat, AT_FDCWD, text, O_PATH | O_CLOEXEC, 0);
+    struct path_place place;
+    long file = engine_outer_path(text, &place);
+    if (file == 0)
+        file = sys_call4(SYS_openat, AT_FDCWD, place.host, O_PATH | O_CLOEXEC, 0);
     if (file < 0) {
         report_error_hint(text, (int)-file, file == -ENOENT ? "create it before the run" : NULL);
         process_stop(EXIT_LAUNCHER);

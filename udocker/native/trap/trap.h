@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <ucontext.h>
 
 /* Everything lies in one text at one address: no table of addresses stands between the files. */
 #pragma GCC visibility push(hidden)
@@ -31,10 +32,13 @@ struct disposition {
 /* What this process's engine knows: made at its start, then only read, but for `sigsys`. */
 struct engine {
     struct path_world world;
+    struct path_world outer; /* in which this engine was started as a program; without views for the host */
     struct disposition sigsys; /* the guest's idea of SIGSYS, which is ours */
     bool openat2;              /* the kernel has it (5.6) */
     bool read_only;            /* some view is */
     bool patch;                /* call sites are rewritten after their first trap */
+    bool mm_map;               /* the kernel is told where the guest's program is (3.18) */
+    bool execmem;              /* memory may be both written and executed */
     uint8_t calls[512];        /* a call's number to its place in call_table, plus one */
     char kernel[65];           /* what uname(2) answers for the release; empty for the truth */
     char self[PATH_SIZE];      /* this program, on the host */
@@ -62,6 +66,8 @@ int user_write(void *address, const void *source, size_t size);
 /* engine.c */
 long engine_call(struct trapped *call);
 int engine_add_view(const char *guest, const char *host, bool read_only);
+void engine_nest(void); /* the views that are added from now on are of places in the world that there was */
+int engine_outer_path(const char *text, struct path_place *place); /* in that world, or as it stands */
 
 /* hold.c: the place of a path, for one call. */
 enum hold_flags {
@@ -88,12 +94,16 @@ bool hold_is_read_only(int file);
 /* Where names mean more than they say: path/proc.h. */
 bool hold_is_proc(const struct path_place *place);
 
-/* open.c, exec.c, socket.c: the calls that need more than a path translated */
+/* open.c, exec.c, socket.c, answer.c: the calls that need more than a path translated */
 long open_call(const struct call *entry, struct trapped *call);
 long exec_call(const struct call *entry, struct trapped *call);
 long exec_program(int dirfd, const char *guest, char *const *arguments, char *const *environment, int flags);
 long socket_call(const struct call *entry, struct trapped *call);
+/* What socket.c puts before a number of slashes and a path below a view; answer.c reads it. */
+#define SOCKET_PREFIX "/proc/self/fd/"
 long message_call(struct trapped *call);
+long address_call(const struct call *entry, struct trapped *call);
+long received_call(struct trapped *call);
 
 /* kernel.c: uname(2), where it is trapped */
 long kernel_call(const struct trapped *call);
@@ -104,26 +114,34 @@ long signal_call(struct trapped *call);
 void signal_install(void);
 
 /* stacks.c */
-int stacks_map(void);
+int stacks_map(const unsigned long *auxiliary);
 long stacks_run(struct trapped *call);
+void stacks_visit(const ucontext_t *context);
 
-/* filter.c */
+/* filter.c.  TRAP_MARK tells our filter's signals from those of one that the guest has installed (seccomp(2),
+ * SECCOMP_RET_DATA in si_errno: of two filters that trap a call the later one's). */
+enum { TRAP_MARK = 0x7ea0 };
 int filter_install(void);
 bool filter_is_installed(void);
 
 /* patch.c */
 void patch_site(unsigned char *call, long number);
 
-/* load.c */
+/* load.c.  Besides the kernel's errors LOAD_32_BIT for a program of 32 bits, and LOAD_ENGINE for an engine. */
+enum { LOAD_32_BIT = -5000, LOAD_ENGINE = -5001 };
 struct image {
     uintptr_t base, entry, headers;
     size_t header_count;
+    uintptr_t code_start, code_end, data_start, data_end;
+    uintptr_t brk; /* where the heap begins */
+    bool executable_stack;
 };
+/* With room for its interpreter's path, which is empty where it has none, as the program; else as an interpreter. */
 int load_program(const char *host, struct image *image, char interpreter[PATH_SIZE]);
 int load_check(int file, char interpreter[PATH_SIZE]);
 
 /* process.c: what the kernel and ps(1) believe of the process */
-void process_describe(uintptr_t arguments, const unsigned long *auxiliary);
+void process_describe(unsigned long *stack, const unsigned long *auxiliary, const struct image *program);
 
 /* report.c */
 void report_line(const char *object, const char *cause, const char *hint);
@@ -134,7 +152,7 @@ _Noreturn void report_failure(const char *object, long error); /* the same, for 
 _Noreturn void process_stop(int status);
 
 /* main.c, begin.c */
-void engine_start(void);
+void engine_start(const unsigned long *auxiliary);
 int engine_begin(char **arguments, char **environment);
 
 #pragma GCC visibility pop
