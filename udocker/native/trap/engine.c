@@ -161,7 +161,8 @@ static long held_call(const struct call *entry, struct trapped *call)
     static const char none[] = "";
     struct held held;
     long *a = call->arguments;
-    int result = replace(entry, call, 0, follow_of(entry, call) | HOLD_OBJECT, &held);
+    unsigned flags = HOLD_OBJECT | (call->number == SYS_chdir ? HOLD_ENTERS : 0);
+    int result = replace(entry, call, 0, follow_of(entry, call) | flags, &held);
     if (result < 0)
         return result;
     long done;

@@ -70,7 +70,8 @@ static size_t put_link(char *path, long file)
 static int hold_object(struct held *held, int dirfd, const char *path, size_t length, unsigned flags)
 {
     bool slash = path[length - 1] == '/';
-    held->file = hold_open(dirfd, path, (slash ? O_DIRECTORY : 0) | (flags & PATH_FOLLOW ? 0 : O_NOFOLLOW));
+    uint64_t how = slash || (flags & HOLD_ENTERS) ? O_DIRECTORY : 0;
+    held->file = hold_open(dirfd, path, how | (flags & PATH_FOLLOW ? 0 : O_NOFOLLOW));
     if (held->file < 0)
         return (int)held->file;
     size_t at = put_link(held->text, held->file);

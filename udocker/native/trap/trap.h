@@ -79,6 +79,7 @@ enum hold_flags {
     HOLD_OBJECT = 16,    /* the object itself, a link too where links at the end are not followed: only its */
                          /* descriptor is used */
     HOLD_CHANGES = 32,   /* whether the place is read-only counts */
+    HOLD_ENTERS = 128,   /* it is a directory to go to: only so is one mounted that waits to be, autofs(5) */
     HOLD_DIRECTORY = 64, /* the call takes a directory's descriptor beside a path */
 };
 struct held {
