@@ -3,9 +3,9 @@
     python -m bench.bench_engines [--quick] [--jobs NAME...] [--engines NAME...] [--rounds N] [--trap PROGRAM]
 
 Needs root, Debian, and the network once: a Debian root with a compiler, Python and two packages' sources is
-made and kept (engine_stage.py).  Everything runs in it as an ordinary user, with what a real run binds; chroot,
-to which the ratios are, is entered by root, who then becomes that user.  The jobs run in each engine in turn.
-Processor time is user and system of all processes, a tracer's too.
+made and kept (engine_stage.py).  Everything runs in it as an ordinary user, with what a real run binds;
+chroot, to which the ratios are, is entered by root, who then becomes that user.  The jobs run in each engine
+in turn.  Processor time is user and system of all processes, a tracer's too.
 
 `make bench` takes ten minutes; --quick a fourth of it, with fewer rounds.
 """
@@ -31,8 +31,8 @@ from udocker.engine.binaries import PACKAGE
 MODULES = (
     "argparse asyncio collections concurrent.futures csv ctypes dataclasses datetime decimal difflib "
     "email.message fractions http.client inspect json logging multiprocessing pathlib pickle platform random "
-    "shutil socket sqlite3 ssl statistics subprocess tarfile tempfile threading typing unittest urllib.request uuid "
-    "xml.etree.ElementTree xmlrpc.client zipfile"
+    "shutil socket sqlite3 ssl statistics subprocess tarfile tempfile threading typing unittest urllib.request "
+    "uuid xml.etree.ElementTree xmlrpc.client zipfile"
 )
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": HOME, "LC_ALL": "C"}
 PROCESSES = 8

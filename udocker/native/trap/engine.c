@@ -204,6 +204,9 @@ long engine_call(struct trapped *call)
     if (place == 0)
         return reissue(call); /* trapped for another reason: a filter of the guest's own */
     const struct call *entry = &call_table[place - 1];
+    long result;
+    if (quick_call(entry, call, &result))
+        return result;
     switch ((enum call_shape)entry->shape) {
     case CALL_ONE:
     case CALL_SECOND:

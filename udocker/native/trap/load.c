@@ -7,10 +7,12 @@
 
 #include "trap.h"
 
-enum { PAGE = 4096, HEADERS_MAX = 64 };
+enum { PAGE = 4096, HEADERS_MAX = 64, START = 1024 /* holds all that is asked of most programs */ };
 
 struct file {
     int number;
+    long start_size;
+    char start[START];
     Elf64_Ehdr header;
     Elf64_Phdr parts[HEADERS_MAX];
 };
@@ -25,16 +27,26 @@ static uintptr_t page_up(uintptr_t address)
     return page_down(address + PAGE - 1);
 }
 
-static int read_whole(int file, void *target, size_t size, uint64_t offset)
+static void file_take(struct file *file, int number)
 {
-    long done = sys_call4(SYS_pread64, file, target, size, offset);
+    file->number = number;
+    file->start_size = sys_call4(SYS_pread64, number, file->start, START, 0);
+}
+
+static int read_whole(const struct file *file, void *target, size_t size, uint64_t offset)
+{
+    if (file->start_size > 0 && offset < START && offset + size <= (uint64_t)file->start_size) {
+        bytes_copy(target, file->start + offset, size);
+        return 0;
+    }
+    long done = sys_call4(SYS_pread64, file->number, target, size, offset);
     return done == (long)size ? 0 : done < 0 ? (int)done : -ENOEXEC;
 }
 
 static int headers_read(struct file *file)
 {
     const Elf64_Ehdr *header = &file->header;
-    int result = read_whole(file->number, &file->header, sizeof file->header, 0);
+    int result = read_whole(file, &file->header, sizeof file->header, 0);
     if (result < 0)
         return result;
     bool fits = bytes_equal((const char *)header->e_ident, ELFMAG, SELFMAG) &&
@@ -43,7 +55,7 @@ static int headers_read(struct file *file)
                 header->e_phentsize == sizeof(Elf64_Phdr) && header->e_phnum > 0 && header->e_phnum <= HEADERS_MAX;
     if (!fits)
         return -ENOEXEC;
-    return read_whole(file->number, file->parts, header->e_phnum * sizeof(Elf64_Phdr), header->e_phoff);
+    return read_whole(file, file->parts, header->e_phnum * sizeof(Elf64_Phdr), header->e_phoff);
 }
 
 static int interpreter_read(const struct file *file, char interpreter[PATH_SIZE])
@@ -55,7 +67,7 @@ static int interpreter_read(const struct file *file, char interpreter[PATH_SIZE]
             continue;
         if (part->p_filesz < 2 || part->p_filesz > PATH_SIZE)
             return -ENOEXEC;
-        int result = read_whole(file->number, interpreter, part->p_filesz, part->p_offset);
+        int result = read_whole(file, interpreter, part->p_filesz, part->p_offset);
         if (result == 0 && interpreter[part->p_filesz - 1] != '\0')
             result = -ENOEXEC;
         return result;
@@ -65,7 +77,8 @@ static int interpreter_read(const struct file *file, char interpreter[PATH_SIZE]
 
 int load_check(int file, char interpreter[PATH_SIZE])
 {
-    struct file program = {.number = file};
+    struct file program;
+    file_take(&program, file);
     int result = headers_read(&program);
     return result < 0 ? result : interpreter_read(&program, interpreter);
 }
@@ -87,73 +100,97 @@ static bool is_error(long place)
     return place < 0 && place > -PAGE;
 }
 
+/* Where the program's segments lie, before anything is added to their addresses. */
 struct extent {
     uintptr_t low, high, align;
+    const Elf64_Phdr *first, *last;
+    bool is_gapless; /* in ascending order, each page belongs to one */
 };
+
+static uint64_t file_offset(const Elf64_Phdr *part)
+{
+    return part->p_offset - (part->p_vaddr - page_down(part->p_vaddr));
+}
 
 static struct extent extent_of(const struct file *file)
 {
-    struct extent extent = {-1ul, 0, PAGE};
+    struct extent extent = {-1ul, 0, PAGE, NULL, NULL, true};
     for (int i = 0; i < file->header.e_phnum; i++) {
         const Elf64_Phdr *part = &file->parts[i];
+        uintptr_t end = part->p_vaddr + part->p_memsz;
         if (part->p_type != PT_LOAD)
             continue;
+        bool follows = !extent.last || page_down(part->p_vaddr) == page_up(extent.high);
+        extent.is_gapless = extent.is_gapless && follows && part->p_filesz;
         extent.low = part->p_vaddr < extent.low ? part->p_vaddr : extent.low;
-        extent.high = part->p_vaddr + part->p_memsz > extent.high ? part->p_vaddr + part->p_memsz : extent.high;
+        extent.high = end > extent.high ? end : extent.high;
         extent.align = part->p_align > extent.align ? part->p_align : extent.align;
+        extent.first = extent.last ? extent.first : part;
+        extent.last = part;
     }
     extent.low = page_down(extent.low);
     extent.high = page_up(extent.high);
     return extent;
 }
 
-/* Room for the whole program, where it wants to be or where there is some; what is added to its addresses. */
-static int room_take(const struct file *file, uintptr_t *bias)
+/* Room of `size` bytes at `place`, or anywhere.  Without gaps the first segment takes it all, and each of the
+ * others what is left: fewer calls, and less work for the kernel than to fill a hole. */
+static long room_map(const struct file *file, const struct extent *extent, uintptr_t place, size_t size, int flags)
 {
-    struct extent extent = extent_of(file);
-    if (extent.low >= extent.high || (extent.align & (extent.align - 1)))
+    if (!extent->is_gapless)
+        return map(place, size, PROT_NONE, flags | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return map(place, size, protection(extent->first), flags, file->number, file_offset(extent->first));
+}
+
+/* Takes the room for the whole program, where it wants to be or where there is some; tells what is added to its
+ * addresses. */
+static int room_take(const struct file *file, const struct extent *extent, uintptr_t *bias)
+{
+    if (extent->low >= extent->high || (extent->align & (extent->align - 1)))
         return -ENOEXEC;
-    size_t size = extent.high - extent.low;
-    int flags = MAP_ANONYMOUS | MAP_NORESERVE;
+    size_t size = extent->high - extent->low;
     if (file->header.e_type == ET_EXEC) {
         *bias = 0;
-        long place = map(extent.low, size, PROT_NONE, flags | 0x100000 /* MAP_FIXED_NOREPLACE */, -1, 0);
+        long place = room_map(file, extent, extent->low, size, 0x100000 /* MAP_FIXED_NOREPLACE */);
         if (is_error(place))
             return (int)place;
-        return place == (long)extent.low ? 0 : -ENOMEM;
+        return place == (long)extent->low ? 0 : -ENOMEM;
     }
-    size_t more = extent.align > PAGE ? extent.align : 0;
-    long place = map(0, size + more, PROT_NONE, flags, -1, 0);
+    size_t more = extent->align > PAGE ? extent->align : 0;
+    long place = more ? map(0, size + more, PROT_NONE, MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+                      : room_map(file, extent, 0, size, 0);
     if (is_error(place))
         return (int)place;
-    uintptr_t start = ((uintptr_t)place + extent.align - 1) & ~(extent.align - 1);
+    uintptr_t start = ((uintptr_t)place + extent->align - 1) & ~(extent->align - 1);
     uintptr_t end = (uintptr_t)place + size + more;
     if (start > (uintptr_t)place)
         sys_call2(SYS_munmap, place, start - (uintptr_t)place);
     if (end > start + size)
         sys_call2(SYS_munmap, start + size, end - (start + size));
-    *bias = start - extent.low;
-    return 0;
+    if (more && extent->is_gapless)
+        place = room_map(file, extent, start, size, MAP_FIXED);
+    *bias = start - extent->low;
+    return is_error(place) ? (int)place : 0;
 }
 
 /* One segment: what the file has, then zeros. */
-static int part_map(const struct file *file, const Elf64_Phdr *part, uintptr_t bias)
+static int part_map(const struct file *file, const struct extent *extent, const Elf64_Phdr *part, uintptr_t bias)
 {
     uintptr_t start = page_down(part->p_vaddr) + bias;
     uintptr_t data = part->p_vaddr + part->p_filesz + bias, end = part->p_vaddr + part->p_memsz + bias;
     uintptr_t mapped = part->p_filesz ? page_up(data) : start;
     if (part->p_filesz > part->p_memsz)
         return -ENOEXEC;
-    if (part->p_filesz) {
-        uint64_t offset = part->p_offset - (part->p_vaddr - page_down(part->p_vaddr));
-        long place = map(start, data - start, protection(part), MAP_FIXED, file->number, offset);
+    if (part->p_filesz && !(extent->is_gapless && part == extent->first)) {
+        uintptr_t up_to = extent->is_gapless && part != extent->last ? extent->high + bias : data;
+        long place = map(start, up_to - start, protection(part), MAP_FIXED, file->number, file_offset(part));
         if (is_error(place))
             return (int)place;
-        /* What is left of the last page would show the file's next bytes. */
-        if (end > data && (part->p_flags & PF_W))
-            for (char *byte = (char *)data; byte < (char *)mapped; byte++)
-                *byte = 0;
     }
+    /* What is left of the last page would show the file's next bytes. */
+    if (part->p_filesz && end > data && (part->p_flags & PF_W))
+        for (char *byte = (char *)data; byte < (char *)mapped; byte++)
+            *byte = 0;
     if (end > mapped) {
         long place = map(mapped, end - mapped, protection(part), MAP_FIXED | MAP_ANONYMOUS, -1, 0);
         if (is_error(place))
@@ -164,8 +201,9 @@ static int part_map(const struct file *file, const Elf64_Phdr *part, uintptr_t b
 
 static int file_map(const struct file *file, struct image *image)
 {
-    uintptr_t bias;
-    int result = room_take(file, &bias);
+    uintptr_t bias = 0;
+    struct extent extent = extent_of(file);
+    int result = room_take(file, &extent, &bias);
     image->base = bias;
     image->entry = file->header.e_entry + bias;
     image->header_count = file->header.e_phnum;
@@ -174,7 +212,7 @@ static int file_map(const struct file *file, struct image *image)
         const Elf64_Phdr *part = &file->parts[i];
         if (part->p_type != PT_LOAD)
             continue;
-        result = part_map(file, part, bias);
+        result = part_map(file, &extent, part, bias);
         if (!image->headers && file->header.e_phoff >= part->p_offset &&
             file->header.e_phoff < part->p_offset + part->p_filesz)
             image->headers = file->header.e_phoff - part->p_offset + part->p_vaddr + bias;
@@ -188,7 +226,7 @@ int load_program(const char *host, struct image *image, char interpreter[PATH_SI
     long number = sys_call4(SYS_openat, AT_FDCWD, host, O_RDONLY | O_CLOEXEC, 0);
     if (number < 0)
         return (int)number;
-    file.number = (int)number;
+    file_take(&file, (int)number);
     int result = headers_read(&file);
     if (result == 0 && interpreter)
         result = interpreter_read(&file, interpreter);

@@ -63,6 +63,9 @@ int engine_settle(int dirfd, const char *guest, unsigned flags, struct path_plac
 long engine_call(struct trapped *call);
 int engine_add_view(const char *guest, const char *host, bool read_only);
 
+/* quick.c: false where the call is still to be made, as if nothing had been tried */
+bool quick_call(const struct call *entry, struct trapped *call, long *result);
+
 /* open.c, exec.c, socket.c: the calls that need more than a path translated */
 long open_call(const struct call *entry, struct trapped *call);
 long exec_call(const struct call *entry, struct trapped *call);
@@ -95,7 +98,7 @@ int load_program(const char *host, struct image *image, char interpreter[PATH_SI
 int load_check(int file, char interpreter[PATH_SIZE]);
 
 /* process.c: what the kernel and ps(1) believe of the process */
-void process_describe(uintptr_t arguments, const unsigned long *auxiliary);
+void process_describe(unsigned long *stack, const unsigned long *auxiliary);
 
 /* report.c */
 void report_line(const char *object, const char *cause, const char *hint);
