@@ -11,6 +11,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from setuptools import Distribution, setup
@@ -19,19 +20,54 @@ from setuptools.command.build_py import build_py
 HERE = Path(__file__).resolve().parent
 NATIVE = HERE / "udocker" / "native"
 
-# Each native program and its sources, relative to udocker/native.
-PROGRAMS = {
-    "udocker-userns": [
-        "userns/userns.c",
-        "userns/namespace.c",
-        "userns/target.c",
-        "userns/tree.c",
-        "userns/scratch.c",
-        "userns/report.c",
-    ],
-}
+# The optimisation is told the linker too: zig adds a C library to match.
+CFLAGS = ["-O2", "-Werror"]
+WARNINGS = ["-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Wextra"]
+# A program that shares its process with others: no C library, one fixed address, nothing to be filled in at
+# the start, no registers but the general ones.
+FREESTANDING = [
+    "-ffreestanding",
+    "-fno-stack-protector",
+    "-fcf-protection=none",
+    "-mgeneral-regs-only",
+    "-fPIE",
+    "-fvisibility=hidden",
+    "-fno-asynchronous-unwind-tables",
+]
 
-CFLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-s"]
+
+class Program:
+    """A native program: its sources relative to udocker/native, and how they are compiled and linked.
+
+    ``machine`` is the one that it is for; on any other ``elsewhere`` is built instead, which says so.
+    """
+
+    def __init__(self, sources, compile_flags=(), link_flags=(), machine="", elsewhere=()):
+        self.sources, self.compile_flags, self.link_flags = sources, compile_flags, link_flags
+        self.machine, self.elsewhere = machine, elsewhere
+
+    def on(self, machine):
+        """The same as it is built for a machine."""
+        return self if self.machine in ("", machine) else Program(self.elsewhere)
+
+
+def sources_in(*folders):
+    """Every C file of folders of udocker/native."""
+    return sorted(
+        str(path.relative_to(NATIVE)) for folder in folders for path in (NATIVE / folder).glob("*.c")
+    )
+
+
+PROGRAMS = {
+    "udocker-userns": Program(sources_in("userns")),
+    "udocker-trap": Program(
+        sources_in("path", "trap"),
+        FREESTANDING,
+        ["-nostdlib", "-no-pie", f"-Wl,-T,{NATIVE / 'trap' / 'trap.ld'}", "-Wl,--build-id=none"],
+        machine="x86_64",
+        elsewhere=["elsewhere/trap.c"],
+    ),
+}
 
 INSTALL_REQUIRES = [
     # HTTP for registries: connection pools, proxies, private CAs and redirects, well kept.  Extra "socks":
@@ -86,16 +122,34 @@ def compiler():
     raise SystemExit("setup: no C compiler: install the Python package ziglang, or gcc, or set CC")
 
 
+def machine_of(command):
+    """The machine that a compiler makes programs for, by the first word of its target's name."""
+    answer = subprocess.run([*command, "-dumpmachine"], capture_output=True, text=True, check=False).stdout
+    return answer.split("-")[0].strip() or os.uname().machine
+
+
+def build_program(command, program, target):
+    """Compile and link one program.  In two steps: flags of the one are errors to zig in the other."""
+    with tempfile.TemporaryDirectory() as folder:
+        objects = []
+        for source in program.sources:
+            objects.append(str(Path(folder) / source.replace("/", "-").replace(".c", ".o")))
+            compile_one = ["-c", str(NATIVE / source), "-o", objects[-1]]
+            subprocess.run([*command, *CFLAGS, *WARNINGS, *program.compile_flags, *compile_one], check=True)
+        link = [*CFLAGS, "-static", "-s", *program.link_flags, "-o", str(target), *objects]
+        subprocess.run([*command, *link], check=True)
+
+
 def build_native(target):
     """Compile every program of PROGRAMS into the directory ``target``."""
     command = compiler()
+    machine = machine_of(command)
     target.mkdir(parents=True, exist_ok=True)
-    for program, sources in PROGRAMS.items():
-        paths = [str(NATIVE / source) for source in sources]
-        subprocess.run([*command, *CFLAGS, "-o", str(target / program), *paths], check=True)
+    for name, program in PROGRAMS.items():
+        build_program(command, program.on(machine), target / name)
     # What `udocker install` checks them against.
-    digests = {program: hashlib.sha256((target / program).read_bytes()).hexdigest() for program in PROGRAMS}
-    sums = "".join(f"{digest}  {program}\n" for program, digest in digests.items())
+    digests = {name: hashlib.sha256((target / name).read_bytes()).hexdigest() for name in PROGRAMS}
+    sums = "".join(f"{digest}  {name}\n" for name, digest in digests.items())
     (target / "SHA256SUMS").write_text(sums, encoding="ascii")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,13 @@ from tests.services.needs import is_root
 from tests.services.registry import Registry, run_registry
 from tests.services.sharing import session_directory
 from tests.services.users import User, machine_user, oneself
+
+
+def pytest_configure() -> None:
+    """Take back the signals that a shell ignores for what it starts in the background, and nohup."""
+    for number in (signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

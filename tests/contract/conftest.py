@@ -5,47 +5,91 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import filterfalse
 from pathlib import Path
 
 import pytest
 
 from tests.contract.roots import Stage, make_stage, remove
+from udocker.engine import select, trap, userns
+from udocker.engine.base import Engine
 from udocker.engine.binaries import locate
-from udocker.engine.select import ENGINES, MODES
-from udocker.engine.userns import PROGRAM, UsernsEngine
+from udocker.engine.trap import TrapEngine
+from udocker.engine.userns import UsernsEngine
 from udocker.model.mode import ExecutionMode
 
-# Every mode, and engine R once more as on a kernel without the newer calls.
-VARIANTS = [*(mode.value for mode in MODES), "R1-old-kernel"]
-OLD_KERNEL = ("openat2", "mount_setattr", "pivot_root")
+
+@dataclass(frozen=True)
+class Variant:
+    """A mode, and the calls that its launcher does without, as on an older kernel."""
+
+    mode: ExecutionMode
+    without: tuple[str, ...] = ()
+
+
+VARIANTS = {
+    "R1": Variant(ExecutionMode.R1),
+    "R1-old-kernel": Variant(ExecutionMode.R1, ("openat2", "mount_setattr", "pivot_root")),
+    "T1": Variant(ExecutionMode.T1),
+    "T2": Variant(ExecutionMode.T2),
+    "T2-old-kernel": Variant(ExecutionMode.T2, ("openat2",)),
+}
 
 
 @pytest.fixture(scope="session")
-def launcher() -> Iterator[Path]:
-    """Engine R's launcher, where an ordinary user can reach it although the tests may run as root."""
+def launchers() -> Iterator[Path]:
+    """The engines' launchers, where an ordinary user can reach them although the tests may run as root."""
     directory = Path(tempfile.mkdtemp(prefix="udocker-launcher-"))
     directory.chmod(0o755)
-    copy = directory / PROGRAM
-    shutil.copy(locate(PROGRAM), copy)
-    copy.chmod(0o755)
-    yield copy
+    for program in (userns.PROGRAM, trap.PROGRAM):
+        shutil.copy(locate(program), directory / program)
+        (directory / program).chmod(0o755)
+    yield directory
     shutil.rmtree(directory)
 
 
+def engine_of(variant: Variant, launchers: Path) -> Engine:
+    if variant.mode.family == "R":
+        return UsernsEngine(launchers / userns.PROGRAM, variant.without)
+    return TrapEngine(launchers / trap.PROGRAM, variant.without)
+
+
+def _has_others(name: str) -> bool:
+    return select.engine_of(VARIANTS[name].mode).abilities.other_users
+
+
 @pytest.fixture(params=VARIANTS)
-def stage(request: pytest.FixtureRequest, launcher: Path) -> Iterator[Stage]:
+def stage(request: pytest.FixtureRequest, launchers: Path) -> Iterator[Stage]:
     """A container under each mode."""
-    name, _, old = request.param.partition("-")
-    mode = ExecutionMode.parse(name)
-    engine = ENGINES[mode.family]
-    support = engine.check()
+    with staged(VARIANTS[request.param], launchers) as made:
+        yield made
+
+
+@pytest.fixture(params=filter(_has_others, VARIANTS))
+def stage_of_others(request: pytest.FixtureRequest, launchers: Path) -> Iterator[Stage]:
+    """The same for those modes whose programs can be other users than the caller."""
+    with staged(VARIANTS[request.param], launchers) as made:
+        yield made
+
+
+@pytest.fixture(params=filterfalse(_has_others, VARIANTS))
+def stage_of_callers(request: pytest.FixtureRequest, launchers: Path) -> Iterator[Stage]:
+    """The same for those whose programs are the caller."""
+    with staged(VARIANTS[request.param], launchers) as made:
+        yield made
+
+
+@contextmanager
+def staged(variant: Variant, launchers: Path) -> Iterator[Stage]:
+    engine = engine_of(variant, launchers)
+    support = engine.check(variant.mode)
     if not support.available:
-        pytest.skip(f"this host does not support {mode.value}: {support.reason}")
-    if mode.family == "R":
-        engine = UsernsEngine(launcher, OLD_KERNEL if old else ())
+        pytest.skip(f"this host does not support {variant.mode.value}: {support.reason}")
     directory = Path(tempfile.mkdtemp(prefix="udocker-contract-"))
     directory.chmod(0o755)
-    made = make_stage(directory, engine, mode)
-    engine.prepare(made.container, mode)
+    made = make_stage(directory, engine, variant.mode)
+    engine.prepare(made.container, variant.mode)
     yield made
     remove(directory)

@@ -84,6 +84,12 @@ def caller() -> tuple[int, int]:
     return (ORDINARY, ORDINARY) if is_root() else (os.getuid(), os.getgid())
 
 
+def host_facts() -> HostFacts:
+    """This host's, as the user finds them that programs are started as."""
+    uid, gid = caller()
+    return replace(HostFacts.read(), uid=uid, gid=gid)
+
+
 @dataclass(frozen=True)
 class Result:
     """How a run ended: a negative status is a signal's."""
@@ -104,7 +110,12 @@ class Stage:
 
     @property
     def root(self) -> Path:
-        return self.container.root
+        return Path(self.container.root)
+
+    @property
+    def somebody(self) -> str:
+        """A user that the program can be: not the caller's number, where the engine has others."""
+        return "alice" if self.engine.abilities.other_users else str(caller()[0])
 
     def image(self, **changes: Any) -> Stage:
         """The same with other values in the image's configuration."""
@@ -135,7 +146,7 @@ class Stage:
         wanted = RunSpec(command=command, mounts=mounts, **spec)
         config = Config.from_environment({"HOME": str(self.host)})
         choice = (self.engine, self.mode)
-        return plan_run(config, self.container, wanted, environ or {}, facts or HostFacts.read(), choice)
+        return plan_run(config, self.container, wanted, environ or {}, facts or host_facts(), choice)
 
     def start(self, launch: Launch, **options: Any) -> subprocess.Popen[bytes]:
         """Start it as the ordinary user."""
@@ -165,7 +176,7 @@ def make_stage(directory: Path, engine: Engine, mode: ExecutionMode) -> Stage:
     make_root(home / "ROOT")
     give(directory)
     config = ImageConfig(document={}, platform=Platform("unknown", "unknown"))
-    return Stage(Container("0" * 36, home, "busybox:latest", config), engine, mode, host)
+    return Stage(Container("0" * 36, str(home), "busybox:latest", config), engine, mode, host)
 
 
 def remove(directory: Path) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import fcntl
-import grp
 import os
 import pty
-import pwd
 import resource
 import select
 import signal
@@ -18,11 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.roots import Stage, caller
-from udocker.errors import UsageError
+from tests.contract.roots import Stage, caller, host_facts
 from udocker.model.mount import Mount
-from udocker.model.runspec import Accounts
-from udocker.system.host import HostFacts
 
 
 def sh(stage: Stage, script: str, **spec: object) -> str:
@@ -84,93 +79,6 @@ def test_a_read_only_container_is_not_changed_but_for_its_binds(stage: Stage) ->
     assert (stage.host / "new").read_text() == "x\n"
 
 
-# ---- identity ----
-
-
-def test_default_user_is_root(stage: Stage) -> None:
-    assert sh(stage, "id -u; id -g; echo $HOME") == "0\n0\n/root\n"
-
-
-def test_images_user_is_the_default(stage: Stage) -> None:
-    assert sh(stage.image(user="alice"), "id -u; id -g; echo $HOME") == "1234\n2345\n/home/alice\n"
-
-
-def test_caller_can_stay_itself(stage: Stage) -> None:
-    uid, gid = caller()
-    assert sh(stage, "id -u; id -g", user=f"{uid}:{gid}") == f"{uid}\n{gid}\n"
-
-
-@pytest.mark.parametrize(
-    ("user", "ids"),
-    [
-        ("1234", "1234 2345"),
-        ("4321", "4321 0"),
-        ("alice:users", "1234 100"),
-        ("77:88", "77 88"),
-        ("0:staff", "0 2345"),
-    ],
-)
-def test_user_is_given_by_name_or_number(stage: Stage, user: str, ids: str) -> None:
-    assert sh(stage, "echo $(id -u) $(id -g)", user=user) == f"{ids}\n"
-
-
-def test_a_new_name_is_the_callers_and_known_inside(stage: Stage) -> None:
-    uid, gid = caller()
-    facts = replace(HostFacts.read(), uid=uid, gid=gid)
-    before = (stage.root / "etc/passwd").read_text()
-    script = "id -u; id -un; tail -n 1 /etc/passwd"
-    made = sh(stage, script, user="newcomer", facts=facts)
-    assert made == f"{uid}\nnewcomer\nnewcomer:x:{uid}:{gid}::/:/bin/sh\n"
-    assert (stage.root / "etc/passwd").read_text() == before
-
-
-def test_a_new_name_is_known_inside_where_its_number_has_another(stage: Stage) -> None:
-    facts = replace(HostFacts.read(), uid=1234, gid=2345)
-    made = sh(stage, "id -un; grep -c newcomer /etc/passwd", user="newcomer", facts=facts)
-    assert made == "alice\n1\n"
-
-
-def test_a_new_number_is_known_inside(stage: Stage) -> None:
-    assert sh(stage, "id -un; id -gn", user="77:88") == "user77\nuser77\n"
-
-
-def test_an_unterminated_last_line_is_not_joined_with_a_new_one(stage: Stage) -> None:
-    stage.file("ROOT/etc/passwd", "root:x:0:0:root:/root:/bin/sh")
-    assert sh(stage, "cat /etc/passwd", user="7").splitlines()[1].startswith("user7:x:7:0:")
-
-
-def test_the_containers_accounts_can_be_left_as_they_are(stage: Stage) -> None:
-    with pytest.raises(UsageError, match="mallory"):
-        stage.plan("true", user="mallory", accounts=Accounts.CONTAINER)
-    passwd = (stage.root / "etc/passwd").read_text()
-    assert sh(stage, "cat /etc/passwd", user="77", accounts=Accounts.CONTAINER) == passwd
-
-
-def test_the_hosts_accounts_are_shown_with_the_callers_own(stage: Stage) -> None:
-    uid, gid = caller()
-    facts = replace(HostFacts.read(), uid=uid, gid=gid)
-    made = sh(stage, "cat /etc/passwd /etc/group", accounts=Accounts.HOST, facts=facts)
-    assert made.startswith(Path("/etc/passwd").read_text())
-    assert f"\n{pwd.getpwuid(uid).pw_name}:x:{uid}:{gid}:" in made
-    assert f":x:{grp.getgrgid(gid).gr_gid}:" in made
-    with pytest.raises(UsageError, match="no-such-user-here"):
-        stage.plan("true", user="no-such-user-here", accounts=Accounts.HOST)
-
-
-def test_a_bound_passwd_decides_who_the_user_is(stage: Stage) -> None:
-    source = stage.file("passwd", "carol:x:44:55::/home/carol:/bin/sh\n")
-    mounts = (Mount(str(source), "/etc/passwd"),)
-    assert sh(stage, "id -u; id -g; echo $HOME", user="carol", mounts=mounts) == "44\n55\n/home/carol\n"
-
-
-def test_other_users_programs_get_no_capabilities(stage: Stage) -> None:
-    assert sh(stage, "grep CapEff /proc/self/status | cut -f2", user="alice") == "0000000000000000\n"
-
-
-def test_no_privileges_can_be_gained(stage: Stage) -> None:
-    assert sh(stage, "grep NoNewPrivs /proc/self/status | cut -f2") == "1\n"
-
-
 # ---- the program ----
 
 
@@ -222,7 +130,7 @@ def test_arguments_pass_byte_by_byte(stage: Stage) -> None:
 
 
 def test_environment_is_exactly_what_is_asked_for(stage: Stage) -> None:
-    facts = HostFacts("node7", False, ("/proc", "/dev"))
+    facts = replace(host_facts(), hostname="node7", terminal=False, paths=("/proc", "/dev"))
     made = stage.image(env=(("A", "image"), ("B", "image"), ("EMPTY", "")))
     spec = {"env": (("B", os.fsdecode(b"user\xff=\n")),), "environ": {"SECRET": "x", "TERM": "vt"}}
     result = made.run("sh", "-c", "cat /proc/self/environ", facts=facts, **spec)

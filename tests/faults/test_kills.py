@@ -95,8 +95,8 @@ class Site:
             assert list(verify_image(self.store, ImageReference.parse(f"{name}:{tag}"))) == []
         for container_id in self.store.containers.ids():
             container = self.store.containers.find(container_id)
-            assert list(verify_container(container.directory)) == []
-            assert content_of(container.root) == self.content
+            assert list(verify_container(Path(container.directory))) == []
+            assert content_of(Path(container.root)) == self.content
 
     def names(self) -> frozenset[str]:
         directory = self.store.paths.containers

@@ -16,9 +16,10 @@ import pytest
 from tests.services.images import Member, directory, file, symlink, tar_of
 from udocker.cli.main import main
 from udocker.engine.binaries import PACKAGE, locate, sums
-from udocker.engine.select import engines
+from udocker.engine.select import engine_of
 from udocker.engine.userns import PROGRAM
 from udocker.errors import EngineUnavailable
+from udocker.model.mode import ExecutionMode
 
 SCRIPT = b"#!/bin/sh\necho the installed one $1\n"
 GOOD = [directory("udocker_dir"), directory("udocker_dir/bin"), file(f"udocker_dir/bin/{PROGRAM}", SCRIPT)]
@@ -47,7 +48,7 @@ def test_the_package_knows_the_checksums_of_its_programs(
 ) -> None:
     assert PROGRAM in sums()
     assert main(["install"]) == 0
-    assert f"{PACKAGE / PROGRAM}: ok\n" in capsys.readouterr().out
+    assert f"{PACKAGE}/{PROGRAM}: ok\n" in capsys.readouterr().out
     assert not store.exists()
 
 
@@ -61,12 +62,12 @@ def test_an_engine_is_installed_used_and_purged(store: Path, tmp_path: Path, com
     assert main(["install", "--from", path, checksum]) == 0
     launcher = locate(PROGRAM, installed=store / "bin" / "engines")
     assert subprocess.run([launcher, "x"], capture_output=True, check=True).stdout == b"the installed one x\n"
-    assert all(engine.check().available for engine in engines(store).values())
+    assert engine_of(ExecutionMode.R1, store).check(ExecutionMode.R1).available
     assert main(["install", "--force", "--from", path, checksum]) == 0  # once more, over itself
     assert list((store / "tmp").iterdir()) == []
     assert main(["install", "--purge"]) == 0
     assert installed(store) == []
-    assert locate(PROGRAM, installed=store / "bin" / "engines") == PACKAGE / PROGRAM
+    assert locate(PROGRAM, installed=store / "bin" / "engines") == f"{PACKAGE}/{PROGRAM}"
 
 
 @pytest.mark.parametrize(

@@ -162,7 +162,7 @@ def test_volumes_that_lie_in_a_mount_are_its_own_affair() -> None:
 
 def process(root: Path, spec: RunSpec, **config: Any) -> Process:
     environ = {"PATH": "/host", "HOME": "/host", "MINE": "1", "VTE_VERSION": "1", "A": "host"}
-    return plan_process(container(root, **config), spec, environ, FACTS)
+    return plan_process(container(root, **config), spec, environ, FACTS, CHOICE[0].abilities)
 
 
 def test_the_hosts_environment_passes_where_it_is_asked_for_and_loses(tmp_path: Path) -> None:
@@ -178,10 +178,10 @@ def test_a_location_has_no_metadata_and_starts_a_shell(tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/sh").touch()
     made = Container.at_location("/", str(tmp_path))
-    assert made.root == tmp_path
-    assert plan_process(made, RunSpec(), {}, FACTS).argv == ("/bin/sh",)
+    assert made.root == str(tmp_path)
+    assert plan_process(made, RunSpec(), {}, FACTS, CHOICE[0].abilities).argv == ("/bin/sh",)
     with pytest.raises(UsageError, match="no command"):
-        plan_process(made, RunSpec(entrypoint=()), {}, FACTS)
+        plan_process(made, RunSpec(entrypoint=()), {}, FACTS, CHOICE[0].abilities)
 
 
 @pytest.mark.parametrize("location", ["nosuch", "/etc/passwd", "a\0b"])
@@ -207,6 +207,10 @@ def recorded(tmp_path: Path, text: str) -> Container:
         ("", "P1", None, None, "P1"),
         ("", "r1", None, "R1", "R1"),
         ("P1", "", "R1", "R1", "P1"),
+        ("T1", "", None, "T1", "T1"),
+        ("T2", "T1", None, "T2", "T2"),
+        ("F3", "T1", None, "T1", "F3"),
+        ("T2", "", "R1", "R1", "T2"),
     ],
 )
 def test_a_mode_of_another_engine_does_not_hinder(

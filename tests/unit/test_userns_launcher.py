@@ -14,6 +14,7 @@ from tests.contract.roots import identity_options, is_static, make_root, remove
 from tests.services.needs import need_command, need_root
 from udocker.engine.binaries import locate
 from udocker.engine.userns import PROGRAM, UsernsEngine
+from udocker.model.mode import ExecutionMode
 
 Answer = tuple[int, str, str]
 
@@ -21,7 +22,7 @@ Answer = tuple[int, str, str]
 @pytest.fixture
 def place() -> Iterator[Path]:
     """A directory that the ordinary user can reach, with a root and a copy of the launcher."""
-    support = UsernsEngine().check()
+    support = UsernsEngine().check(ExecutionMode.R1)
     if not support.available:
         pytest.skip(f"this host does not support user namespaces: {support.reason}")
     directory = Path(tempfile.mkdtemp(prefix="udocker-launcher-"))

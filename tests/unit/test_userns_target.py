@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from tests.contract.roots import give, identity_options, remove, static_busybox
 from udocker.engine.binaries import locate
 from udocker.engine.userns import PROGRAM, UsernsEngine
+from udocker.model.mode import ExecutionMode
 
 COMPONENTS = st.sampled_from(["a", "b", "c", ".."])
 RELATIVE = st.lists(COMPONENTS, min_size=1, max_size=5).map("/".join)
@@ -27,7 +28,7 @@ TREES = st.dictionaries(PLACES, st.one_of(st.sampled_from(["FILE", "DIRECTORY"])
 
 @pytest.fixture(scope="module")
 def place() -> Iterator[Path]:
-    support = UsernsEngine().check()
+    support = UsernsEngine().check(ExecutionMode.R1)
     if not support.available:
         pytest.skip(f"this host does not support user namespaces: {support.reason}")
     directory = Path(tempfile.mkdtemp(prefix="udocker-target-"))

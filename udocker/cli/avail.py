@@ -6,7 +6,7 @@ import argparse
 
 from udocker.cli.output import printable
 from udocker.config import Config
-from udocker.engine.select import MODES, engines
+from udocker.engine.select import MODES, engine_of, why_not
 
 DESCRIPTION = """List the engines of this package, and whether this host allows them.
 
@@ -18,11 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(config: Config, options: argparse.Namespace) -> int:
-    """Print one line an engine: its execution modes, yes or no, and why not."""
+    """Print one line a mode: yes or no, and why not."""
     print("MODES      WORKS HERE")
-    for family, engine in engines(config.udocker_dir).items():
-        modes = ",".join(mode.value for mode in MODES if mode.family == family)
-        support = engine.check()
-        reason = support.reason + (f" ({support.hint})" if support.hint else "")
-        print(f"{modes:<10} " + ("yes" if support.available else f"no: {printable(reason)}"))
+    for mode in MODES:
+        support = engine_of(mode, config.udocker_dir).check(mode)
+        print(f"{mode.value:<10} " + ("yes" if support.available else f"no: {printable(why_not(support))}"))
     return 0

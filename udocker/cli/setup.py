@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from pathlib import Path
 from typing import Optional
 
 from udocker.config import Config
@@ -24,7 +25,7 @@ The mode is recorded where udocker 1.3 records it, and each program reads the ot
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     add = parser.add_argument
-    add("--execmode", default="", metavar="MODE", help="run it in this execution mode, as R1")
+    add("--execmode", default="", metavar="MODE", help="run it in this execution mode, as R1, T1 or T2")
     add("--force", action="store_true", help="record it even so")
     add("--nvidia", action="store_true", help="show the driver of the host that runs it, for GPUs")
     add("--purge", action="store_true", help="remove what udocker 1.3 left in its files for mounts")
@@ -43,9 +44,9 @@ def run(config: Config, options: argparse.Namespace) -> int:
     if options.nvidia and not options.force:
         _need_driver()
     if options.purge:
-        purge(container.directory)
+        purge(Path(container.directory))
     if options.fixperm:
-        make_usable(container.root)
+        make_usable(Path(container.root))
     if options.nvidia:
         set_nvidia(container.directory, store.paths.file_mode)
     if mode is not None:

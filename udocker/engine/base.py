@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from udocker.model.container import Container
 from udocker.model.mode import ExecutionMode
@@ -30,8 +29,8 @@ class Identity:
 class ExtendedFile:
     """What the program sees at ``target``: the container's file there, and after it ``text``.
 
-    It is a copy that ends with the run and has the permissions of the container's file; with ``source`` it is
-    one of that file of the host.
+    It is a copy that only such runs see, with the permissions of the container's file; with ``source`` it
+    is one of that file of the host.
     """
 
     target: str
@@ -46,7 +45,8 @@ class Process:
     ``argv[0]`` is looked up in ``env``'s PATH inside the container when it has no slash; ``workdir``
     is a path in the container.  ``volumes`` are directories of the container that have to be there, and
     writable; ``scratch`` are empty ones that end with the run; ``mounts`` come after both, ``files`` last.
-    With ``read_only`` the container's own files cannot be changed.
+    With ``read_only`` the container's own files cannot be changed.  ``kernel`` is the release that uname(2)
+    answers there, empty for the host's own.
     """
 
     argv: tuple[str, ...]
@@ -58,6 +58,7 @@ class Process:
     scratch: tuple[str, ...] = ()
     files: tuple[ExtendedFile, ...] = ()
     read_only: bool = False
+    kernel: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,15 +79,32 @@ class Support:
     hint: str = ""
 
 
+@dataclass(frozen=True)
+class Abilities:
+    """What an engine can do that not every engine can.
+
+    ``other_users``: the program can be another user than the caller.  ``kernel_release``: uname(2) can answer
+    another release than the host's.
+    """
+
+    other_users: bool
+    kernel_release: bool
+
+
 class Engine(Protocol):
     """An execution engine.  ``plan`` is pure; ``prepare`` and ``restore`` change the container."""
 
-    def using(self, installed: Path) -> Engine:
+    @property
+    def abilities(self) -> Abilities:
+        """What it can do, for those who plan a run."""
+        ...
+
+    def using(self, installed: str) -> Engine:
         """The same engine, with the programs in a directory in place of the package's."""
         ...
 
-    def check(self) -> Support:
-        """Probe this host."""
+    def check(self, mode: ExecutionMode) -> Support:
+        """Probe this host: whether it allows the mode, one of this engine's."""
         ...
 
     def prepare(self, container: Container, mode: ExecutionMode) -> None:

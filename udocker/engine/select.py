@@ -2,56 +2,90 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-
 from udocker.engine.base import Engine
 from udocker.engine.binaries import installed_directory
-from udocker.engine.userns import UsernsEngine
 from udocker.errors import EngineUnavailable, UsageError
 from udocker.model.mode import ExecutionMode
 from udocker.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from typing import Optional
+    from collections.abc import Mapping
+    from typing import Callable, Optional
 
-# Each family of execution modes and its engine, the one to prefer first.
-ENGINES: Mapping[str, Engine] = {
-    "R": UsernsEngine(),
-}
+    from _typeshed import StrPath
 
-# The modes that these engines offer, the one to prefer first.
-MODES = (ExecutionMode.R1,)
-
-# What a container is run with where nobody chose and the host allows it.
-DEFAULT_MODE = MODES[0]
+    from udocker.engine.base import Support
 
 
-def engines(store: Path) -> Mapping[str, Engine]:
-    """The engines, with the programs that ``udocker install`` put into a store."""
-    return {family: engine.using(installed_directory(store)) for family, engine in ENGINES.items()}
+def _userns() -> Engine:
+    from udocker.engine.userns import UsernsEngine
+
+    return UsernsEngine()
 
 
-def choose(mode: Optional[ExecutionMode], probe: bool = True) -> tuple[Engine, ExecutionMode]:
+def _trap() -> Engine:
+    from udocker.engine.trap import TrapEngine
+
+    return TrapEngine()
+
+
+# Each family of execution modes and its engine, imported when a run takes it.
+ENGINES: Mapping[str, Callable[[], Engine]] = {"R": _userns, "T": _trap}
+
+# The modes that these engines offer, the one to prefer first: R passes every sentence of the contract's
+# suite, T2 all but those about other users, and T1 is T2 for hosts that forbid to rewrite programs in memory.
+MODES = (ExecutionMode.R1, ExecutionMode.T2, ExecutionMode.T1)
+
+
+def engine_of(mode: ExecutionMode, store: Optional[StrPath] = None) -> Engine:
+    """The engine of a mode, with the programs that ``udocker install`` put into a store, if any."""
+    engine = ENGINES[mode.family]()
+    return engine.using(installed_directory(store)) if store is not None else engine
+
+
+def choose(mode: Optional[ExecutionMode], store: Optional[StrPath] = None) -> tuple[Engine, ExecutionMode]:
     """The engine for ``mode``, or for the first mode that this host supports where that is None.
 
-    Without ``probe`` a single candidate is taken untried: its launcher tells what this host forbids.
-    Raises UsageError for a mode that this version has not, EngineUnavailable with every reason met.
+    A mode that is asked for is taken untried: its launcher tells what this host forbids.  Raises UsageError
+    for one that this version has not, EngineUnavailable with every reason met.
     """
-    if mode is not None:
+    if mode is None:
+        mode = default_mode(store)
+    else:
         require_engine("run", mode)
-    candidates = [mode] if mode is not None else MODES
-    if len(candidates) == 1 and not probe:
-        return ENGINES[candidates[0].family], candidates[0]
+    return engine_of(mode, store), mode
+
+
+def default_mode(store: Optional[StrPath] = None) -> ExecutionMode:
+    """What a container is run in where nobody chose: the first of MODES that works on this host.
+
+    The answer is remembered on the host; see ``udocker.engine.probed``.  Raises EngineUnavailable.
+    """
+    from udocker.engine.probed import Probed
+
+    probed = Probed.here(store)
+    name = probed.read()
+    mode = next((mode for mode in MODES if mode.value == name), None)
+    if mode is None:
+        mode = first_that_works(store)
+        probed.write(mode.value)
+    return mode
+
+
+def first_that_works(store: Optional[StrPath] = None) -> ExecutionMode:
+    """Try the modes in turn; raises EngineUnavailable with every reason met."""
     reasons = []
-    for candidate in candidates:
-        engine = ENGINES[candidate.family]
-        support = engine.check()
+    for mode in MODES:
+        support = engine_of(mode, store).check(mode)
         if support.available:
-            return engine, candidate
-        hint = f" ({support.hint})" if support.hint else ""
-        reasons.append(f"{candidate.value}: {support.reason}{hint}")
-    raise EngineUnavailable(f"run: execution mode {'; '.join(reasons)}")
+            return mode
+        reasons.append(f"{mode.value}: {why_not(support)}")
+    raise EngineUnavailable(f"run: execution mode {'; '.join(reasons)}", "udocker doctor tells more")
+
+
+def why_not(support: Support) -> str:
+    """The reason in one line, with what can be done."""
+    return support.reason + (f" ({support.hint})" if support.hint else "")
 
 
 def require_engine(act: str, mode: ExecutionMode) -> None:
@@ -60,5 +94,5 @@ def require_engine(act: str, mode: ExecutionMode) -> None:
         offered = ", ".join(offer.value for offer in MODES)
         raise UsageError(
             f"{act}: execution mode {mode.value}: known, but this version has no engine for it",
-            f"it has {offered}, and runs containers of udocker 1.3's modes in that as they are",
+            f"it has {offered}, and runs containers of udocker 1.3's modes in the best of these as they are",
         )

@@ -29,7 +29,8 @@ class RunSpec:
     pass as well, and lose to both.  ``entrypoint`` None keeps the image's; an empty one removes it, as
     ``docker run --entrypoint ''`` does.  ``user`` is ``name|uid[:group|gid]``.  ``excluded`` are sources of
     mounts, or SOURCE:TARGET, that are not to be made.  Without ``metadata`` the image's configuration is
-    passed over.  With ``read_only`` nothing in the container can be changed.
+    passed over.  With ``read_only`` nothing in the container can be changed.  ``kernel`` is the release that
+    the program sees, where an engine can show another than the host's.
     """
 
     command: tuple[str, ...] = ()
@@ -48,6 +49,7 @@ class RunSpec:
     bind_home: bool = False
     graphics: bool = False
     read_only: bool = False
+    kernel: str = ""
 
     def argv(self, image_entrypoint: Sequence[str], image_cmd: Sequence[str]) -> tuple[str, ...]:
         """The command line after docker's rules: a new entry point drops the image's command."""

@@ -5,38 +5,84 @@ from __future__ import annotations
 import grp
 import pwd
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
-from udocker.engine.base import ExtendedFile, Identity
-from udocker.errors import StoreCorrupt, UsageError
+from udocker.engine.base import Abilities, ExtendedFile, Identity
+from udocker.errors import EngineError, StoreCorrupt, UsageError
 from udocker.model.runspec import Accounts, RunSpec
 from udocker.run.identity import GROUP, PASSWD, AccountFiles
+from udocker.system.files import is_directory, is_file
 from udocker.system.host import HostFacts
 from udocker.values import TYPE_CHECKING, replace
 
 if TYPE_CHECKING:
     from typing import Optional
 
+    from _typeshed import StrPath
+
+
+# How an image says that its program is root, which is also what one means that says nothing.
+_ROOT = ("", "0", "root")
+
 
 def plan_accounts(
-    root: Path, spec: RunSpec, user: str, elsewhere: Mapping[str, Path], facts: HostFacts
+    root: StrPath,
+    spec: RunSpec,
+    user: str,
+    elsewhere: Mapping[str, str],
+    facts: HostFacts,
+    abilities: Abilities,
 ) -> tuple[Identity, tuple[ExtendedFile, ...]]:
     """Who ``user`` is, and what is shown at /etc/passwd and /etc/group for it.
 
-    ``elsewhere`` are files of the host that the container has at these two places already.  Raises
-    UsageError for an unknown user, StoreCorrupt for files that cannot be read.
+    An engine without other users runs the program as the caller where nobody asked for somebody else: root by
+    default is the caller then, with root's home.  ``elsewhere`` are files of the host that the container has
+    at these two places already.  Raises UsageError for an unknown user, EngineError for one that the engine
+    cannot be, StoreCorrupt for files that cannot be read.
     """
-    bound = {mount.target: Path(mount.source) for mount in spec.mounts if mount.target in (PASSWD, GROUP)}
-    if any(path.is_file() for path in bound.values()):  # of others the engine tells that they cannot be bound
-        return AccountFiles(root, {**elsewhere, **bound}).identity(user), ()
+    if abilities.other_users:
+        return _accounts(root, spec, user, elsewhere, facts)
+    by_default = not spec.user and user.partition(":")[0] in _ROOT
+    wanted = f"{facts.uid}:{facts.gid}" if by_default else user
+    identity, files = _accounts(root, spec, wanted, elsewhere, facts, by_default)
+    if identity.gid != facts.gid and ":" not in wanted:
+        # A group that the files tell, and nobody asked for.
+        identity, files = _accounts(root, spec, f"{wanted}:{facts.gid}", elsewhere, facts)
+    if (identity.uid, identity.gid) != (facts.uid, facts.gid):
+        raise EngineError(
+            f"run: user {user!r}: is {identity.uid}:{identity.gid}, and this execution mode runs programs as "
+            f"the caller only, {facts.uid}:{facts.gid}",
+            f"--execmode=R1, or udocker setup --execmode=R1, has other users; --user={facts.uid} is you",
+        )
+    return identity, files
+
+
+def _accounts(
+    root: StrPath,
+    spec: RunSpec,
+    user: str,
+    elsewhere: Mapping[str, str],
+    facts: HostFacts,
+    for_root: bool = False,
+) -> tuple[Identity, tuple[ExtendedFile, ...]]:
+    """The same for any user; ``for_root`` says that it stands for root, and lives there without an entry."""
+    bound = {mount.target: mount.source for mount in spec.mounts if mount.target in (PASSWD, GROUP)}
+    if any(is_file(path) for path in bound.values()):  # of others the engine tells that they cannot be bound
+        return _find(AccountFiles(root, {**elsewhere, **bound}), user, for_root)[0], ()
     if spec.accounts is Accounts.CONTAINER:
-        return AccountFiles(root, elsewhere).identity(user), ()
+        return _find(AccountFiles(root, elsewhere), user, for_root)[0], ()
     if spec.accounts is Accounts.HOST:
-        identity = _host_identity(user)
+        identity = _host_caller(facts) if for_root else _host_identity(user)
         return identity, _host_files(identity, facts)
     files = AccountFiles(root, elsewhere, (facts.uid, facts.gid))
-    identity, is_known = files.find(user)
+    identity, is_known = _find(files, user, for_root)
     return _extended(files, identity, is_known, spec, facts)
+
+
+def _find(files: AccountFiles, user: str, for_root: bool) -> tuple[Identity, bool]:
+    identity, is_known = files.find(user)
+    if for_root and not is_known:
+        identity = replace(identity, home=files.identity("0").home)
+    return identity, is_known
 
 
 def _extended(
@@ -75,7 +121,7 @@ def _new_group(files: AccountFiles, identity: Identity, facts: HostFacts) -> str
 def host_home(uid: int) -> str:
     """The home directory of a user of this host; raises UsageError where there is none."""
     home = _home_of(uid)
-    if not home or not Path(home).is_dir():
+    if not home or not is_directory(home):
         raise UsageError(f"run: --bindhome: {home or 'this user'}: no such directory on this host")
     return home
 
@@ -94,6 +140,12 @@ def _host_identity(user: str) -> Identity:
     return Identity(entry.pw_uid, gid, entry.pw_dir or "/", entry.pw_name)
 
 
+def _host_caller(facts: HostFacts) -> Identity:
+    entry = _user(facts.uid)
+    name, home = (entry.pw_name, entry.pw_dir) if entry is not None else ("", "")
+    return Identity(facts.uid, facts.gid, home or "/", name)
+
+
 def _host_group(text: str) -> int:
     if _is_number(text):
         return int(text)
@@ -109,7 +161,7 @@ def _is_number(text: str) -> bool:
 
 def _host_files(identity: Identity, facts: HostFacts) -> tuple[ExtendedFile, ...]:
     """The host's two files, and what its directory service alone knows: the program's user and the caller."""
-    here = AccountFiles(Path("/"))
+    here = AccountFiles("/")
     users = {uid: _user(uid) for uid in (identity.uid, facts.uid)}
     groups = {gid: _group(gid) for gid in (identity.gid, facts.gid)}
     lines = [_passwd_line(entry) for uid, entry in users.items() if entry and not here.has_user(uid)]

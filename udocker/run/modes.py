@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from udocker.config import Config
-from udocker.engine.select import DEFAULT_MODE, MODES
-from udocker.errors import ConfigError, EngineError, UsageError
+from udocker.engine.select import MODES, default_mode
+from udocker.errors import ConfigError, EngineError, EngineUnavailable, UsageError
 from udocker.model.container import Container
 from udocker.model.mode import ExecutionMode
 from udocker.store.execmode import read_mode
@@ -15,8 +15,18 @@ if TYPE_CHECKING:
 
 
 def effective_mode(config: Config, container: Container) -> ExecutionMode:
-    """What ``udocker setup`` shows: the recorded mode, or what a container without one runs in."""
-    return read_mode(container.directory) or _configured(config) or DEFAULT_MODE
+    """What ``udocker setup`` shows: the recorded mode, or what a container without one runs in.
+
+    On a host that allows no mode it is the one that another host would be asked for first.
+    """
+    return read_mode(container.directory) or configured_mode(config) or _default(config)
+
+
+def _default(config: Config) -> ExecutionMode:
+    try:
+        return default_mode(config.udocker_dir)
+    except EngineUnavailable:
+        return MODES[0]
 
 
 def mode_of(config: Config, container: Container, asked: Optional[ExecutionMode]) -> Optional[ExecutionMode]:
@@ -28,7 +38,7 @@ def mode_of(config: Config, container: Container, asked: Optional[ExecutionMode]
     recorded = recorded_mode(container)
     if asked is not None:
         return asked
-    return next((mode for mode in (recorded, _configured(config)) if mode in MODES), None)
+    return next((mode for mode in (recorded, configured_mode(config)) if mode in MODES), None)
 
 
 def recorded_mode(container: Container) -> Optional[ExecutionMode]:
@@ -45,7 +55,8 @@ def changed_files(act: str, container: Container, mode: ExecutionMode) -> Engine
     )
 
 
-def _configured(config: Config) -> Optional[ExecutionMode]:
+def configured_mode(config: Config) -> Optional[ExecutionMode]:
+    """The mode that the configuration has for containers without one; raises ConfigError."""
     try:
         return ExecutionMode.parse(config.execution_mode) if config.execution_mode else None
     except UsageError as error:

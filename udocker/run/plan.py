@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 from udocker.config import Config
-from udocker.engine.base import Engine, Launch, Process
-from udocker.engine.binaries import installed_directory
+from udocker.engine.base import Abilities, Engine, Launch, Process
 from udocker.engine.select import choose
 from udocker.errors import StoreCorrupt, UdockerError, UsageError
 from udocker.log import Log
@@ -49,30 +47,33 @@ def plan_run(
     for a spec that makes no sense here, StoreCorrupt for an image that does not, EngineUnavailable.
     """
     if choice is None:
-        engine, mode = choose(mode_of(config, container, spec.mode), probe=False)
-        choice = engine.using(installed_directory(config.udocker_dir)), mode
+        choice = choose(mode_of(config, container, spec.mode), config.udocker_dir)
+    engine, mode = choice
     if not spec.metadata:
         container = replace(container, config=ImageConfig({}, container.config.platform))
     _warn_of_platform(container)
-    process = plan_process(container, spec, environ, facts or HostFacts.read())
+    process = plan_process(container, spec, environ, facts or HostFacts.read(), engine.abilities)
     process = _as_set_up(process, container, spec, environ)
-    if container.directory.parent.parent in config.lower:
+    if os.path.dirname(os.path.dirname(container.directory)) in config.lower:
         process = replace(process, read_only=True)  # the site's, even where this user may write there
-    engine, mode = choice
     return engine.plan(container, process, mode)
 
 
 def plan_process(
-    container: Container, spec: RunSpec, environ: Mapping[str, str], facts: HostFacts
+    container: Container, spec: RunSpec, environ: Mapping[str, str], facts: HostFacts, abilities: Abilities
 ) -> Process:
-    """What an engine starts, by docker's rules.  Reads the container's passwd and group files."""
+    """What an engine of these abilities starts, by docker's rules.
+
+    Reads the container's passwd and group files.
+    """
     image = container.config
     argv = _argv(container, spec)
     _refuse_unpassable(_texts_of_spec(spec), UsageError, "run")
     _refuse_unpassable(_texts_of_image(container), StoreCorrupt, "image configuration")
     parked = None if container.location else parked_files(container.directory)
     elsewhere = {path: file for path in (PASSWD, GROUP) if parked and (file := parked_file(parked, path))}
-    identity, files = plan_accounts(container.root, spec, spec.user or image.user, elsewhere, facts)
+    user = spec.user or image.user
+    identity, files = plan_accounts(container.root, spec, user, elsewhere, facts, abilities)
     mounts = plan_mounts(_wanted_mounts(spec, facts, parked), spec.system_mounts, facts, spec.excluded)
     return Process(
         argv=argv,
@@ -83,7 +84,16 @@ def plan_process(
         volumes=plan_volumes(image.volumes, mounts),
         files=files,
         read_only=spec.read_only,
+        kernel=_kernel(spec.kernel, abilities),
     )
+
+
+def _kernel(release: str, abilities: Abilities) -> str:
+    if release and not abilities.kernel_release:
+        message = "run: --kernel %s: this execution mode shows the host's own, %s; T2 and T1 can show another"
+        _LOG.warning(message, release, os.uname().release)
+        return ""
+    return release
 
 
 def _as_set_up(process: Process, container: Container, spec: RunSpec, environ: Mapping[str, str]) -> Process:
@@ -101,7 +111,7 @@ def _as_set_up(process: Process, container: Container, spec: RunSpec, environ: M
     return process
 
 
-def _wanted_mounts(spec: RunSpec, facts: HostFacts, parked: Optional[Path]) -> Iterable[Mount]:
+def _wanted_mounts(spec: RunSpec, facts: HostFacts, parked: Optional[str]) -> Iterable[Mount]:
     """The user's mounts and what his other options show of the host."""
     yield from spec.mounts
     yield from plan_devices(spec.devices, spec.system_mounts)
@@ -111,7 +121,7 @@ def _wanted_mounts(spec: RunSpec, facts: HostFacts, parked: Optional[Path]) -> I
         yield from _graphics(spec.system_mounts)
     if parked is not None:
         # The root's links to files that udocker 1.3 put away lead to them again.
-        yield Mount(str(parked), PARKED_TARGET)
+        yield Mount(parked, PARKED_TARGET)
 
 
 def _graphics(system: bool) -> Iterable[Mount]:
@@ -150,7 +160,7 @@ def _warn_of_platform(container: Container) -> None:
 
 
 def _texts_of_spec(spec: RunSpec) -> Iterable[str]:
-    yield from (*spec.command, *(spec.entrypoint or ()), spec.workdir, spec.user)
+    yield from (*spec.command, *(spec.entrypoint or ()), spec.workdir, spec.user, spec.kernel)
     for name, value in spec.env:
         yield from (name, value)
     for mount in spec.mounts:

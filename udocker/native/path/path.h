@@ -23,6 +23,7 @@ struct path_view {
     size_t guest_length;
     const char *host;
     size_t host_length;
+    size_t firm_length; /* of the host path, what no program of the container can exchange for a link */
     bool read_only;
 };
 
@@ -37,7 +38,8 @@ struct path_world {
 };
 
 enum path_flags {
-    PATH_FOLLOW = 1, /* a symbolic link at the end is followed */
+    PATH_FOLLOW = 1,  /* a symbolic link at the end is followed */
+    PATH_MISSING = 2, /* what is missing on the way is taken for a directory */
 };
 
 /* Where a guest path leads.  `host` ends with a slash where the guest path did. */
@@ -47,6 +49,7 @@ struct path_place {
     bool read_only;  /* below a view that is so */
     bool is_view;    /* the very place of a view, which the kernel would call busy: mount(2) */
     bool is_exe;     /* /proc/self/exe itself, not followed: its text is exe_guest */
+    bool is_object;  /* a link of /proc, followed by the kernel to an object that the container may have */
 };
 
 /* Adds a view; a later one at the same guest path replaces the earlier.  Texts stay the caller's.
@@ -58,6 +61,10 @@ int path_world_add(struct path_world *world, const char *guest, const char *host
  * -ENAMETOOLONG, -EBADF. */
 int path_resolve(const struct path_world *world, int dirfd, const char *guest, unsigned flags,
                  struct path_place *place);
+
+/* The same, and the guest path without links that it came to; "" for the root. */
+int path_name(const struct path_world *world, int dirfd, const char *guest, unsigned flags,
+              struct path_place *place, char name[PATH_SIZE]);
 
 /* Whether `guest` is the same to the kernel as to the container, as far as names tell: relative, without
  * "..", through no view.  Symbolic links in it are another matter. */

@@ -1,31 +1,34 @@
 /* udocker-trap: runs a program in a container's root, without privileges and without namespaces.
  *
  *   udocker-trap --root DIR [OPTION...] -- PROGRAM [ARGUMENT...]
- *   udocker-trap --probe
+ *   udocker-trap [--patch] --probe
  *
  *   --root DIR              the container's root directory on the host
+ *   --uid N, --gid N        accepted where they are the caller's own: the program is the caller
  *   --workdir DIR           in the container; created where it is missing (/)
+ *   --volume DIR            make sure that this directory is in the container, and writable
+ *   --scratch DIR           an empty directory that ends with the run (scratch.c)
  *   --bind SOURCE TARGET    show the host's SOURCE at the container's TARGET; in the order given
  *   --bind-ro SOURCE TARGET the same, read-only with everything below
+ *   --extend SOURCE TARGET TEXT
+ *                           show a copy of the host's SOURCE, or where that is empty of the container's TARGET
+ *                           itself, with TEXT after it at TARGET, read-only (extend.c)
+ *   --files DIR             where such copies are kept, on the host
+ *   --read-only             the container's own files cannot be changed
+ *   --kernel RELEASE        what uname(2) answers
  *   --without CALL          do without openat2, as on older kernels
  *   --patch                 rewrite call sites after their first trap
- *   --probe                 only try whether calls can be trapped: status 0, or the reason
+ *   --probe                 only try whether calls can be trapped, and sites rewritten: status 0, or the reason
  *
  * Exit status: 125 for a failure of the launcher, 126 for a program that cannot be executed, 127 for one
  * that is not there; one line on standard error tells why.
  */
 
+#include "begin.h"
+
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/stat.h>
-
-#include "trap.h"
-
-struct options {
-    const char *workdir;
-    char **command;
-    bool probe;
-};
+#include <sys/mman.h>
 
 static bool is_word(const char *one, const char *other)
 {
@@ -33,128 +36,179 @@ static bool is_word(const char *one, const char *other)
     return length == bytes_length(other) && bytes_equal(one, other, length);
 }
 
-/* A host path without links: what getcwd says of the directory, or of a file's. */
-static void host_path(const char *text, char path[PATH_SIZE])
+/* ---- the command line: only udocker writes it, so errors are terse ---- */
+
+static _Noreturn void usage_stop(const char *object, const char *cause)
 {
-    char link[40] = "/proc/self/fd/";
-    long file = sys_call4(SYS_openat, AT_FDCWD, text, O_PATH | O_CLOEXEC, 0);
-    if (file < 0)
-        report_failure(text, file);
-    size_t at = 14;
-    char digits[12];
-    size_t count = 0;
-    for (long number = file; count == 0 || number; number /= 10)
-        digits[count++] = (char)('0' + number % 10);
-    while (count > 0)
-        link[at++] = digits[--count];
-    link[at] = '\0';
-    long length = sys_call4(SYS_readlinkat, AT_FDCWD, link, path, PATH_SIZE - 1);
-    sys_call1(SYS_close, file);
-    if (length < 0)
-        report_failure(text, length);
-    path[length] = '\0';
-    if (length == 1)
-        path[0] = '\0'; /* "/" */
+    report_and_stop(object, cause, "arguments of udocker-trap");
 }
 
-static bool is_directory(const char *host)
-{
-    struct stat info;
-    return sys_call2(SYS_stat, *host ? host : "/", &info) == 0 && S_ISDIR(info.st_mode);
-}
-
-/* Makes the guest path, as far as it is missing, below the root; the last component a file if so wanted. */
-static void target_make(const char *guest, bool directory, char clean[PATH_SIZE])
-{
-    struct path_place place;
-    char part[PATH_SIZE];
-    size_t length = bytes_length(guest);
-    if (length >= PATH_SIZE)
-        report_failure(guest, -ENAMETOOLONG);
-    for (size_t end = 1; end <= length; end++) {
-        if (end < length && guest[end] != '/')
-            continue;
-        bytes_copy(part, guest, end);
-        part[end] = '\0';
-        int result = path_resolve(&engine.world, AT_FDCWD, part, PATH_FOLLOW, &place);
-        if (result < 0)
-            report_failure(guest, result);
-        if (sys_call3(SYS_faccessat, AT_FDCWD, place.host, 0) == 0)
-            continue;
-        long made = end < length || directory
-                        ? sys_call3(SYS_mkdirat, AT_FDCWD, place.host, 0755)
-                        : sys_call4(SYS_openat, AT_FDCWD, place.host, O_CREAT | O_WRONLY | O_CLOEXEC, 0644);
-        if (made < 0 && made != -EEXIST)
-            report_failure(guest, made);
-        if (made > 0)
-            sys_call1(SYS_close, made);
-    }
-    size_t used = place.length;
-    while (used > 1 && place.host[used - 1] == '/')
-        place.host[--used] = '\0';
-    int result = path_to_guest(&engine.world, place.host, clean);
-    if (result < 0)
-        report_failure(guest, result);
-}
-
-static void bind_add(const char *source, const char *target, bool read_only)
-{
-    char host[PATH_SIZE], clean[PATH_SIZE];
-    if (engine.world.count == 0)
-        report_and_stop("--bind", "--root comes first", NULL);
-    host_path(source, host);
-    target_make(target, is_directory(host), clean);
-    int result = engine_add_view(clean, host, read_only);
-    if (result < 0)
-        report_failure(target, result);
-}
-
-static void root_set(const char *root)
+static void take_root(struct options *options, char **values)
 {
     char host[PATH_SIZE];
-    host_path(root, host);
+    host_path(values[0], host);
     if (!is_directory(host))
-        report_failure(root, -ENOTDIR);
+        report_failure(values[0], -ENOTDIR);
+    options->root = values[0];
     engine_add_view("", host, false);
 }
 
-static char **option_read(struct options *options, char **words)
+static void take_read_only(struct options *options, char **values)
 {
-    const char *name = words[0];
-    bool bind = is_word(name, "--bind"), bind_ro = is_word(name, "--bind-ro");
-    if (is_word(name, "--probe")) {
-        options->probe = true;
-        return words + 1;
-    }
-    if (is_word(name, "--patch")) {
-        engine.patch = true;
-        return words + 1;
-    }
-    if (!words[1] || ((bind || bind_ro) && !words[2]))
-        report_and_stop(name, "unknown option, or its value is missing", "arguments of udocker-trap");
-    if (bind || bind_ro) {
-        bind_add(words[1], words[2], bind_ro);
-        return words + 3;
-    }
-    if (is_word(name, "--root"))
-        root_set(words[1]);
-    else if (is_word(name, "--workdir"))
-        options->workdir = words[1];
-    else if (is_word(name, "--without") && is_word(words[1], "openat2"))
-        engine.openat2 = false;
-    else
-        report_and_stop(name, "unknown option", "arguments of udocker-trap");
-    return words + 2;
+    (void)options, (void)values;
+    engine.world.views[0].read_only = engine.read_only = true;
 }
+
+static void take_workdir(struct options *options, char **values)
+{
+    options->workdir = values[0];
+}
+
+static void take_files(struct options *options, char **values)
+{
+    options->files = values[0];
+}
+
+static void take_patch(struct options *options, char **values)
+{
+    (void)options, (void)values;
+    engine.patch = true;
+}
+
+static void take_probe(struct options *options, char **values)
+{
+    (void)values;
+    options->probe = true;
+}
+
+static void take_without(struct options *options, char **values)
+{
+    (void)options;
+    if (!is_word(values[0], "openat2"))
+        usage_stop(values[0], "not a call that can be done without");
+    engine.openat2 = false;
+}
+
+static void take_kernel(struct options *options, char **values)
+{
+    (void)options;
+    int result = kernel_pretend(values[0]);
+    if (result < 0)
+        report_failure("--kernel", result);
+}
+
+static void own_number(const char *option, const char *text, long own)
+{
+    long number = 0;
+    for (const char *digit = text; *digit; digit++) {
+        if (*digit < '0' || *digit > '9' || number > 1L << 32)
+            usage_stop(option, "not a user or group number");
+        number = number * 10 + (*digit - '0');
+    }
+    if (!*text || number != own)
+        report_and_stop(text, "this execution mode runs programs as the caller only", "execution mode R1 has others");
+}
+
+static void take_uid(struct options *options, char **values)
+{
+    (void)options;
+    own_number("--uid", values[0], sys_call0(SYS_geteuid));
+}
+
+static void take_gid(struct options *options, char **values)
+{
+    (void)options;
+    own_number("--gid", values[0], sys_call0(SYS_getegid));
+}
+
+static void take_volume(struct options *options, char **values)
+{
+    (void)options;
+    scratch_volume(values[0]);
+}
+
+static void take_scratch(struct options *options, char **values)
+{
+    (void)options;
+    scratch_add(values[0]);
+}
+
+static void take_bind(struct options *options, char **values)
+{
+    (void)options;
+    bind_add(values[0], values[1], false);
+}
+
+static void take_bind_ro(struct options *options, char **values)
+{
+    (void)options;
+    bind_add(values[0], values[1], true);
+}
+
+static void take_extend(struct options *options, char **values)
+{
+    extend_add(options->files, values[0], values[1], values[2]);
+}
+
+/* In which order what is asked for is done, wherever it stands in the command line. */
+enum step { STEP_SET, STEP_PROTECT, STEP_VOLUMES, STEP_SCRATCH, STEP_BINDS, STEP_FILES, STEPS };
+
+static const struct option {
+    const char *name;
+    int values;
+    enum step step;
+    void (*take)(struct options *options, char **values);
+} OPTIONS[] = {
+    {"--root", 1, STEP_SET, take_root},
+    {"--uid", 1, STEP_SET, take_uid},
+    {"--gid", 1, STEP_SET, take_gid},
+    {"--workdir", 1, STEP_SET, take_workdir},
+    {"--files", 1, STEP_SET, take_files},
+    {"--kernel", 1, STEP_SET, take_kernel},
+    {"--without", 1, STEP_SET, take_without},
+    {"--patch", 0, STEP_SET, take_patch},
+    {"--probe", 0, STEP_SET, take_probe},
+    {"--read-only", 0, STEP_PROTECT, take_read_only},
+    {"--volume", 1, STEP_VOLUMES, take_volume},
+    {"--scratch", 1, STEP_SCRATCH, take_scratch},
+    {"--bind", 2, STEP_BINDS, take_bind},
+    {"--bind-ro", 2, STEP_BINDS, take_bind_ro},
+    {"--extend", 3, STEP_FILES, take_extend},
+};
+
+static const struct option *option_find(const char *name)
+{
+    for (size_t i = 0; i < sizeof OPTIONS / sizeof *OPTIONS; i++)
+        if (is_word(name, OPTIONS[i].name))
+            return &OPTIONS[i];
+    usage_stop(name, "unknown option");
+}
+
+/* Does what belongs to one step; returns where the program's name begins. */
+static char **options_take(struct options *options, char **words, enum step step)
+{
+    while (*words && !is_word(*words, "--")) {
+        const struct option *option = option_find(*words);
+        char **values = words + 1;
+        for (int i = 0; i < option->values; i++)
+            if (!values[i])
+                usage_stop(*words, "its value is missing");
+        if (option->step == step)
+            option->take(options, values);
+        words = values + option->values;
+        if (step > STEP_SET && engine.world.count == 0)
+            usage_stop("--root", "a root is needed");
+    }
+    return *words ? words + 1 : words;
+}
+
+/* ---- the program ---- */
 
 static void workdir_enter(const char *workdir)
 {
-    char clean[PATH_SIZE];
-    struct path_place place;
-    target_make(workdir, true, clean);
-    int result = path_resolve(&engine.world, AT_FDCWD, clean, PATH_FOLLOW, &place);
-    if (result == 0)
-        result = (int)sys_call1(SYS_chdir, place.host);
+    struct target target;
+    target_make(workdir, true, &target);
+    long result = sys_call1(SYS_chdir, target.place.host);
     if (result < 0)
         report_failure(workdir, result);
 }
@@ -227,25 +281,51 @@ static bool has_openat2(void)
     return sys_call4(SYS_openat2, AT_FDCWD, "", NULL, 0) != -ENOSYS;
 }
 
+/* SELinux refuses such memory to some (execmem), and then no call site can be rewritten. */
+static int probe_patch(void)
+{
+    long place = sys_call6(SYS_mmap, 0, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (place < 0 && place > -4096)
+        report_and_stop("memory", "this host forbids to rewrite a program's text in memory", "execution mode T1 does without");
+    return 0;
+}
+
+/* A call from outside the text that the filter lets through, though within the same segment. */
+__attribute__((visibility("hidden"))) long probe_call(long argument, long unused, long number);
+__asm__(".section .rodata\n"
+        ".globl probe_call\n"
+        ".hidden probe_call\n"
+        "probe_call:\n"
+        "    mov %rdx, %rax\n"
+        "    syscall\n"
+        "    ret\n"
+        ".text\n");
+
+/* chroot(2), which the engine refuses without a look at the path; the kernel would say EFAULT. */
+static int probe(void)
+{
+    engine_start();
+    if (probe_call(0, 0, SYS_chroot) != -EPERM)
+        report_and_stop("seccomp", "a filter can be set here, but traps nothing", "try another execution mode");
+    return engine.patch ? probe_patch() : 0;
+}
+
 int engine_begin(char **arguments, char **environment)
 {
     struct options options = {.workdir = "/"};
     bool by_path = false;
     engine.openat2 = has_openat2();
-    char **words = arguments + 1;
-    while (*words && !is_word(*words, "--"))
-        words = option_read(&options, words);
-    if (options.probe) {
-        engine_start();
-        return 0;
-    }
-    if (engine.world.count == 0 || !*words || !words[1])
-        report_and_stop("--root", "a root and a program are needed", "arguments of udocker-trap");
+    char **command = NULL;
+    for (int step = STEP_SET; step < STEPS && !options.probe; step++)
+        command = options_take(&options, arguments + 1, (enum step)step);
+    if (options.probe)
+        return probe();
+    if (engine.world.count == 0 || !*command)
+        usage_stop("--root", "a root and a program are needed");
     long length = sys_call4(SYS_readlinkat, AT_FDCWD, "/proc/self/exe", engine.self, PATH_SIZE - 1);
     if (length < 0)
         report_failure("/proc/self/exe", length);
     workdir_enter(options.workdir);
-    char **command = words + 1;
     for (const char *c = command[0]; *c; c++)
         by_path = by_path || *c == '/';
     long error = by_path || !command[0][0] ? exec_program(AT_FDCWD, command[0], command, environment, 0)

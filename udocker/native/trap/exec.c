@@ -123,7 +123,7 @@ static long plan_open(const struct plan *plan)
         return result;
     if (!S_ISREG(info.st_mode))
         return -EACCES;
-    return sys_call4(SYS_openat, AT_FDCWD, plan->place.host, O_RDONLY | O_CLOEXEC, 0);
+    return hold_read(plan->place.host);
 }
 
 static int check_interpreter(const struct plan *plan)
@@ -211,7 +211,9 @@ static size_t vector_head(const char **vector, const struct plan *plan, const ch
         *letter++ = 'o';
     if (engine.patch)
         *letter++ = 'p';
-    *letter = '\0';
+    if (engine.kernel[0])
+        *letter++ = 'k';
+    bytes_copy(letter, engine.kernel, bytes_length(engine.kernel) + 1);
     vector[at++] = engine.self;
     vector[at++] = options;
     vector[at++] = count;
@@ -241,7 +243,7 @@ static size_t vector_scripts(const char **vector, size_t at, const struct plan *
 
 static long start(const struct plan *plan, const char *name, char *const *arguments, char *const *environment)
 {
-    char options[8], number[16];
+    char options[8 + sizeof engine.kernel], number[16];
     long count = argument_count(arguments);
     if (count < 0)
         return count;

@@ -223,7 +223,7 @@ static int file_map(const struct file *file, struct image *image)
 int load_program(const char *host, struct image *image, char interpreter[PATH_SIZE])
 {
     struct file file;
-    long number = sys_call4(SYS_openat, AT_FDCWD, host, O_RDONLY | O_CLOEXEC, 0);
+    long number = hold_read(host);
     if (number < 0)
         return (int)number;
     file_take(&file, (int)number);

@@ -11,6 +11,14 @@
 
 /* ---- what every start has to do ---- */
 
+static _Noreturn void filter_refused(int error)
+{
+    if (error == -EINVAL)
+        report_and_stop("seccomp", "this kernel has no filters", "it needs CONFIG_SECCOMP_FILTER");
+    report_and_stop("seccomp", "this host does not let system calls be trapped",
+                    "a sandbox or a container around this process may forbid it; try another execution mode");
+}
+
 void engine_start(void)
 {
     for (size_t i = 0; i < call_count; i++)
@@ -20,7 +28,7 @@ void engine_start(void)
         report_failure("memory", result);
     signal_install();
     if (!filter_is_installed() && (result = filter_install()) < 0)
-        report_and_stop("seccomp", "this host does not let system calls be trapped", "try another execution mode");
+        filter_refused(result);
 }
 
 /* ---- started by itself: load the program ---- */
@@ -63,12 +71,17 @@ static void lent_close(const char *host)
     sys_call1(SYS_close, number);
 }
 
-static void text_set(char target[PATH_SIZE], const char *source)
+static void text_set_up_to(char *target, const char *source, size_t room)
 {
     size_t size = bytes_length(source) + 1;
-    if (size > PATH_SIZE)
+    if (size > room)
         report_failure(source, -ENAMETOOLONG);
     bytes_copy(target, source, size);
+}
+
+static void text_set(char target[PATH_SIZE], const char *source)
+{
+    text_set_up_to(target, source, PATH_SIZE);
 }
 
 /* Reads back what exec.c's vector_head wrote; returns how many arguments that were. */
@@ -76,6 +89,10 @@ static long engine_read(char **arguments)
 {
     long at = 3, views = 0;
     for (const char *letter = arguments[1] + 1; *letter; letter++) {
+        if (*letter == 'k') { /* the rest is the kernel's release */
+            text_set_up_to(engine.kernel, letter + 1, sizeof engine.kernel);
+            break;
+        }
         engine.openat2 = engine.openat2 || *letter == 'o';
         engine.patch = engine.patch || *letter == 'p';
     }

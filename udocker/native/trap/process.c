@@ -1,6 +1,5 @@
 /* What others see of the process: ps(1), /proc/PID/cmdline, a debugger. */
 
-#include <linux/prctl.h>
 #include <sys/prctl.h>
 
 #include "trap.h"

@@ -63,6 +63,11 @@ static const struct {
 
 void report_error(const char *object, int error)
 {
+    report_error_hint(object, error, NULL);
+}
+
+void report_error_hint(const char *object, int error, const char *hint)
+{
     char other[] = "error 000";
     const char *words = other;
     for (size_t i = 0; i < sizeof WORDS / sizeof *WORDS; i++)
@@ -71,7 +76,7 @@ void report_error(const char *object, int error)
     other[6] = (char)('0' + error / 100 % 10);
     other[7] = (char)('0' + error / 10 % 10);
     other[8] = (char)('0' + error % 10);
-    report_line(object, words, NULL);
+    report_line(object, words, hint);
 }
 
 void process_stop(int status)

@@ -36,6 +36,7 @@ struct engine {
     bool read_only;            /* some view is */
     bool patch;                /* call sites are rewritten after their first trap */
     uint8_t calls[512];        /* a call's number to its place in call_table, plus one */
+    char kernel[65];           /* what uname(2) answers for the release; empty for the truth */
     char self[PATH_SIZE];      /* this program, on the host */
     char exe_host[PATH_SIZE];  /* the guest's program */
     char exe_guest[PATH_SIZE];
@@ -59,12 +60,35 @@ int user_string(char target[PATH_SIZE], const char *address); /* its length; -EN
 int user_write(void *address, const void *source, size_t size);
 
 /* engine.c */
-int engine_settle(int dirfd, const char *guest, unsigned flags, struct path_place *place);
 long engine_call(struct trapped *call);
 int engine_add_view(const char *guest, const char *host, bool read_only);
 
 /* quick.c: false where the call is still to be made, as if nothing had been tried */
 bool quick_call(const struct call *entry, struct trapped *call, long *result);
+
+/* hold.c: the place of a path, for one call. */
+enum hold_flags {
+    HOLD_OBJECT = 16,    /* the object itself, a link too where links at the end are not followed: only its */
+                         /* descriptor is used */
+    HOLD_REMOVES = 32,   /* its name is taken away: not followed even where a slash follows */
+    HOLD_DIRECTORY = 64, /* the call takes a directory's descriptor beside a path */
+};
+struct held {
+    struct path_place place;    /* length 0: the path was relative, and fine as it is */
+    char text[PATH_SIZE + 64];
+    const char *path; /* to be used with `dirfd` */
+    int dirfd;
+    long file; /* what is held, or negative */
+    bool read_only;
+};
+int hold(int dirfd, const char *guest, unsigned flags, struct held *held);
+void hold_end(struct held *held);
+/* Opens a program's file that was walked to: -ELOOP where somebody has put a link in its way since. */
+long hold_read(const char *host);
+/* Whether what a descriptor is open on lies in a read-only view. */
+bool hold_is_read_only(int file);
+/* Where names mean more than they say: path/proc.h. */
+bool hold_is_proc(const struct path_place *place);
 
 /* open.c, exec.c, socket.c: the calls that need more than a path translated */
 long open_call(const struct call *entry, struct trapped *call);
@@ -72,6 +96,9 @@ long exec_call(const struct call *entry, struct trapped *call);
 long exec_program(int dirfd, const char *guest, char *const *arguments, char *const *environment, int flags);
 long socket_call(const struct call *entry, struct trapped *call);
 long message_call(struct trapped *call);
+
+/* kernel.c: uname(2), where it is trapped */
+long kernel_call(const struct trapped *call);
 
 /* signals.c */
 bool signal_is_call(long number);
@@ -103,6 +130,7 @@ void process_describe(unsigned long *stack, const unsigned long *auxiliary);
 /* report.c */
 void report_line(const char *object, const char *cause, const char *hint);
 void report_error(const char *object, int error);
+void report_error_hint(const char *object, int error, const char *hint); /* NULL for none */
 _Noreturn void report_and_stop(const char *object, const char *cause, const char *hint); /* status 125 */
 _Noreturn void report_failure(const char *object, long error); /* the same, for -errno */
 _Noreturn void process_stop(int status);

@@ -1,0 +1,76 @@
+"""Engine T: system calls that take paths are trapped and translated in the program's own processes.
+
+The native launcher udocker-trap becomes the program and stays in it.  Neither namespaces nor privileges are
+needed, and it is no security boundary: a program that wants out gets out.
+"""
+
+from __future__ import annotations
+
+import os
+
+from udocker.engine.base import Abilities, Launch, Process, Support
+from udocker.engine.binaries import locate
+from udocker.engine.launcher import options, probe
+from udocker.model.container import Container
+from udocker.model.mode import ExecutionMode
+from udocker.values import TYPE_CHECKING, dataclass, replace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Optional
+
+    from _typeshed import StrPath
+
+PROGRAM = "udocker-trap"
+
+# Beside a container's root: copies of its files with text after them, which all of its runs share.
+FILES = "trap.files"
+
+# What a mode asks of the launcher.
+_OPTIONS = {ExecutionMode.T1: (), ExecutionMode.T2: ("--patch",)}
+
+
+@dataclass(frozen=True)
+class TrapEngine:
+    """Runs near native speed; T2 traps each call site once and rewrites it then, T1 traps every time.
+
+    ``installed``, ``program`` and ``without`` are as in engine R.
+    """
+
+    program: Optional[StrPath] = None
+    without: tuple[str, ...] = ()
+    installed: Optional[StrPath] = None
+
+    @property
+    def abilities(self) -> Abilities:
+        """The program is the caller; what uname(2) answers is trapped as paths are."""
+        return Abilities(other_users=False, kernel_release=True)
+
+    def using(self, installed: str) -> TrapEngine:
+        """The same engine, with the launcher in a directory if there is one."""
+        return replace(self, installed=installed)
+
+    def check(self, mode: ExecutionMode) -> Support:
+        """Trap a call in a process of its own; for T2 also rewrite text in memory."""
+        return probe(self._launcher, *_OPTIONS[mode], "--probe")
+
+    def prepare(self, container: Container, mode: ExecutionMode) -> None:
+        """Nothing: the container's files are used as they are."""
+
+    def restore(self, container: Container, mode: ExecutionMode) -> None:
+        """Nothing was changed."""
+
+    def plan(self, container: Container, process: Process, mode: ExecutionMode) -> Launch:
+        """The launcher's command line; its environment is the program's, which it passes on as it is."""
+        asked = (*_OPTIONS[mode], *self._options(container, process))
+        return Launch((self._launcher(), *asked, "--", *process.argv), process.env, "/")
+
+    def _launcher(self) -> str:
+        return os.fspath(self.program) if self.program else locate(PROGRAM, installed=self.installed)
+
+    def _options(self, container: Container, process: Process) -> Iterator[str]:
+        yield from options(container.root, process, self.without)
+        if process.kernel:
+            yield from ("--kernel", process.kernel)
+        if process.files and not container.location:
+            yield from ("--files", os.path.join(container.directory, FILES))
