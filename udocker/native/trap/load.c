@@ -7,7 +7,8 @@
 
 #include "trap.h"
 
-enum { PAGE = 4096, HEADERS_MAX = 64, START = 1024 /* holds all that is asked of most programs */ };
+enum { PAGE = 4096, HEADERS_MAX = 64 };
+enum { START = 1024 /* holds all that is asked of most programs */ };
 
 struct file {
     int number;
@@ -100,97 +101,73 @@ static bool is_error(long place)
     return place < 0 && place > -PAGE;
 }
 
-/* Where the program's segments lie, before anything is added to their addresses. */
 struct extent {
     uintptr_t low, high, align;
-    const Elf64_Phdr *first, *last;
-    bool is_gapless; /* in ascending order, each page belongs to one */
 };
-
-static uint64_t file_offset(const Elf64_Phdr *part)
-{
-    return part->p_offset - (part->p_vaddr - page_down(part->p_vaddr));
-}
 
 static struct extent extent_of(const struct file *file)
 {
-    struct extent extent = {-1ul, 0, PAGE, NULL, NULL, true};
+    struct extent extent = {-1ul, 0, PAGE};
     for (int i = 0; i < file->header.e_phnum; i++) {
         const Elf64_Phdr *part = &file->parts[i];
-        uintptr_t end = part->p_vaddr + part->p_memsz;
         if (part->p_type != PT_LOAD)
             continue;
-        bool follows = !extent.last || page_down(part->p_vaddr) == page_up(extent.high);
-        extent.is_gapless = extent.is_gapless && follows && part->p_filesz;
         extent.low = part->p_vaddr < extent.low ? part->p_vaddr : extent.low;
-        extent.high = end > extent.high ? end : extent.high;
+        extent.high = part->p_vaddr + part->p_memsz > extent.high ? part->p_vaddr + part->p_memsz : extent.high;
         extent.align = part->p_align > extent.align ? part->p_align : extent.align;
-        extent.first = extent.last ? extent.first : part;
-        extent.last = part;
     }
     extent.low = page_down(extent.low);
     extent.high = page_up(extent.high);
     return extent;
 }
 
-/* Room of `size` bytes at `place`, or anywhere.  Without gaps the first segment takes it all, and each of the
- * others what is left: fewer calls, and less work for the kernel than to fill a hole. */
-static long room_map(const struct file *file, const struct extent *extent, uintptr_t place, size_t size, int flags)
+/* Room for the whole program, where it wants to be or where there is some; what is added to its addresses. */
+static int room_take(const struct file *file, uintptr_t *bias)
 {
-    if (!extent->is_gapless)
-        return map(place, size, PROT_NONE, flags | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    return map(place, size, protection(extent->first), flags, file->number, file_offset(extent->first));
-}
-
-/* Takes the room for the whole program, where it wants to be or where there is some; tells what is added to its
- * addresses. */
-static int room_take(const struct file *file, const struct extent *extent, uintptr_t *bias)
-{
-    if (extent->low >= extent->high || (extent->align & (extent->align - 1)))
+    struct extent extent = extent_of(file);
+    if (extent.low >= extent.high || (extent.align & (extent.align - 1)))
         return -ENOEXEC;
-    size_t size = extent->high - extent->low;
+    size_t size = extent.high - extent.low;
+    int flags = MAP_ANONYMOUS | MAP_NORESERVE;
     if (file->header.e_type == ET_EXEC) {
         *bias = 0;
-        long place = room_map(file, extent, extent->low, size, 0x100000 /* MAP_FIXED_NOREPLACE */);
+        long place = map(extent.low, size, PROT_NONE, flags | 0x100000 /* MAP_FIXED_NOREPLACE */, -1, 0);
         if (is_error(place))
             return (int)place;
-        return place == (long)extent->low ? 0 : -ENOMEM;
+        return place == (long)extent.low ? 0 : -ENOMEM;
     }
-    size_t more = extent->align > PAGE ? extent->align : 0;
-    long place = more ? map(0, size + more, PROT_NONE, MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
-                      : room_map(file, extent, 0, size, 0);
+    size_t more = extent.align > PAGE ? extent.align : 0;
+    long place = map(0, size + more, PROT_NONE, flags, -1, 0);
     if (is_error(place))
         return (int)place;
-    uintptr_t start = ((uintptr_t)place + extent->align - 1) & ~(extent->align - 1);
+    uintptr_t start = ((uintptr_t)place + extent.align - 1) & ~(extent.align - 1);
     uintptr_t end = (uintptr_t)place + size + more;
     if (start > (uintptr_t)place)
         sys_call2(SYS_munmap, place, start - (uintptr_t)place);
     if (end > start + size)
         sys_call2(SYS_munmap, start + size, end - (start + size));
-    if (more && extent->is_gapless)
-        place = room_map(file, extent, start, size, MAP_FIXED);
-    *bias = start - extent->low;
-    return is_error(place) ? (int)place : 0;
+    *bias = start - extent.low;
+    return 0;
 }
 
 /* One segment: what the file has, then zeros. */
-static int part_map(const struct file *file, const struct extent *extent, const Elf64_Phdr *part, uintptr_t bias)
+static int part_map(const struct file *file, const Elf64_Phdr *part, uintptr_t bias)
 {
     uintptr_t start = page_down(part->p_vaddr) + bias;
     uintptr_t data = part->p_vaddr + part->p_filesz + bias, end = part->p_vaddr + part->p_memsz + bias;
     uintptr_t mapped = part->p_filesz ? page_up(data) : start;
     if (part->p_filesz > part->p_memsz)
         return -ENOEXEC;
-    if (part->p_filesz && !(extent->is_gapless && part == extent->first)) {
-        uintptr_t up_to = extent->is_gapless && part != extent->last ? extent->high + bias : data;
-        long place = map(start, up_to - start, protection(part), MAP_FIXED, file->number, file_offset(part));
+    if (part->p_filesz) {
+        uint64_t offset = part->p_offset - (part->p_vaddr - page_down(part->p_vaddr));
+        long place = map(start, data - start, protection(part), MAP_FIXED, file->number, offset);
         if (is_error(place))
             return (int)place;
+        /* What is left of the last page would show the file's next bytes. */
+        if (end > data && (part->p_flags & PF_W))
+            for (char *byte = (char *)data; byte < (char *)mapped; byte++)
+                *byte = 0;
     }
-    /* What is left of the last page would show the file's next bytes. */
-    if (part->p_filesz && end > data && (part->p_flags & PF_W))
-        for (char *byte = (char *)data; byte < (char *)mapped; byte++)
-            *byte = 0;
     if (end > mapped) {
         long place = map(mapped, end - mapped, protection(part), MAP_FIXED | MAP_ANONYMOUS, -1, 0);
         if (is_error(place))
@@ -201,9 +178,8 @@ static int part_map(const struct file *file, const struct extent *extent, const 
 
 static int file_map(const struct file *file, struct image *image)
 {
-    uintptr_t bias = 0;
-    struct extent extent = extent_of(file);
-    int result = room_take(file, &extent, &bias);
+    uintptr_t bias;
+    int result = room_take(file, &bias);
     image->base = bias;
     image->entry = file->header.e_entry + bias;
     image->header_count = file->header.e_phnum;
@@ -212,7 +188,7 @@ static int file_map(const struct file *file, struct image *image)
         const Elf64_Phdr *part = &file->parts[i];
         if (part->p_type != PT_LOAD)
             continue;
-        result = part_map(file, &extent, part, bias);
+        result = part_map(file, part, bias);
         if (!image->headers && file->header.e_phoff >= part->p_offset &&
             file->header.e_phoff < part->p_offset + part->p_filesz)
             image->headers = file->header.e_phoff - part->p_offset + part->p_vaddr + bias;
