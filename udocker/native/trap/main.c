@@ -130,6 +130,7 @@ static void engine_restart(unsigned long *stack, char **arguments, unsigned long
     char interpreter[PATH_SIZE];
     long used = engine_read(arguments);
     const char *name = arguments[used - 1];
+    uintptr_t first = (uintptr_t)arguments[used];
     engine_start();
     int result = load_program(engine.exe_host, &program, interpreter);
     lent_close(engine.exe_host);
@@ -144,6 +145,7 @@ static void engine_restart(unsigned long *stack, char **arguments, unsigned long
     }
     name_set(name);
     auxiliary_set(auxiliary, &program, &loader, name);
+    process_describe(first, auxiliary);
     /* The stack loses the arguments that were ours; the rest stays where it is. */
     unsigned long count = stack[0] - (unsigned long)used;
     stack += used;
@@ -157,9 +159,8 @@ static void engine_restart(unsigned long *stack, char **arguments, unsigned long
         for (unsigned long *word = stack; word < end; word++)
             word[-1] = word[0];
         stack--;
-        auxiliary--;
+        process_describe(first, auxiliary - 1);
     }
-    process_describe(stack, auxiliary);
     jump(interpreter[0] ? loader.entry : program.entry, stack);
 }
 

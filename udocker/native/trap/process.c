@@ -1,44 +1,64 @@
 /* What others see of the process: ps(1), /proc/PID/cmdline, a debugger. */
 
+#include <errno.h>
+#include <fcntl.h>
 #include <sys/prctl.h>
 
 #include "trap.h"
 
-extern const char trap_text_start[] __attribute__((visibility("hidden")));
-extern const char trap_text_end[] __attribute__((visibility("hidden")));
+/* Fields of /proc/[pid]/stat by their numbers in proc(5). */
+enum { START_CODE = 26, END_CODE, START_STACK, START_DATA = 45, END_DATA, START_BRK, ARG_START, ARG_END, ENV_START, ENV_END, FIELDS };
 
-static unsigned long string_end(const char *text)
+static int stat_read(unsigned long fields[FIELDS])
 {
-    return (unsigned long)(text + bytes_length(text) + 1);
+    char text[1024];
+    long file = sys_call4(SYS_openat, AT_FDCWD, "/proc/self/stat", O_RDONLY | O_CLOEXEC, 0);
+    if (file < 0)
+        return (int)file;
+    long length = sys_call3(SYS_read, file, text, sizeof text - 1);
+    sys_call1(SYS_close, file);
+    if (length <= 0)
+        return -EIO;
+    text[length] = '\0';
+    /* The name in parentheses may hold anything; the last one closes it.  Field 3 is behind it. */
+    char *at = text + length;
+    while (at > text && *at != ')')
+        at--;
+    at += *at ? 2 : 0;
+    for (int field = 3; field < FIELDS; field++) {
+        unsigned long value = 0;
+        for (; *at && *at != ' '; at++)
+            if (*at >= '0' && *at <= '9')
+                value = value * 10 + (unsigned long)(*at - '0');
+        fields[field] = value;
+        at += *at == ' ';
+    }
+    return 0;
 }
 
 /* PR_SET_MM_MAP (3.18) needs no privilege where the program's file stays as it is: prctl(2).  Where it is
- * missing the engine's own arguments show.  What the kernel knew before is not asked of /proc, which would take
- * longer than the rest of the start: it put arguments and environment behind each other. */
-void process_describe(unsigned long *stack, const unsigned long *auxiliary)
+ * missing the engine's own arguments show. */
+void process_describe(uintptr_t arguments, const unsigned long *auxiliary)
 {
-    char **arguments = (char **)(stack + 1), **environment = arguments + stack[0] + 1, **last = environment;
+    unsigned long fields[FIELDS];
     const unsigned long *end = auxiliary;
-    if (stack[0] == 0)
+    if (stat_read(fields) < 0)
         return;
     while (end[0])
         end += 2;
     end += 2;
-    while (*last)
-        last++;
-    unsigned long argument_end = string_end(arguments[stack[0] - 1]), brk = (unsigned long)sys_call1(SYS_brk, 0);
     struct prctl_mm_map map = {
-        .start_code = (unsigned long)trap_text_start,
-        .end_code = (unsigned long)trap_text_end,
-        .start_data = (unsigned long)trap_text_end,
-        .end_data = (unsigned long)trap_text_end,
-        .start_brk = brk, /* nobody has moved it yet */
-        .brk = brk,
-        .start_stack = (unsigned long)stack,
-        .arg_start = (unsigned long)arguments[0],
-        .arg_end = argument_end,
-        .env_start = argument_end,
-        .env_end = last > environment ? string_end(last[-1]) : argument_end,
+        .start_code = fields[START_CODE],
+        .end_code = fields[END_CODE],
+        .start_data = fields[START_DATA],
+        .end_data = fields[END_DATA],
+        .start_brk = fields[START_BRK],
+        .brk = (unsigned long)sys_call1(SYS_brk, 0),
+        .start_stack = fields[START_STACK],
+        .arg_start = arguments,
+        .arg_end = fields[ARG_END],
+        .env_start = fields[ENV_START],
+        .env_end = fields[ENV_END],
         .auxv = (void *)(uintptr_t)auxiliary,
         .auxv_size = (unsigned)((const char *)end - (const char *)auxiliary),
         .exe_fd = (unsigned)-1,

@@ -125,7 +125,7 @@ int load_program(const char *host, struct image *image, char interpreter[PATH_SI
 int load_check(int file, char interpreter[PATH_SIZE]);
 
 /* process.c: what the kernel and ps(1) believe of the process */
-void process_describe(unsigned long *stack, const unsigned long *auxiliary);
+void process_describe(uintptr_t arguments, const unsigned long *auxiliary);
 
 /* report.c */
 void report_line(const char *object, const char *cause, const char *hint);
