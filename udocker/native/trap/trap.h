@@ -74,6 +74,9 @@ int engine_add_view(const char *guest, const char *host, bool read_only);
 void engine_nest(void); /* the views that are added from now on are of places in the world that there was */
 int engine_outer_path(const char *text, struct path_place *place); /* in that world, or as it stands */
 
+/* quick.c: false where the call is still to be made, as if nothing had been tried */
+bool quick_call(const struct call *entry, struct trapped *call, long *result);
+
 /* hold.c: the place of a path, for one call. */
 enum hold_flags {
     HOLD_OBJECT = 16,    /* the object itself, a link too where links at the end are not followed: only its */
