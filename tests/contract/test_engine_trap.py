@@ -15,6 +15,7 @@ from tests.contract.roots import Result, Stage, caller
 from tests.services.needs import need_root
 from udocker.engine.base import Launch
 from udocker.engine.trap import FILES
+from udocker.model.mount import Mount
 
 
 @pytest.fixture
@@ -174,3 +175,24 @@ def test_what_is_no_directory_of_a_run_is_left_alone(trap: Stage) -> None:
     finally:
         for other in others:
             other.rmdir()
+
+
+def test_a_deep_tree_is_removed_as_well(trap: Stage) -> None:
+    (trap.root / "bin/mkdir").symlink_to("busybox")
+    script = "cd /data; i=0; while [ $i -lt 300 ]; do mkdir d f-$i; cd d; i=$((i+1)); done; echo $$"
+    result = run(trap, script, "--scratch", "/data")
+    assert (result.status, result.err) == (0, b"")
+    assert len(runs_of(int(result.out))) == 1
+    run(trap, "true", "--scratch", "/data")
+    assert runs_of(int(result.out)) == []
+
+
+# ---- limits ----
+
+
+def test_more_places_than_there_is_room_for_are_told(trap: Stage) -> None:
+    mounts = tuple(Mount(str(trap.host), f"/many/{number}") for number in range(100))
+    result = trap.run("true", mounts=mounts)
+    assert result.status == 125
+    assert b": too many places that something is shown at (" in result.err
+    assert result.err.count(b"\n") == 1

@@ -58,6 +58,22 @@ def test_a_container_runs_in_the_mode_that_it_is_set_up_for(box: Commands) -> No
     assert user != "0\n"
 
 
+def test_where_user_namespaces_are_forbidden_the_next_mode_runs(box: Commands) -> None:
+    """A name space in which no further one may be made stands for a host that forbids them."""
+    script = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
+    forbidding = ["unshare", "--map-root-user", "sh", "-c", script, "sh", box.programs / "udocker"]
+    env = {"UDOCKER_DIR": str(box.store)}
+    for words, shown in (
+        (["run", "--kernel=3.10.0-el7", "box", "uname", "-r"], "3.10.0-el7\n"),
+        (["setup", "box"], "execmode: T2\nnvidiamode: False\n"),
+    ):
+        assert box.user.run([*forbidding, *words], env=env, check=True).stdout == shown
+    refused = box.user.run([*forbidding, "run", "--execmode=R1", "box", "true"], env=env, check=False)
+    assert refused.returncode == 125
+    assert "user namespace: switched off" in refused.stderr
+    assert box.good("setup", "box") == "execmode: R1\nnvidiamode: False\n"
+
+
 def test_what_a_mode_keeps_beside_the_root_goes_with_the_container(box: Commands) -> None:
     directory = container(box)
     assert box.good("run", "--execmode=T2", "box", "cat", "/etc/passwd") != ""

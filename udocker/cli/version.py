@@ -7,6 +7,7 @@ import platform
 
 from udocker import __version__
 from udocker.config import Config
+from udocker.engine.select import MODES
 from udocker.model.manifest import Platform
 
 DESCRIPTION = "Print the version of this program and of what it runs on."
@@ -26,4 +27,5 @@ def run(config: Config, options: argparse.Namespace) -> int:
     print(f"kernel: {platform.release()}")
     print(f"platform: {Platform.host()}")
     print(f"directory: {config.udocker_dir}")
+    print(f"modes: {' '.join(mode.value for mode in MODES)}")
     return 0

@@ -12,7 +12,7 @@
 
 #include "begin.h"
 
-enum { DEPTH_MAX = 64, BLOCK = 4096 };
+enum { DEPTH_MAX = 1000, BLOCK = 1024 };
 
 /* getdents64(2) */
 struct entry {
