@@ -151,9 +151,8 @@ int maps_program(int dirfd, const char *link, const char *text, char guest[PATH_
 
 /* ---- maps, smaps, numa_maps ---- */
 
-bool maps_is_name(const char *path)
+bool maps_is_name(const char *path, size_t length)
 {
-    size_t length = bytes_length(path);
     return length >= 4 && bytes_equal(path + length - 4, "maps", 4);
 }
 

@@ -55,9 +55,9 @@ static long host_open(int dirfd, const char *path, const struct wish *wish, bool
     struct open_how how = wish->how;
     if (no_links)
         how.resolve |= RESOLVE_NO_SYMLINKS;
-    long file = !no_links && !wish->extended ? sys_call4(SYS_openat, dirfd, path, how.flags, how.mode)
-                                             : sys_call4(SYS_openat2, dirfd, path, &how, sizeof how);
-    return maps_is_name(path) && !(how.flags & O_PATH) ? maps_translate(file, how.flags & O_CLOEXEC) : file;
+    if (!no_links && !wish->extended)
+        return sys_call4(SYS_openat, dirfd, path, how.flags, how.mode);
+    return sys_call4(SYS_openat2, dirfd, path, &how, sizeof how);
 }
 
 /* Errors after which the path is walked: a link was met, or openat2 is stricter than open. */
@@ -100,26 +100,34 @@ static bool try_fast(struct wish *wish, struct path_place *place, long *result)
     return !is_inconclusive(*result);
 }
 
+static long wish_open(struct wish *wish)
+{
+    struct path_place place;
+    long result;
+    /* The kernel itself keeps such a path below the directory, which is the container's. */
+    if (wish->extended && (wish->how.resolve & (RESOLVE_BENEATH | RESOLVE_IN_ROOT)))
+        return host_open(wish->dirfd, wish->guest, wish, false);
+    if (try_fast(wish, &place, &result))
+        return result;
+    if (wish->guest[0] == '\0')
+        return -ENOENT;
+    result = path_resolve(&engine.world, wish->dirfd, wish->guest, follows(wish) ? PATH_FOLLOW : 0, &place);
+    if (result < 0)
+        return result;
+    if (place.read_only && changes(wish))
+        return read_only_open(&place, wish);
+    if (wish->extended && (wish->how.resolve & RESOLVE_NO_SYMLINKS))
+        return host_open(wish->dirfd, place.host, wish, true);
+    return host_open(AT_FDCWD, place.host, wish, false);
+}
+
 long open_call(const struct call *entry, struct trapped *call)
 {
     struct wish wish;
-    struct path_place place;
-    long result = wish_read(entry, call, &wish);
-    if (result < 0)
-        return result;
-    /* The kernel itself keeps such a path below the directory, which is the container's. */
-    if (wish.extended && (wish.how.resolve & (RESOLVE_BENEATH | RESOLVE_IN_ROOT)))
-        return host_open(wish.dirfd, wish.guest, &wish, false);
-    if (try_fast(&wish, &place, &result))
-        return result;
-    if (wish.guest[0] == '\0')
-        return -ENOENT;
-    result = path_resolve(&engine.world, wish.dirfd, wish.guest, follows(&wish) ? PATH_FOLLOW : 0, &place);
-    if (result < 0)
-        return result;
-    if (place.read_only && changes(&wish))
-        return read_only_open(&place, &wish);
-    if (wish.extended && (wish.how.resolve & RESOLVE_NO_SYMLINKS))
-        return host_open(wish.dirfd, place.host, &wish, true);
-    return host_open(AT_FDCWD, place.host, &wish, false);
+    long length = wish_read(entry, call, &wish);
+    if (length < 0)
+        return length;
+    long file = wish_open(&wish);
+    bool is_maps = maps_is_name(wish.guest, (size_t)length) && !(wish.how.flags & O_PATH);
+    return is_maps ? maps_translate(file, wish.how.flags & O_CLOEXEC) : file;
 }

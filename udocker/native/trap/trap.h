@@ -128,7 +128,7 @@ void process_describe(unsigned long *stack, const unsigned long *auxiliary, cons
 
 /* maps.c: what /proc tells of processes' memory */
 int maps_program(int dirfd, const char *link, const char *text, char guest[PATH_SIZE]);
-bool maps_is_name(const char *path);
+bool maps_is_name(const char *path, size_t length);
 long maps_translate(long file, bool closes_on_exec);
 
 /* report.c */
