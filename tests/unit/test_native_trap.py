@@ -247,6 +247,24 @@ def test_an_engine_in_a_container_starts_a_container_in_it(guest: Guest) -> None
     assert (data / "file").read_text() == "data\n"
 
 
+def test_an_engine_runs_in_a_user_namespace(guest: Guest) -> None:
+    launcher = guest.programs.engine.parent / "udocker-userns"
+    sources = sorted((NATIVE / "userns").glob("*.c"))
+    subprocess.run(["gcc", *WARNINGS, "-static", "-o", launcher, *sources], check=True)
+    if run([str(launcher), "--probe"]).returncode:
+        pytest.skip("needs user namespaces without privileges: sysctl user.max_user_namespaces")
+    inner = guest.root / "inner"
+    make_root(inner)
+    (inner / "etc/who").write_text("inner\n")
+    shutil.copy(guest.programs.engine, guest.root / "bin/udocker-trap")
+    subprocess.run(["chmod", "-R", "a+rwX", guest.directory], check=True)
+    outer = [str(launcher), "--root", str(guest.root), "--bind", "/proc", "/proc", "--"]
+    engine = ["/bin/udocker-trap", "--root", "/inner", "--bind", "/proc", "/proc", *guest.options, "--"]
+    result = run([*outer, *engine, "sh", "-c", "cat /etc/who; ls /inner; readlink /proc/self/exe"])
+    assert (result.returncode, result.stdout) == (0, b"inner\n/bin/busybox\n")
+    assert b"/inner: No such file" in result.stderr
+
+
 @pytest.mark.parametrize(
     "path",
     [

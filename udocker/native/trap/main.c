@@ -34,12 +34,22 @@ void engine_start(const unsigned long *auxiliary)
 
 /* ---- started by itself: load the program ---- */
 
-static void name_set(const char *path)
+/* What ps(1) calls the process: the last name of a path, of a file that is gone without the kernel's remark. */
+static void name_set(const char *path, bool is_file)
 {
-    const char *name = path;
+    static const char gone[] = " (deleted)";
+    char name[16];
+    size_t at = 0;
+    const char *last = path;
     for (const char *c = path; *c; c++)
         if (*c == '/' && c[1])
-            name = c + 1;
+            last = c + 1;
+    for (; last[at] && at + 1 < sizeof name; at++) {
+        if (is_file && bytes_equal(last + at, gone, sizeof gone))
+            break;
+        name[at] = last[at];
+    }
+    name[at] = '\0';
     sys_call5(SYS_prctl, PR_SET_NAME, name, 0, 0, 0);
 }
 
@@ -161,7 +171,8 @@ static void engine_restart(unsigned long *stack, char **arguments, char **enviro
         report_error(engine.exe_guest, -result);
     if (result < 0)
         process_stop(EXIT_NOT_EXECUTABLE);
-    name_set(bytes_equal(name, "/dev/fd/", 8) ? engine.exe_guest : name);
+    bool by_descriptor = bytes_equal(name, "/dev/fd/", 8);
+    name_set(by_descriptor ? engine.exe_guest : name, by_descriptor);
     auxiliary_set(auxiliary, &program, &loader, name);
     /* The stack loses the arguments that were ours; the rest stays where it is. */
     unsigned long count = stack[0] - (unsigned long)used;

@@ -162,9 +162,11 @@ static void on_sigsys(int number, siginfo_t *information, void *context)
         patch_site((unsigned char *)registers[REG_RIP] - 2, call.number);
     if (call.number == SYS_rt_sigprocmask || call.number == SYS_rt_sigaction)
         registers[REG_RAX] = signal_call(&call);
-    else if (has_shadow_stack())
+    else if (has_shadow_stack()) {
+        if (engine.guard)
+            sys_call4(SYS_rt_sigprocmask, SIG_SETMASK, call.mask, NULL, 8);
         registers[REG_RAX] = stacks_run(&call);
-    else
+    } else
         stacks_visit(context);
 }
 

@@ -87,10 +87,11 @@ static uintptr_t thread_self(void)
 
 /* ---- stacks that nobody gives back ---- */
 
-/* A vfork child shares its parent's memory, and must not judge of the parent's stacks. */
-static bool is_memory_own(void)
+/* A vfork child shares its parent's memory, and must not judge of the parent's stacks: 0 for one, more for a process
+ * with memory of its own, -errno where the kernel does not tell. */
+static long memory_is_own(void)
 {
-    return sys_call5(SYS_kcmp, sys_call0(SYS_getpid), sys_call0(SYS_getppid), KCMP_VM, 0, 0) > 0;
+    return sys_call5(SYS_kcmp, sys_call0(SYS_getpid), sys_call0(SYS_getppid), KCMP_VM, 0, 0);
 }
 
 static bool is_only_thread(void)
@@ -122,13 +123,14 @@ static bool stacks_collect(const char *guest)
 {
     bool found = false;
     uintptr_t self = thread_self();
-    if (!is_memory_own())
+    long memory = memory_is_own();
+    if (memory == 0)
         return false;
     for (int i = stack_of(guest); i >= 0 && claimed[i] != LIVE; i = stack_of(guest)) {
         claimed[i] = LIVE;
         guest = claims[i].guest;
     }
-    bool own = !is_on_alternate(guest), others = own && is_only_thread();
+    bool own = !is_on_alternate(guest), others = own && memory > 0 && is_only_thread();
     for (int i = 0; i < stack_count; i++)
         if (claimed[i] == CLAIMED && (claims[i].thread == self ? own : others)) {
             __atomic_store_n(&claimed[i], 0, __ATOMIC_RELEASE);
