@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.roots import ORDINARY, make_root
-from tests.services.needs import is_root, need_command
+from tests.contract.roots import identity_options, make_root
+from tests.services.needs import need_command
 
 NATIVE = Path(__file__).resolve().parents[2] / "udocker" / "native"
 WARNINGS = ("-std=gnu11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Werror")
@@ -37,13 +37,14 @@ VARIANTS = {
 CHECKS = {
     "guest_check": (
         *("pointers", "buffers", "masks", "sigsys", "children", "threads", "sockets", "nameless"),
-        *("guarded", "heap", "descriptors"),
+        *("guarded", "heap", "descriptors", "scripts"),
     ),
     "guest_signals": (
         *("jumps", "alternate", "waiting", "every-signal", "restart", "registers", "filter"),
-        *("shared-memory", "starting-threads"),
+        *("room", "cancel", "shared-memory", "starting-threads"),
     ),
     "guest_stack": ("executable-stack",),
+    "guest_errors": (),
 }
 
 
@@ -53,6 +54,19 @@ class Programs:
 
     engine: Path
     checks: tuple[Path, ...]
+
+
+def run(argv: list[str]) -> subprocess.CompletedProcess[bytes]:
+    """As the ordinary user, on the host."""
+    return subprocess.run(
+        argv,
+        cwd="/",
+        env={"PATH": "/bin"},
+        capture_output=True,
+        check=False,
+        timeout=120,
+        **identity_options(),
+    )
 
 
 @dataclass(frozen=True)
@@ -69,17 +83,8 @@ class Guest:
 
     def __call__(self, *command: str, binds: tuple[str, ...] = ()) -> subprocess.CompletedProcess[bytes]:
         system = ("--bind", "/proc", "/proc", "--bind", "/dev", "/dev")
-        argv = [self.programs.engine, "--root", self.root, *system, *binds, *self.options, "--", *command]
-        identity = {"user": ORDINARY, "group": ORDINARY, "extra_groups": []} if is_root() else {}
-        return subprocess.run(
-            argv,
-            cwd="/",
-            env={"PATH": "/bin"},
-            capture_output=True,
-            check=False,
-            timeout=120,
-            **identity,  # type: ignore[call-overload]
-        )
+        root = ("--root", str(self.root))
+        return run([str(self.programs.engine), *root, *system, *binds, *self.options, "--", *command])
 
     def output(self, script: str, binds: tuple[str, ...] = ()) -> str:
         result = self("sh", "-c", script, binds=binds)
@@ -117,7 +122,7 @@ def guest(request: pytest.FixtureRequest, programs: Programs) -> Iterator[Guest]
     make_root(made.root)
     for check in programs.checks:
         shutil.copy(check, made.root / "bin")
-    for applet in ("chmod", "find", "ln", "mkdir", "mv", "ps", "readlink", "stat", "wc"):
+    for applet in ("chmod", "find", "ln", "mkdir", "mv", "ps", "readlink", "sort", "stat", "wc"):
         (made.root / "bin" / applet).symlink_to("busybox")
     subprocess.run(["chmod", "-R", "a+rwX", directory], check=True)
     yield made
@@ -130,6 +135,13 @@ def guest(request: pytest.FixtureRequest, programs: Programs) -> Iterator[Guest]
 def test_a_program_gets_from_its_calls_what_it_may_expect(guest: Guest, program: str, name: str) -> None:
     result = guest(program, name)
     assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
+
+
+def test_every_call_says_of_a_wrong_path_what_the_kernel_says(guest: Guest) -> None:
+    errors = guest("guest_errors")
+    (program,) = (check for check in guest.programs.checks if check.name == "guest_errors")
+    assert errors.stdout.count(b" EFAULT\n") > 100
+    assert (errors.returncode, errors.stdout.decode()) == (0, run([str(program)]).stdout.decode())
 
 
 def test_an_address_of_a_socket_is_the_containers(guest: Guest) -> None:
@@ -164,6 +176,18 @@ def test_a_32_bit_program_is_one_line_for_whoever_starts_it(guest: Guest) -> Non
         assert (result.returncode, result.stdout) == (126, b"")
         assert result.stderr.startswith(b"udocker: run: /bin/small: a 32-bit program")
         assert result.stderr.count(b"\n") == 1
+
+
+def test_processes_of_the_container_know_each_others_programs(guest: Guest) -> None:
+    program = guest.root / "bin/sleep"
+    program.unlink()
+    shutil.copy(guest.root / "bin/busybox", program)
+    shown = guest.output(
+        "/bin/sleep 60 & until grep -q sleep /proc/$!/comm; do true; done; readlink /proc/$!/exe;"
+        " cd /proc/$!; readlink exe; grep -o ' /.*' maps | sort -u; kill $!;"
+        " grep -o ' /.*' /proc/self/maps | sort -u"
+    )
+    assert shown.split() == ["/bin/sleep"] * 3 + ["/bin/busybox"]
 
 
 @pytest.mark.parametrize(

@@ -261,6 +261,33 @@ static void descriptors_that_stay_closed(void)
     EXPECT(waitpid(child, &status, 0) == child && status == 0);
 }
 
+static int script_status(int file, const char *path, int flags)
+{
+    char *arguments[] = {"x", NULL}, *none[] = {NULL};
+    pid_t child = fork();
+    int status;
+    if (child == 0) {
+        syscall(SYS_execveat, file, path, arguments, none, flags);
+        _exit(errno == ENOENT ? 2 : 3);
+    }
+    EXPECT(child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+/* A script's interpreter is told a name that leads to it: execveat(2). */
+static void scripts_named_by_descriptors(void)
+{
+    static const char text[] = "#!/bin/sh\n[ \"$0\" = /dev/fd/9 ] && exit 42\n[ \"$0\" = /dev/fd/9/byfd ] && exit 43\n";
+    int file = open("/tmp/byfd", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0755);
+    EXPECT(file >= 0 && write(file, text, sizeof text - 1) == sizeof text - 1 && close(file) == 0);
+    EXPECT((file = open("/tmp/byfd", O_RDONLY | O_CLOEXEC)) >= 0 && dup2(file, 9) == 9);
+    EXPECT(script_status(9, "", AT_EMPTY_PATH) == 42);
+    EXPECT(fcntl(9, F_SETFD, FD_CLOEXEC) == 0 && script_status(9, "", AT_EMPTY_PATH) == 2);
+    EXPECT((file = open("/tmp", O_RDONLY | O_CLOEXEC)) >= 0 && dup2(file, 9) == 9);
+    EXPECT(script_status(9, "byfd", 0) == 43);
+    EXPECT(unlink("/tmp/byfd") == 0);
+}
+
 static const struct check CHECKS[] = {
     {"pointers", pointers_that_lead_nowhere},
     {"buffers", buffers_that_are_short},
@@ -273,6 +300,7 @@ static const struct check CHECKS[] = {
     {"guarded", a_kernel_that_guards_text},
     {"heap", a_heap_that_grows},
     {"descriptors", descriptors_that_stay_closed},
+    {"scripts", scripts_named_by_descriptors},
     {"nameless", a_program_without_a_name},
 };
 

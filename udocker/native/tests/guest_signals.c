@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -282,6 +283,100 @@ static void threads_that_start_programs(void)
         EXPECT(pthread_join(threads[i], NULL) == 0);
 }
 
+/* As a C library cancels a thread: only where it waits at this very `syscall`. */
+extern const char cancel_begin[], cancel_end[], cancelled[];
+long cancellable(long number, const char *path, long flags);
+__asm__(".text\n"
+        "cancellable: mov %rdi, %rax; mov %rsi, %rdi; mov %rdx, %rsi\n"
+        "cancel_begin: syscall\n"
+        "cancel_end: ret\n"
+        "cancelled: mov $-77, %rax; ret\n");
+
+struct kernel_action {
+    void *handler;
+    unsigned long flags;
+    void *restorer;
+    uint64_t mask;
+};
+
+void restore(void);
+__asm__(".text\n"
+        "restore: mov $15, %rax; syscall\n");
+
+static void cancel(int number, siginfo_t *information, void *context)
+{
+    greg_t *place = &((ucontext_t *)context)->uc_mcontext.gregs[REG_RIP];
+    EXPECT(number == 33 && information->si_pid == getpid());
+    if (*place >= (greg_t)cancel_begin && *place < (greg_t)cancel_end)
+        *place = (greg_t)cancelled;
+    heard = heard + 1;
+}
+
+static void *cancel_main(void *unused)
+{
+    while (!heard) /* until the handler is there; a C library may set its own when it makes a thread */
+        sched_yield();
+    (void)unused;
+    for (int i = 0; i < 300; i++) {
+        usleep(1000);
+        EXPECT(syscall(SYS_tgkill, getpid(), getpid(), 33) == 0);
+    }
+    return NULL;
+}
+
+static void calls_that_are_cancelled(void)
+{
+    const char *fifo = fifo_make();
+    struct kernel_action action = {(void *)cancel, SA_SIGINFO | SA_RESTART | 0x04000000 /* SA_RESTORER */,
+                                   (void *)restore, 0},
+                         old;
+    pthread_t other;
+    EXPECT(pthread_create(&other, NULL, cancel_main, NULL) == 0);
+    EXPECT(syscall(SYS_rt_sigaction, 33, &action, NULL, 8) == 0);
+    EXPECT(syscall(SYS_rt_sigaction, 33, NULL, &old, 8) == 0 && old.handler == (void *)cancel);
+    heard = 1;
+    for (int i = 0; i < 100; i++)
+        EXPECT(cancellable(SYS_open, fifo, O_RDONLY) == -77);
+    /* Elsewhere the signal changes nothing. */
+    for (int i = 0; i < 20000; i++)
+        EXPECT(access("/bin/busybox", F_OK) == 0);
+    EXPECT(pthread_join(other, NULL) == 0 && heard >= 100);
+    unlink(fifo);
+}
+
+static void use_much(int number)
+{
+    volatile char block[300000];
+    for (size_t i = 0; i < sizeof block; i++)
+        block[i] = (char)number;
+    heard = heard + 1;
+}
+
+/* On whatever stack it runs, with others that are in use beside it. */
+static void handlers_that_need_room(void)
+{
+    const char *fifo = fifo_make();
+    struct sigaction action = {.sa_handler = use_much};
+    pthread_t others[3];
+    sigset_t alarm;
+    sigemptyset(&alarm);
+    sigaddset(&alarm, SIGALRM);
+    EXPECT(pthread_sigmask(SIG_BLOCK, &alarm, NULL) == 0);
+    for (int i = 0; i < 3; i++)
+        EXPECT(pthread_create(&others[i], NULL, open_waiting, (void *)fifo) == 0);
+    usleep(20000);
+    EXPECT(pthread_sigmask(SIG_UNBLOCK, &alarm, NULL) == 0 && sigaction(SIGALRM, &action, NULL) == 0);
+    every(2000);
+    for (int i = 0; i < 10; i++)
+        EXPECT(open(fifo, O_RDONLY) == -1 && errno == EINTR);
+    every(0);
+    int file = open(fifo, O_RDWR);
+    for (int i = 0; i < 3; i++)
+        EXPECT(pthread_join(others[i], NULL) == 0);
+    EXPECT(file >= 0 && heard >= 10);
+    unlink(fifo);
+}
+
 static const struct check CHECKS[] = {
     {"jumps", jumps_out_of_calls},
     {"alternate", on_alternate_stacks},
@@ -290,6 +385,8 @@ static const struct check CHECKS[] = {
     {"restart", calls_that_go_on_after_a_signal},
     {"registers", registers_after_a_call},
     {"filter", a_filter_of_its_own},
+    {"room", handlers_that_need_room},
+    {"cancel", calls_that_are_cancelled},
     {"shared-memory", children_that_share_memory},
     {"starting-threads", threads_that_start_programs},
 };

@@ -226,6 +226,18 @@ static void workdir_enter(const char *workdir)
         report_failure(workdir, result);
 }
 
+/* Directories have to be listed otherwise than the kernel does where they lack something. */
+static void listing_start(void)
+{
+    for (size_t i = 0; i < engine.world.count; i++) {
+        int result = engine.unlisted[i] ? also_trap(SYS_getdents64) : 0;
+        if (result < 0)
+            report_failure("seccomp", result);
+        if (engine.unlisted[i])
+            return;
+    }
+}
+
 static const char *variable(char *const *environment, const char *name)
 {
     size_t length = bytes_length(name);
@@ -340,6 +352,7 @@ int engine_begin(char **arguments, char **environment)
     if (length < 0)
         report_failure("/proc/self/exe", length);
     workdir_enter(options.workdir);
+    listing_start();
     for (const char *c = command[0]; *c; c++)
         by_path = by_path || *c == '/';
     long error = by_path || !command[0][0] ? exec_program(AT_FDCWD, command[0], command, environment, 0)

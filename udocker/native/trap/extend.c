@@ -47,10 +47,10 @@ static long content_make(struct content *content, const char *source, const char
     struct stat info, shown;
     size_t length = bytes_length(text);
     long result = sys_call2(SYS_stat, source, &info);
-    if (result == 0)
-        result = sys_call2(SYS_stat, target, &shown);
     if (result < 0)
         return result;
+    if (sys_call2(SYS_stat, target, &shown) < 0)
+        shown.st_mode = 0644; /* one that the container lacks */
     if (!S_ISREG(info.st_mode))
         return -EINVAL;
     if (info.st_size > EXTENDED_MAX)
@@ -155,9 +155,7 @@ static void files_directory(const char *wanted, char path[PATH_SIZE])
         host_path(wanted, path);
         return;
     }
-    long result = own_directory(path);
-    if (result < 0)
-        report_failure(path, result);
+    own_directory(path);
 }
 
 void extend_add(const char *wanted, const char *source, const char *guest, const char *text)
@@ -166,7 +164,7 @@ void extend_add(const char *wanted, const char *source, const char *guest, const
     struct content content;
     struct line path = {.at = 0};
     char directory[PATH_SIZE];
-    target_make(guest, false, &target);
+    target_offer(guest, false, &target);
     struct path_place outer;
     long result = *source ? engine_outer_path(source, &outer) : 0;
     if (result < 0)
@@ -182,8 +180,7 @@ void extend_add(const char *wanted, const char *source, const char *guest, const
         report_failure(directory, -ENAMETOOLONG);
     if (!content_is(&content, path.text))
         result = content_publish(&content, directory, path.text);
-    if (result == 0)
-        result = engine_add_view(target.guest, path.text, true);
     if (result < 0)
         report_failure(guest, result);
+    target_show(&target, path.text, true);
 }

@@ -8,11 +8,14 @@
 #include "trap.h"
 
 enum { PAGE = 4096, HEADERS_MAX = 64, NOT_OVER_OTHERS = 0x100000 /* MAP_FIXED_NOREPLACE */ };
+enum { START = 1024 /* holds all that is asked of most programs */ };
 
 extern const char trap_text_start[] __attribute__((visibility("hidden")));
 
 struct file {
     int number;
+    long start_size;
+    char start[START];
     Elf64_Ehdr header;
     Elf64_Phdr parts[HEADERS_MAX];
 };
@@ -27,16 +30,26 @@ static uintptr_t page_up(uintptr_t address)
     return page_down(address + PAGE - 1);
 }
 
-static int read_whole(int file, void *target, size_t size, uint64_t offset)
+static void file_take(struct file *file, int number)
 {
-    long done = sys_call4(SYS_pread64, file, target, size, offset);
+    file->number = number;
+    file->start_size = sys_call4(SYS_pread64, number, file->start, START, 0);
+}
+
+static int read_whole(const struct file *file, void *target, size_t size, uint64_t offset)
+{
+    if (file->start_size > 0 && offset < START && offset + size <= (uint64_t)file->start_size) {
+        bytes_copy(target, file->start + offset, size);
+        return 0;
+    }
+    long done = sys_call4(SYS_pread64, file->number, target, size, offset);
     return done == (long)size ? 0 : done < 0 ? (int)done : -ENOEXEC;
 }
 
 static int headers_read(struct file *file)
 {
     const Elf64_Ehdr *header = &file->header;
-    int result = read_whole(file->number, &file->header, sizeof file->header, 0);
+    int result = read_whole(file, &file->header, sizeof file->header, 0);
     if (result < 0)
         return result;
     if (bytes_equal((const char *)header->e_ident, ELFMAG, SELFMAG) && header->e_ident[EI_CLASS] == ELFCLASS32 &&
@@ -50,7 +63,7 @@ static int headers_read(struct file *file)
                 header->e_phentsize == sizeof(Elf64_Phdr) && header->e_phnum > 0 && header->e_phnum <= HEADERS_MAX;
     if (!fits)
         return -ENOEXEC;
-    return read_whole(file->number, file->parts, header->e_phnum * sizeof(Elf64_Phdr), header->e_phoff);
+    return read_whole(file, file->parts, header->e_phnum * sizeof(Elf64_Phdr), header->e_phoff);
 }
 
 static int interpreter_read(const struct file *file, char interpreter[PATH_SIZE])
@@ -62,7 +75,7 @@ static int interpreter_read(const struct file *file, char interpreter[PATH_SIZE]
             continue;
         if (part->p_filesz < 2 || part->p_filesz > PATH_SIZE)
             return -ENOEXEC;
-        int result = read_whole(file->number, interpreter, part->p_filesz, part->p_offset);
+        int result = read_whole(file, interpreter, part->p_filesz, part->p_offset);
         if (result == 0 && interpreter[part->p_filesz - 1] != '\0')
             result = -ENOEXEC;
         return result;
@@ -72,7 +85,8 @@ static int interpreter_read(const struct file *file, char interpreter[PATH_SIZE]
 
 int load_check(int file, char interpreter[PATH_SIZE])
 {
-    struct file program = {.number = file};
+    struct file program;
+    file_take(&program, file);
     int result = headers_read(&program);
     return result < 0 ? result : interpreter_read(&program, interpreter);
 }
@@ -241,7 +255,7 @@ int load_program(const char *host, struct image *image, char interpreter[PATH_SI
     long number = hold_read(host);
     if (number < 0)
         return (int)number;
-    file.number = (int)number;
+    file_take(&file, (int)number);
     int result = headers_read(&file);
     if (result == 0 && interpreter)
         result = interpreter_read(&file, interpreter);

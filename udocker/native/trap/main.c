@@ -105,6 +105,8 @@ static long engine_read(char **arguments)
         int result = engine_add_view(arguments[at], arguments[at + 1], arguments[at + 2][0] == 'r');
         if (result < 0)
             report_failure(arguments[at], result);
+        if (arguments[at + 2][1] == 'u')
+            listing_hide(arguments[at]);
     }
     text_set(engine.self, arguments[0]);
     text_set(engine.exe_host, arguments[at]);
@@ -159,7 +161,7 @@ static void engine_restart(unsigned long *stack, char **arguments, char **enviro
         report_error(engine.exe_guest, -result);
     if (result < 0)
         process_stop(EXIT_NOT_EXECUTABLE);
-    name_set(name);
+    name_set(bytes_equal(name, "/dev/fd/", 8) ? engine.exe_guest : name);
     auxiliary_set(auxiliary, &program, &loader, name);
     /* The stack loses the arguments that were ours; the rest stays where it is. */
     unsigned long count = stack[0] - (unsigned long)used;

@@ -2,7 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/prctl.h>
+#include <linux/prctl.h>
 
 #include "trap.h"
 

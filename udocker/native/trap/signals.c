@@ -38,8 +38,10 @@ static long action_call(struct trapped *call)
         return -EFAULT;
     if (a[0] != SIGSYS) {
         if (!a[1])
-            return reissue(call);
+            return cancel_is_signal(a[0]) ? cancel_action(call, NULL) : reissue(call);
         new.mask &= ~SIGSYS_BIT;
+        if (cancel_is_signal(a[0]))
+            return cancel_action(call, &new);
         return sys_call4(call->number, a[0], &new, a[2], 8);
     }
     struct disposition old = engine.sigsys;
@@ -158,7 +160,7 @@ static void on_sigsys(int number, siginfo_t *information, void *context)
     };
     if (engine.patch)
         patch_site((unsigned char *)registers[REG_RIP] - 2, call.number);
-    if (signal_is_call(call.number))
+    if (call.number == SYS_rt_sigprocmask || call.number == SYS_rt_sigaction)
         registers[REG_RAX] = signal_call(&call);
     else if (has_shadow_stack())
         registers[REG_RAX] = stacks_run(&call);
@@ -174,16 +176,29 @@ __asm__(".text\n"
         "    mov $15, %eax\n"
         "    syscall\n");
 
-void signal_install(void)
+static long signal_take(struct disposition *old)
 {
     struct disposition ours = {
         (void *)on_sigsys,
         SA_SIGINFO | SA_NODEFER | SA_ONSTACK | SA_RESTART | RESTORER,
         (void *)signal_return,
-        0,
+        engine.guard,
     };
+    return sys_call4(SYS_rt_sigaction, SIGSYS, &ours, old, 8);
+}
+
+void signal_guard(uint64_t mask)
+{
+    if ((engine.guard | mask) != engine.guard) {
+        engine.guard |= mask;
+        signal_take(NULL);
+    }
+}
+
+void signal_install(void)
+{
     uint64_t mask = SIGSYS_BIT;
-    sys_call4(SYS_rt_sigaction, SIGSYS, &ours, &engine.sigsys, 8);
+    signal_take(&engine.sigsys);
     /* Of an engine before this one only what survives execve is the guest's: that it is ignored. */
     if (engine.sigsys.handler != (void *)SIG_IGN)
         engine.sigsys = (struct disposition){0};

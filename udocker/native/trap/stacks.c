@@ -19,7 +19,9 @@
 
 #include "trap.h"
 
-enum { STACK_SIZE = 128 * 1024, CHUNK = 64, STACK_MOST = 8192, FSGSBASE = 2 /* of AT_HWCAP2 */ };
+/* A guest's signal handler that interrupts a call runs on the call's stack, so there is more room than the engine
+ * needs; and a gap that a stack which is too short runs into, wider than any function's frame. */
+enum { STACK_SIZE = 512 * 1024, GAP = 64 * 1024, CHUNK = 16, STACK_MOST = 8192, FSGSBASE = 2 /* of AT_HWCAP2 */ };
 
 #ifndef PR_GET_TID_ADDRESS
 #define PR_GET_TID_ADDRESS 40
@@ -30,12 +32,14 @@ enum { STACK_SIZE = 128 * 1024, CHUNK = 64, STACK_MOST = 8192, FSGSBASE = 2 /* o
 #endif
 
 /* Right before the engine: behind it the heap grows, where the kernel could not be told of a better place. */
-static char *const STACKS = (char *)0x7e9fc0000000;
+static char *const STACKS = (char *)0x7e9f00000000;
 enum { CLAIMED = 1, LIVE /* seen to be so, while stacks are collected */ };
 static int claimed[STACK_MOST]; /* 0 for a free one */
 static struct {
     uintptr_t thread;
-    const char *guest; /* its stack when it called */
+    const char *guest;          /* its stack when it called */
+    const struct visit *visit; /* of a call that trapped */
+    bool is_open;              /* its memory may be used */
 } claims[STACK_MOST];
 static int stack_count;
 static bool has_fsgsbase;
@@ -51,7 +55,7 @@ struct work {
 static int chunk_map(int first)
 {
     char *wanted = STACKS + (size_t)first * STACK_SIZE;
-    long place = sys_call6(SYS_mmap, (long)wanted, (long)CHUNK * STACK_SIZE, PROT_READ | PROT_WRITE,
+    long place = sys_call6(SYS_mmap, (long)wanted, (long)CHUNK * STACK_SIZE, PROT_NONE,
                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | 0x100000 /* MAP_FIXED_NOREPLACE */, -1, 0);
     if (place == (long)wanted || place == -EEXIST)
         return 0;
@@ -143,6 +147,15 @@ static bool stacks_grow(int count)
     return true;
 }
 
+static bool stack_open(int stack)
+{
+    const char *start = STACKS + (size_t)stack * STACK_SIZE;
+    if (!claims[stack].is_open)
+        claims[stack].is_open =
+            sys_call3(SYS_mprotect, start + GAP, STACK_SIZE - GAP, PROT_READ | PROT_WRITE) == 0;
+    return claims[stack].is_open;
+}
+
 static int stack_claim(const char *guest)
 {
     for (;;) {
@@ -153,7 +166,10 @@ static int stack_claim(const char *guest)
                 __atomic_compare_exchange_n(&claimed[i], &free, CLAIMED, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
                 claims[i].thread = thread_self();
                 claims[i].guest = guest;
-                return i;
+                claims[i].visit = NULL;
+                if (stack_open(i))
+                    return i;
+                __atomic_store_n(&claimed[i], 0, __ATOMIC_RELEASE);
             }
         }
         if (!stacks_collect(guest) && !stacks_grow(count))
@@ -196,7 +212,7 @@ static void work_run(struct work *work)
     bool lends = is_exec(work->call->number);
     if (lends)
         tid_address_lend(work);
-    work->result = engine_call(work->call);
+    work->result = signal_is_call(work->call->number) ? signal_call(work->call) : engine_call(work->call);
     if (lends && work->has_address)
         sys_call1(SYS_set_tid_address, work->tid_address);
 }
@@ -227,6 +243,7 @@ struct visit {
     struct trapped call;
     struct work work;
     stack_t alternate;
+    uint64_t mask;
 };
 
 /* The kernel gave the handler fresh vector registers; the guest's own must be there when we jump back, and
@@ -246,6 +263,8 @@ __attribute__((used)) void visit_run(struct visit *visit)
 {
     if ((unsigned)visit->alternate.ss_flags & SS_AUTODISARM)
         sys_call2(SYS_sigaltstack, &visit->alternate, NULL);
+    if (engine.guard)
+        sys_call4(SYS_rt_sigprocmask, SIG_SETMASK, &visit->mask, NULL, 8);
     work_run(&visit->work);
     visit->ax = visit->work.result;
 }
@@ -293,7 +312,33 @@ void stacks_visit(const ucontext_t *context)
         {r[REG_RAX], {r[REG_RDI], r[REG_RSI], r[REG_RDX], r[REG_R10], r[REG_R8], r[REG_R9]}, NULL},
         {.call = &visit->call, .stack = stack},
         context->uc_stack,
+        *(const uint64_t *)&context->uc_sigmask,
     };
+    claims[stack].visit = visit;
     vectors_restore((const char *)context->uc_mcontext.fpregs);
     visit_enter(visit);
+}
+
+/* Shows a signal's handler the guest at its call instead of the engine in it: the registers that the guest had, at the
+ * `syscall` itself; the number of the guest's call, or -1 where no trapped call was interrupted. */
+long stacks_show_guest(greg_t *r)
+{
+    int stack = stack_of((const char *)r[REG_RSP]);
+    const struct visit *visit = stack < 0 ? NULL : claims[stack].visit;
+    if (!visit || !claimed[stack])
+        return -1;
+    r[REG_RAX] = visit->call.number;
+    r[REG_RBX] = visit->bx, r[REG_RBP] = visit->bp, r[REG_RSP] = visit->sp, r[REG_RIP] = visit->ip - SYSCALL_SIZE;
+    r[REG_R12] = visit->r12, r[REG_R13] = visit->r13, r[REG_R14] = visit->r14, r[REG_R15] = visit->r15;
+    r[REG_RDI] = visit->di, r[REG_RSI] = visit->si, r[REG_RDX] = visit->dx;
+    r[REG_R10] = visit->r10, r[REG_R8] = visit->r8, r[REG_R9] = visit->r9;
+    return visit->call.number;
+}
+
+/* The guest has left the call by another way. */
+void stacks_abandon(const char *at)
+{
+    int stack = stack_of(at);
+    if (stack >= 0)
+        __atomic_store_n(&claimed[stack], 0, __ATOMIC_RELEASE);
 }

@@ -12,6 +12,8 @@
 #include <stdint.h>
 #include <ucontext.h>
 
+enum { SYSCALL_SIZE = 2 };
+
 /* Everything lies in one text at one address: no table of addresses stands between the files. */
 #pragma GCC visibility push(hidden)
 
@@ -34,12 +36,15 @@ struct engine {
     struct path_world world;
     struct path_world outer; /* in which this engine was started as a program; without views for the host */
     struct disposition sigsys; /* the guest's idea of SIGSYS, which is ours */
+    struct disposition cancel[2]; /* and of the signals that cancel threads */
+    uint64_t guard;               /* signals that wait until a trapped call is on its own stack */
     bool openat2;              /* the kernel has it (5.6) */
     bool read_only;            /* some view is */
     bool patch;                /* call sites are rewritten after their first trap */
     bool mm_map;               /* the kernel is told where the guest's program is (3.18) */
     bool execmem;              /* memory may be both written and executed */
     uint8_t calls[512];        /* a call's number to its place in call_table, plus one */
+    bool unlisted[PATH_VIEWS]; /* views whose names their directories lack: listing.c */
     char kernel[65];           /* what uname(2) answers for the release; empty for the truth */
     char self[PATH_SIZE];      /* this program, on the host */
     char exe_host[PATH_SIZE];  /* the guest's program */
@@ -68,6 +73,9 @@ long engine_call(struct trapped *call);
 int engine_add_view(const char *guest, const char *host, bool read_only);
 void engine_nest(void); /* the views that are added from now on are of places in the world that there was */
 int engine_outer_path(const char *text, struct path_place *place); /* in that world, or as it stands */
+
+/* quick.c: false where the call is still to be made, as if nothing had been tried */
+bool quick_call(const struct call *entry, struct trapped *call, long *result);
 
 /* hold.c: the place of a path, for one call. */
 enum hold_flags {
@@ -105,18 +113,27 @@ long message_call(struct trapped *call);
 long address_call(const struct call *entry, struct trapped *call);
 long received_call(struct trapped *call);
 
-/* kernel.c: uname(2), where it is trapped */
+/* kernel.c, listing.c: uname(2) and getdents64(2), where they are trapped */
 long kernel_call(const struct trapped *call);
+long listing_call(const struct trapped *call);
+void listing_hide(const char *guest); /* a view of that place, and no name in its directory */
 
 /* signals.c */
 bool signal_is_call(long number);
 long signal_call(struct trapped *call);
 void signal_install(void);
+void signal_guard(uint64_t mask);
 
 /* stacks.c */
 int stacks_map(const unsigned long *auxiliary);
 long stacks_run(struct trapped *call);
 void stacks_visit(const ucontext_t *context);
+long stacks_show_guest(greg_t *registers);
+void stacks_abandon(const char *at);
+
+/* cancel.c */
+bool cancel_is_signal(long number);
+long cancel_action(const struct trapped *call, const struct disposition *new);
 
 /* filter.c.  TRAP_MARK tells our filter's signals from those of one that the guest has installed (seccomp(2),
  * SECCOMP_RET_DATA in si_errno: of two filters that trap a call the later one's). */
@@ -142,6 +159,11 @@ int load_check(int file, char interpreter[PATH_SIZE]);
 
 /* process.c: what the kernel and ps(1) believe of the process */
 void process_describe(unsigned long *stack, const unsigned long *auxiliary, const struct image *program);
+
+/* maps.c: what /proc tells of processes' memory */
+int maps_program(int dirfd, const char *link, const char *text, char guest[PATH_SIZE]);
+bool maps_is_name(const char *path, size_t length);
+long maps_translate(long file, bool closes_on_exec);
 
 /* report.c */
 void report_line(const char *object, const char *cause, const char *hint);
