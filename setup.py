@@ -24,12 +24,12 @@ NATIVE = HERE / "udocker" / "native"
 CFLAGS = ["-O2", "-Werror"]
 WARNINGS = ["-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Wextra"]
 # A program that shares its process with others: no C library, one fixed address, nothing to be filled in at
-# the start, no registers but the general ones.
+# the start, no registers but the general ones, which zig must be told by the names of the others.
 FREESTANDING = [
     "-ffreestanding",
     "-fno-stack-protector",
     "-fcf-protection=none",
-    "-mgeneral-regs-only",
+    *("-mgeneral-regs-only", "-mno-mmx", "-mno-sse", "-mno-sse2"),
     "-fPIE",
     "-fvisibility=hidden",
     "-fno-asynchronous-unwind-tables",
@@ -164,10 +164,13 @@ class BuildWithNative(build_py):
 
     def run(self):
         super().run()
-        if getattr(self, "editable_mode", False):
-            build_native(NATIVE / "bin")
-        else:
-            build_native(Path(self.build_lib) / "udocker" / "native" / "bin")
+        editable = getattr(self, "editable_mode", False)
+        try:
+            build_native(NATIVE / "bin" if editable else Path(self.build_lib) / "udocker" / "native" / "bin")
+        except subprocess.CalledProcessError as error:
+            # Any other exception is a mere warning to setuptools where it installs in place: what was built
+            # before would stay.
+            raise SystemExit(f"setup: native programs: {shlex.join(error.cmd)} failed") from error
 
 
 class PlatformDistribution(Distribution):
