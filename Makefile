@@ -18,7 +18,7 @@ BUILD_REQUIRES := $(shell sed -n 's/^requires = \[\(.*\)\]$$/\1/p' pyproject.tom
 # Root installs for others to read.
 UMASK := if [ "$$(id -u)" = 0 ]; then umask 022; fi
 
-.PHONY: help venv demo test test-faults test-disks test-programs fuzz services lint bench clean
+.PHONY: help venv demo test test-faults test-disks test-programs test-stress fuzz services lint bench clean
 
 help:
 	@echo "make demo [SCHEDULER=slurm]   run an image as a batch job, here or on Slurm"
@@ -26,7 +26,8 @@ help:
 	@echo "make test-faults              kill each command at 200 moments (40 minutes)"
 	@echo "make test-disks [MOMENTS=100] every command over a disk that fails at so many moments (hours)"
 	@echo "make test-programs            compare programs' own tests in each mode with chroot's: CPython, LTP, packages (an hour)"
-	@echo "make fuzz [SECONDS=600]       look for input that the parsers and unpacking do not stand"
+	@echo "make test-stress              the trap engine: 1,000 runs of all at once, 2,000 processes (15 minutes)"
+	@echo "make fuzz [SECONDS=600]       look for input that parsers, unpacking and the translation of paths do not stand"
 	@echo "make lint                     check style and types"
 	@echo "make bench                    measure"
 	@echo "make venv [PYTHON=python3]    make the Python environment $(VENV), which the others do as needed"
@@ -55,7 +56,11 @@ test-programs: $(READY) services
 	$(UMASK); UDOCKER_TEST_PROGRAMS=$(CURDIR)/.programs/report.txt \
 	    $(BIN)/python -m pytest $(or $(TESTS),tests/programs)
 
-# Needs Python 3.11, as Debian 12 has it, for atheris.
+# `make test` does the same a few times.
+test-stress: $(READY)
+	$(UMASK); UDOCKER_STRESS=full nice -n 19 $(BIN)/python -m pytest --timeout=0 tests/stress
+
+# Needs Python 3.11, as Debian 12 has it, for atheris, and clang for what is in C.
 fuzz: $(READY)
 	$(UMASK); $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation \
 	    --editable '.[fuzz]'

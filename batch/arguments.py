@@ -70,7 +70,7 @@ def _slurm(config: api.Config) -> Scheduler:
 def _local(config: api.Config) -> Scheduler:
     from .local.scheduler import LocalScheduler
 
-    return LocalScheduler(installed_program(), config.udocker_dir)
+    return LocalScheduler(installed_program(), Path(config.udocker_dir))
 
 
 # Every batch system by name; imported only when it is asked for.

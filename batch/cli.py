@@ -93,7 +93,7 @@ def _submit_or_show(config: api.Config, job: JobSpec, options: argparse.Namespac
 
 
 def _job(config: api.Config, options: argparse.Namespace) -> Job:
-    name = options.scheduler or scheduler_of(config.udocker_dir, options.job, tuple(SCHEDULERS))
+    name = options.scheduler or scheduler_of(Path(config.udocker_dir), options.job, tuple(SCHEDULERS))
     return Job(config, scheduler(name, config), options.job)
 
 

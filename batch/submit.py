@@ -118,7 +118,7 @@ class Job:
     @property
     def records(self) -> JobRecords:
         """Where the job's usage records lie."""
-        return JobRecords(self.config.udocker_dir, self.scheduler.name, self.id)
+        return JobRecords(Path(self.config.udocker_dir), self.scheduler.name, self.id)
 
     def remember(self, job: JobSpec, preparing: Optional[str] = None) -> None:
         """Keep what was submitted beside the records; raises StoreError."""

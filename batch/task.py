@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, replace
+from pathlib import Path
 from types import FrameType
 from typing import Optional
 
@@ -91,7 +92,7 @@ class _Record:
         self, config: api.Config, spec: TaskSpec, identity: TaskIdentity, cores: Optional[int]
     ) -> None:
         self._enabled = spec.usage
-        self._records = JobRecords(config.udocker_dir, identity.scheduler, identity.job)
+        self._records = JobRecords(Path(config.udocker_dir), identity.scheduler, identity.job)
         self._usage = Usage(
             job=identity.job,
             task=identity.task,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Optional
 
 from udocker.api import Config
@@ -42,7 +41,7 @@ class TaskSpec:
         return cls(
             image=job.image,
             command=job.command,
-            udocker_dir=str(config.udocker_dir),
+            udocker_dir=config.udocker_dir,
             env=job.env,
             mounts=job.mounts,
             workdir=job.workdir,
@@ -81,7 +80,7 @@ class TaskSpec:
         """``base`` with what the submitter had set."""
         return replace(
             base,
-            udocker_dir=Path(self.udocker_dir),
+            udocker_dir=self.udocker_dir,
             insecure=self.insecure or base.insecure,
             insecure_registries=base.insecure_registries | frozenset(self.insecure_registries),
         )

@@ -125,7 +125,7 @@ def make_store_directory(udocker_dir: Path, directory: Path) -> None:
     """
     if not udocker_dir.exists():
         udocker_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    StorePaths(udocker_dir).make(directory)
+    StorePaths(str(udocker_dir)).make(directory)
 
 
 def write_store_file(config: Config, path: Path, text: str) -> None:

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 from udocker.errors import ConfigError
 from udocker.log import Log
-from udocker.values import dataclass
+from udocker.values import TYPE_CHECKING, dataclass
+
+if TYPE_CHECKING:
+    from _typeshed import StrPath
 
 NAME = "udocker.conf"
 # udocker 1.3's keys that mean something here, then our own, each with the variable that it stands for.
@@ -82,7 +84,7 @@ class Setting:
         return iter((self.text, self.origin))
 
 
-def read_files(paths: Iterable[Path]) -> dict[str, Setting]:
+def read_files(paths: Iterable[StrPath]) -> dict[str, Setting]:
     """The settings of all files that there are, by variable; later files win.  Raises ConfigError."""
     found: dict[str, Setting] = {}
     for path in paths:
@@ -90,20 +92,21 @@ def read_files(paths: Iterable[Path]) -> dict[str, Setting]:
     return found
 
 
-def read_file(path: Path, required: bool = False) -> dict[str, Setting]:
+def read_file(path: StrPath, required: bool = False) -> dict[str, Setting]:
     """The settings of one file by variable, none if it is missing and not ``required``.
 
     Raises ConfigError.
     """
     try:
-        with path.open("rb") as file:
+        with open(path, "rb") as file:
             text = file.read(_LARGEST).decode("utf-8")
     except (FileNotFoundError, NotADirectoryError) as error:
         if required:
             raise ConfigError(f"configuration: {path}: {error.strerror}") from error
         return {}
     except OSError as error:
-        if isinstance(error, PermissionError) and not required and not os.access(path.parent, os.X_OK):
+        is_closed = isinstance(error, PermissionError) and not os.access(os.path.dirname(path), os.X_OK)
+        if is_closed and not required:
             # A directory closed to this user, such as a home on a node: nothing in it is for us.
             _log.debug("configuration: %s: %s", path, error.strerror)
             return {}
@@ -113,7 +116,7 @@ def read_file(path: Path, required: bool = False) -> dict[str, Setting]:
     return _settings(path, text)
 
 
-def _settings(path: Path, text: str) -> dict[str, Setting]:
+def _settings(path: StrPath, text: str) -> dict[str, Setting]:
     if "\0" in text:
         raise ConfigError(f"configuration: {path}: not a text", _HINT)
     # Few users have such a file: others do not pay for the import at each start.

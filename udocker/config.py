@@ -6,7 +6,6 @@ import os
 import pwd
 import re
 from collections.abc import Mapping
-from pathlib import Path
 
 from udocker.conffile import KEYS, NAME, WITHOUT_MEANING, Setting, read_file, read_files
 from udocker.errors import ConfigError
@@ -16,13 +15,15 @@ from udocker.values import TYPE_CHECKING, dataclass, field
 if TYPE_CHECKING:
     from typing import Callable, Optional
 
+    from _typeshed import StrPath
+
 # Three years of seconds: more than anybody waits, and less than what overflows a timer.
 _MAX_NUMBER = 10**8
 # Each directory on the way to a file is open while it is looked up, and processes have 1024 descriptors.
 _MAX_DEPTH = 800
 _COUNT = r"([0-9]{1,15})([kMGT]?)"
 _log = Log(__name__)
-SYSTEM_FILE = Path("/etc") / NAME
+SYSTEM_FILE = f"/etc/{NAME}"
 # Where docker and podman, each for all users and for one, look for a registry's authorities
 # (docker's "Verify repository client with certificates"; containers-certs.d(5)).
 _CERTIFICATE_DIRS = (
@@ -56,11 +57,11 @@ class Config:
     of authorities for each ``HOST[:PORT]``.
     """
 
-    udocker_dir: Path
+    udocker_dir: str
     insecure: bool = False
     insecure_registries: frozenset[str] = frozenset()
-    docker_config: Optional[Path] = None
-    keystore: Optional[Path] = None
+    docker_config: Optional[str] = None
+    keystore: Optional[str] = None
     hub_index: str = "https://hub.docker.com"
     registry_timeout: float = 30.0
     registry_retries: int = 5
@@ -70,7 +71,7 @@ class Config:
     workspace: str = ""
     log_level: int = 3
     tarball: str = ""
-    lower: tuple[Path, ...] = ()
+    lower: tuple[str, ...] = ()
     execution_mode: str = ""
     max_files: int = 1_000_000
     max_bytes: int = 1 << 40
@@ -81,10 +82,10 @@ class Config:
     registry_mirrors: tuple[tuple[str, str], ...] = ()
     registry_parallel: int = 3
     http_proxy: str = field(default="", repr=False)
-    certificate_dirs: tuple[Path, ...] = ()
+    certificate_dirs: tuple[str, ...] = ()
 
     @classmethod
-    def from_environment(cls, environ: Mapping[str, str], file: Optional[Path] = None) -> Config:
+    def from_environment(cls, environ: Mapping[str, str], file: Optional[StrPath] = None) -> Config:
         """Read UDOCKER_*, udocker.conf where a variable is not set, and what docker reads.
 
         The files are /etc/udocker.conf, ~/.udocker/udocker.conf, the one in UDOCKER_DIR, and ``file``;
@@ -101,17 +102,17 @@ class Config:
         private = os.path.join(home, ".udocker") if home else directory
         keystore = os.path.join(private, _text(settings, "UDOCKER_KEYSTORE") or "keystore")
         return cls(
-            udocker_dir=Path(os.path.abspath(directory)),
+            udocker_dir=os.path.abspath(directory),
             insecure=_flag(settings, "UDOCKER_INSECURE"),
             insecure_registries=frozenset(name.strip() for name in registries.split(",") if name.strip()),
-            docker_config=Path(docker) / "config.json" if docker else None,
-            keystore=Path(os.path.abspath(keystore)),
+            docker_config=os.path.join(docker, "config.json") if docker else None,
+            keystore=os.path.abspath(keystore),
             hub_index=_parsed(settings, "UDOCKER_INDEX", index_address, cls.hub_index),
             hub_registry=_parsed(settings, "UDOCKER_REGISTRY", registry_url, cls.hub_registry),
             registry_mirrors=mirrors(_text(settings, "UDOCKER_REGISTRY_MIRRORS")),
             registry_parallel=_count(settings, "UDOCKER_REGISTRY_PARALLEL", cls.registry_parallel, 64),
             http_proxy=proxy_url(_text(settings, "UDOCKER_HTTP_PROXY")),
-            certificate_dirs=tuple(Path(home, name) for name in _CERTIFICATE_DIRS if home or name[0] == "/"),
+            certificate_dirs=_certificate_dirs(home),
             registry_timeout=_positive(settings, "UDOCKER_REGISTRY_TIMEOUT", cls.registry_timeout, 1e-3),
             registry_retries=int(_positive(settings, "UDOCKER_REGISTRY_RETRIES", cls.registry_retries)),
             lock_beat=_positive(settings, "UDOCKER_LOCK_BEAT", cls.lock_beat),
@@ -129,11 +130,11 @@ class Config:
         )
 
 
-def _settings(environ: Mapping[str, str], home: str, file: Optional[Path]) -> dict[str, Setting]:
+def _settings(environ: Mapping[str, str], home: str, file: Optional[StrPath]) -> dict[str, Setting]:
     """Every setting that is not empty, by its variable; the directory is always there but without a home."""
     default = os.path.join(home, ".udocker") if home else ""
     variables = {name: Setting(environ[name], name) for name in KEYS.values() if environ.get(name)}
-    places = [SYSTEM_FILE, *([Path(default) / NAME] if default else [])]
+    places = [SYSTEM_FILE, *([os.path.join(default, NAME)] if default else [])]
     found = read_files(places)
     given = read_file(file, required=True) if file is not None else {}
     if default:
@@ -141,7 +142,7 @@ def _settings(environ: Mapping[str, str], home: str, file: Optional[Path]) -> di
     directory = {**found, **given, **variables}.get("UDOCKER_DIR")
     if directory is not None and directory.text != default:
         # Which store it is has been settled: its own file has no say in that.
-        store = read_file(Path(directory.text) / NAME)
+        store = read_file(os.path.join(directory.text, NAME))
         found.update({**store, "UDOCKER_DIR": directory})
     for name in WITHOUT_MEANING:
         if environ.get(name):
@@ -179,7 +180,7 @@ def _level(settings: Mapping[str, Setting]) -> int:
     return int(text)
 
 
-def _lower(settings: Mapping[str, Setting], own: str) -> tuple[Path, ...]:
+def _lower(settings: Mapping[str, Setting], own: str) -> tuple[str, ...]:
     """Directories separated by colons, in their order; the own one among them is left out."""
     text, origin = settings.get("UDOCKER_LOWER", Setting("", "UDOCKER_LOWER"))
     found = dict.fromkeys(part for part in text.split(":") if part)
@@ -189,8 +190,12 @@ def _lower(settings: Mapping[str, Setting], own: str) -> tuple[Path, ...]:
         if not os.path.isdir(part):
             # No failure: a node on which the site's file system is not mounted has the rest still.
             _log.warning("configuration: %s: %s: no such directory", origin, part)
-    paths = [Path(os.path.normpath(part)) for part in found]
-    return tuple(path for path in paths if path != Path(os.path.abspath(own)))
+    paths = [os.path.normpath(part) for part in found]
+    return tuple(path for path in paths if path != os.path.abspath(own))
+
+
+def _certificate_dirs(home: str) -> tuple[str, ...]:
+    return tuple(os.path.join(home, name) for name in _CERTIFICATE_DIRS if home or name[0] == "/")
 
 
 def _home_of_user() -> str:

@@ -110,7 +110,7 @@ class Stage:
 
     @property
     def root(self) -> Path:
-        return self.container.root
+        return Path(self.container.root)
 
     @property
     def somebody(self) -> str:
@@ -176,7 +176,7 @@ def make_stage(directory: Path, engine: Engine, mode: ExecutionMode) -> Stage:
     make_root(home / "ROOT")
     give(directory)
     config = ImageConfig(document={}, platform=Platform("unknown", "unknown"))
-    return Stage(Container("0" * 36, home, "busybox:latest", config), engine, mode, host)
+    return Stage(Container("0" * 36, str(home), "busybox:latest", config), engine, mode, host)
 
 
 def remove(directory: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -243,13 +244,13 @@ def test_a_volume_that_a_bind_covers_is_the_bind(stage: Stage) -> None:
 def test_files_that_another_udocker_put_away_are_found_again(stage: Stage) -> None:
     """As the R modes of udocker 1.3 leave them: a link in the root, the file beside it."""
     uid = 7 if stage.engine.abilities.other_users else caller()[0]
-    parked = stage.container.directory / ".bind_orig_files"
+    parked = Path(stage.container.directory, ".bind_orig_files")
     parked.mkdir()
     for name in ("passwd", "hosts"):
         (parked / f"#etc#{name}").write_text(f"root:x:0:0::/root:/bin/sh\nbob:x:{uid}:8::/home/bob:/bin/sh\n")
         (stage.root / "etc" / name).unlink(missing_ok=True)
         (stage.root / "etc" / name).symlink_to(f"/.bind_host_files/#etc#{name}")
-    give(stage.container.directory)
+    give(Path(stage.container.directory))
     assert sh(stage, "id -un; grep -c bob /etc/passwd; echo $HOME", user=str(uid)) == "bob\n1\n/home/bob\n"
     if stage.engine.abilities.other_users:
         assert sh(stage, "id -un; tail -n 1 /etc/passwd", user="9").startswith("user9\nuser9:x:9:")
@@ -264,7 +265,7 @@ def test_host_paths_are_bound_nowhere_where_no_system_is_wanted(stage: Stage) ->
 
 def test_a_container_that_was_changed_to_fit_the_host_runs(stage: Stage) -> None:
     """As the F modes of udocker 1.3 leave them: links to the host's path of the root, another loader."""
-    directory = stage.container.directory
+    directory = Path(stage.container.directory)
     old = "/home/somebody/.udocker/containers/x/ROOT"  # where it was then
     stage.file("ROOT/data/file", "content\n")
     stage.file("ROOT/lib/tool", "broken", 0o755)

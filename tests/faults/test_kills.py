@@ -95,8 +95,8 @@ class Site:
             assert list(verify_image(self.store, ImageReference.parse(f"{name}:{tag}"))) == []
         for container_id in self.store.containers.ids():
             container = self.store.containers.find(container_id)
-            assert list(verify_container(container.directory)) == []
-            assert content_of(container.root) == self.content
+            assert list(verify_container(Path(container.directory))) == []
+            assert content_of(Path(container.root)) == self.content
 
     def names(self) -> frozenset[str]:
         directory = self.store.paths.containers
@@ -193,7 +193,7 @@ def set_up(udocker: Commands, image: str, act: Act) -> Site:
     udocker.good("pull", image)
     udocker.good("save", "-o", str(archive), image)
     identity = udocker.good("create", image).strip()
-    site.content = content_of(site.store.containers.find(identity).root)
+    site.content = content_of(Path(site.store.containers.find(identity).root))
     udocker.good("rm", identity)
     udocker.good("rmi", image)
     for command in act.before:

@@ -124,8 +124,8 @@ def clone(data: bytes, place: Path) -> None:
         _check_error(error)
         assert not list((place / "store" / "containers").iterdir())
     else:
-        assert not container.root.is_symlink()
-        for path in container.directory.iterdir():
+        assert not os.path.islink(container.root)
+        for path in Path(container.directory).iterdir():
             assert path.name == "ROOT" or (path.is_file() and not path.is_symlink()), path
         _check_root(container.root)
     assert not list((place / "store" / "tmp").iterdir())

@@ -85,7 +85,7 @@ def state_of(store_directory: Path) -> State:
         images.add(f"{name}:{tag}")
     containers = []
     for container_id in store.containers.ids():
-        directory = store.containers.directory(container_id)
+        directory = Path(store.containers.directory(container_id))
         damage += [problem.what for problem in verify_container(directory)]
         names = ",".join(store.containers.names(container_id))
         containers.append(f"{names} {_tree(directory / 'ROOT')}")

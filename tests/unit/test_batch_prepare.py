@@ -106,7 +106,7 @@ class Site:
         """Whatever can be seen is whole: every container has all files, every image all its layers."""
         store = self.store
         for container_id in store.containers.ids():
-            self.assert_complete(store.containers.find(container_id).root)
+            self.assert_complete(Path(store.containers.find(container_id).root))
         for _, _, path in store.images.entries():
             for link in path.iterdir():
                 if link.is_symlink():

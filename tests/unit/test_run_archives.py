@@ -35,19 +35,19 @@ def test_an_export_is_imported_as_a_container_and_as_an_image(tmp_path: Path, co
     source.write_bytes(tar_of(tree))
     container = import_container(config, str(source), name="box")
     assert container.image == "IMPORTED:unknown"
-    (container.root / "secret").write_bytes(b"s")
-    (container.root / "secret").chmod(0)
-    (container.root / os.fsdecode(b"\xff name")).write_bytes(b"odd")
+    Path(container.root, "secret").write_bytes(b"s")
+    Path(container.root, "secret").chmod(0)
+    Path(container.root, os.fsdecode(b"\xff name")).write_bytes(b"odd")
     export(config, "box", str(tmp_path / "out.tar"))
     export(config, "box", str(tmp_path / "out.tar"))  # a file that is there is replaced
-    assert (container.root / "secret").stat().st_mode & 0o777 == 0
+    assert Path(container.root, "secret").stat().st_mode & 0o777 == 0
     import_image(config, str(tmp_path / "out.tar"), ImageReference.parse("copy:1"))
     copy = create(config, ImageReference.parse("copy:1"), "second")
-    assert (copy.root / "d/f").read_bytes() == b"data"
-    assert (copy.root / "d/f").stat().st_ino == (copy.root / "d/g").stat().st_ino
-    assert os.readlink(copy.root / "l") == "/etc/passwd"
-    assert (copy.root / os.fsdecode(b"\xff name")).read_bytes() == b"odd"
-    assert (copy.root / "secret").read_bytes() == b"s"
+    assert Path(copy.root, "d/f").read_bytes() == b"data"
+    assert Path(copy.root, "d/f").stat().st_ino == Path(copy.root, "d/g").stat().st_ino
+    assert os.readlink(Path(copy.root, "l")) == "/etc/passwd"
+    assert Path(copy.root, os.fsdecode(b"\xff name")).read_bytes() == b"odd"
+    assert Path(copy.root, "secret").read_bytes() == b"s"
     assert (tmp_path / "out.tar").exists()
 
 
@@ -108,7 +108,7 @@ def test_a_clone_keeps_metadata_and_settings_but_no_protection(tmp_path: Path, c
     container = import_clone(config, clone_archive(tmp_path / "c.tar"), "copy")
     assert (container.image, container.names, container.config.cmd) == ("some/image:1", ("copy",), ("/f",))
     assert sorted(os.listdir(container.directory)) == ["ROOT", "container.json", "execmode", "imagerepo.name"]
-    assert (container.root / "f").read_bytes() == b"data"
+    assert Path(container.root, "f").read_bytes() == b"data"
     with pytest.raises(StoreError, match="already taken"):
         import_clone(config, tmp_path / "c.tar", "copy")
     assert os.listdir(config.udocker_dir / "tmp") == []

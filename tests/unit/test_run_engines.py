@@ -48,7 +48,7 @@ def test_the_package_knows_the_checksums_of_its_programs(
 ) -> None:
     assert PROGRAM in sums()
     assert main(["install"]) == 0
-    assert f"{PACKAGE / PROGRAM}: ok\n" in capsys.readouterr().out
+    assert f"{PACKAGE}/{PROGRAM}: ok\n" in capsys.readouterr().out
     assert not store.exists()
 
 
@@ -67,7 +67,7 @@ def test_an_engine_is_installed_used_and_purged(store: Path, tmp_path: Path, com
     assert list((store / "tmp").iterdir()) == []
     assert main(["install", "--purge"]) == 0
     assert installed(store) == []
-    assert locate(PROGRAM, installed=store / "bin" / "engines") == PACKAGE / PROGRAM
+    assert locate(PROGRAM, installed=store / "bin" / "engines") == f"{PACKAGE}/{PROGRAM}"
 
 
 @pytest.mark.parametrize(

@@ -178,7 +178,7 @@ def test_a_location_has_no_metadata_and_starts_a_shell(tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/sh").touch()
     made = Container.at_location("/", str(tmp_path))
-    assert made.root == tmp_path
+    assert made.root == str(tmp_path)
     assert plan_process(made, RunSpec(), {}, FACTS, CHOICE[0].abilities).argv == ("/bin/sh",)
     with pytest.raises(UsageError, match="no command"):
         plan_process(made, RunSpec(entrypoint=()), {}, FACTS, CHOICE[0].abilities)

@@ -30,7 +30,7 @@ CHOICE = (UsernsEngine(Path("/launcher")), ExecutionMode.R1)
 def container(root: Path, **config: Any) -> Container:
     (root / "ROOT").mkdir(exist_ok=True)
     platform = config.pop("platform", Platform("linux", "amd64"))
-    return Container("id", root, "image:latest", ImageConfig(document={}, platform=platform, **config))
+    return Container("id", str(root), "image:latest", ImageConfig(document={}, platform=platform, **config))
 
 
 def process(root: Path, spec: RunSpec, **config: Any) -> Process:

@@ -70,7 +70,7 @@ def test_a_docker_archive_becomes_an_image(
     assert str(image.manifest.config.digest) == sample.config_digest
     assert len(image.manifest.layers) == 3
     container = create(config, ImageReference.parse("team/app:1"))
-    assert (container.root / "etc/a").read_bytes() == b"a" * 5000
+    assert Path(container.root, "etc/a").read_bytes() == b"a" * 5000
     assert list(store.paths.tmp.iterdir()) == []
 
 

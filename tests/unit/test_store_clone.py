@@ -85,8 +85,8 @@ def test_a_clone_has_everything_that_its_original_has(store: Store) -> None:
     assert described(source.root) == before
     assert copied.id != source.id
     assert (copied.image, copied.config) == (source.image, source.config)
-    assert (copied.directory / "udocker.json").read_bytes() == b'{"digest": "d"}'
-    assert (copied.root / "bin/tool").read_bytes() == b"#!\n"
+    assert Path(copied.directory, "udocker.json").read_bytes() == b'{"digest": "d"}'
+    assert Path(copied.root, "bin/tool").read_bytes() == b"#!\n"
     assert sorted(store.containers.ids()) == sorted([source.id, copied.id])
     assert os.listdir(store.paths.tmp) == []
     assert sorted(os.listdir(copied.directory)) == sorted(os.listdir(source.directory))
@@ -95,18 +95,18 @@ def test_a_clone_has_everything_that_its_original_has(store: Store) -> None:
 def test_what_is_written_in_a_clone_is_not_seen_in_its_original(store: Store) -> None:
     source = make(store, a_tree)
     copied = clone(store.containers, source)
-    ours = {os.lstat(path).st_ino for path in source.root.rglob("*")}
-    assert not ours & {os.lstat(path).st_ino for path in copied.root.rglob("*")}
-    (copied.root / "bin/alias").write_bytes(b"changed")
-    assert (copied.root / "bin/tool").read_bytes() == b"changed"
-    assert (source.root / "bin/tool").read_bytes() == b"#!\n"
+    ours = {os.lstat(path).st_ino for path in Path(source.root).rglob("*")}
+    assert not ours & {os.lstat(path).st_ino for path in Path(copied.root).rglob("*")}
+    Path(copied.root, "bin/alias").write_bytes(b"changed")
+    assert Path(copied.root, "bin/tool").read_bytes() == b"changed"
+    assert Path(source.root, "bin/tool").read_bytes() == b"#!\n"
 
 
 def test_holes_stay_holes(store: Store) -> None:
     copied = clone(store.containers, make(store, a_tree))
-    info = (copied.root / "sparse").stat()
+    info = Path(copied.root, "sparse").stat()
     assert info.st_blocks * 512 < info.st_size / 8
-    data = (copied.root / "sparse").read_bytes()
+    data = Path(copied.root, "sparse").read_bytes()
     assert data == bytes(1 << 24) + b"end" + bytes((1 << 24) - 3)
 
 
@@ -132,7 +132,7 @@ def test_content_is_cloned_where_the_file_system_can(store: Store, monkeypatch: 
     monkeypatch.setattr(fcntl, "ioctl", ioctl)
     monkeypatch.setattr(os, "pwrite", None)
     copied = clone(store.containers, source)
-    assert (copied.root / "data").read_bytes() == b"abc"
+    assert Path(copied.root, "data").read_bytes() == b"abc"
     assert (0x40049409, 3) in asked
 
 
@@ -149,7 +149,7 @@ def test_content_is_copied_where_it_cannot(
 
     monkeypatch.setattr(fcntl, "ioctl", ioctl)
     copied = clone(store.containers, make(store, a_tree))
-    assert (copied.root / "bin/tool").read_bytes() == b"#!\n"
+    assert Path(copied.root, "bin/tool").read_bytes() == b"#!\n"
 
 
 def test_a_full_disk_leaves_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,7 @@ def make(store: Store, name: str = "") -> Container:
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"config": 5}', b"\xff\xfe", b"[" * 100_000])
 def test_a_damaged_container_is_named_and_can_be_removed(store: Store, content: bytes) -> None:
     container = make(store, "box")
-    (container.directory / "container.json").write_bytes(content)
+    Path(container.directory, "container.json").write_bytes(content)
     with pytest.raises(StoreCorrupt, match="container: box: .*container.json") as failure:
         store.containers.find("box")
     assert failure.value.hint == "remove and create it again"
@@ -42,7 +42,7 @@ def test_a_damaged_container_is_named_and_can_be_removed(store: Store, content: 
 
 def test_a_container_without_a_root_can_be_removed(store: Store) -> None:
     container = make(store)
-    container.root.rename(store.paths.root / "elsewhere")
+    Path(container.root).rename(store.paths.root / "elsewhere")
     with pytest.raises(NotFoundError):
         store.containers.find(container.id)
     store.containers.remove(store.containers.directory(container.id))
@@ -67,10 +67,10 @@ def test_permissions_are_those_of_the_store_whatever_the_umask(store: Store, uma
     finally:
         os.umask(old)
     assert (store.paths.root / "file").stat().st_mode & 0o7777 == 0o660
-    assert container.directory.stat().st_mode & 0o7777 == 0o2770
-    assert (container.directory / "container.json").stat().st_mode & 0o777 == 0o660
-    assert {path.stat().st_mode & 0o777 for path in container.root.rglob("*")} == {0o755, 0o644}
-    assert container.root.stat().st_mode & 0o777 == 0o755
+    assert Path(container.directory).stat().st_mode & 0o7777 == 0o2770
+    assert Path(container.directory, "container.json").stat().st_mode & 0o777 == 0o660
+    assert {path.stat().st_mode & 0o777 for path in Path(container.root).rglob("*")} == {0o755, 0o644}
+    assert Path(container.root).stat().st_mode & 0o777 == 0o755
 
 
 @pytest.mark.parametrize("target", ["..", ".", "../..", "/", "nowhere"])

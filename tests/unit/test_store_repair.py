@@ -115,12 +115,12 @@ def without_tag(site: Site) -> None:
 
 def without_metadata(site: Site, *names: str) -> None:
     for name in names:
-        (site.container.directory / name).unlink()
+        Path(site.container.directory, name).unlink()
 
 
 def without_root(site: Site) -> None:
     shutil.rmtree(site.container.root)
-    directory = site.container.directory
+    directory = Path(site.container.directory)
     age(directory, *directory.iterdir())
 
 
@@ -335,9 +335,9 @@ def test_a_removal_under_way_does_not_keep_its_own_blobs(site: Site) -> None:
 
 
 def test_a_tree_of_udocker_13_that_lacks_its_end_is_told_and_kept(site: Site) -> None:
-    (site.container.directory / "udocker.json").unlink()
+    Path(site.container.directory, "udocker.json").unlink()
     assert site.lines() == []
-    (site.container.root / "end").unlink()
+    Path(site.container.root, "end").unlink()
     [text] = site.lines(nothing_runs=True)
     assert "the last file of its image is not in it" in text
     assert f"udocker rm {site.container.id}" in text
@@ -345,7 +345,7 @@ def test_a_tree_of_udocker_13_that_lacks_its_end_is_told_and_kept(site: Site) ->
 
 def test_a_container_without_configuration_is_left_where_its_image_is_gone(site: Site) -> None:
     site.store.images.remove(REFERENCE)
-    (site.container.directory / "container.json").write_text("{")
+    Path(site.container.directory, "container.json").write_text("{")
     [text] = site.lines()
     assert text.startswith(f"left: container {site.container.id}")
     assert "udocker pull team/app:1" in text
@@ -356,15 +356,15 @@ def test_a_container_without_configuration_is_left_where_its_image_is_gone(site:
 
 def test_a_clone_that_may_be_whole_is_told_and_kept(site: Site) -> None:
     """udocker 1.3 writes the name of the clone's image last, or first, as the directory has it."""
-    (site.container.directory / "imagerepo.name").write_text("CLONING:inprogress")
+    Path(site.container.directory, "imagerepo.name").write_text("CLONING:inprogress")
     [text] = site.lines(nothing_runs=True)
     assert text.startswith(f"left: container {site.container.id}: a clone")
-    assert site.container.directory.is_dir()
+    assert Path(site.container.directory).is_dir()
 
 
 def test_a_protected_container_is_not_removed(site: Site) -> None:
     without_root(site)
-    (site.container.directory / "PROTECT").touch()
+    Path(site.container.directory, "PROTECT").touch()
     [text] = site.lines(nothing_runs=True)
     assert "udocker unprotect" in text
 

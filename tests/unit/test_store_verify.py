@@ -132,7 +132,7 @@ def test_protection_is_an_empty_file_and_can_be_set_and_taken_twice(store: Store
 
 
 def made(containers: ContainerStore) -> Path:
-    return containers.create("img:1", {}, lambda root: None).directory
+    return Path(containers.create("img:1", {}, lambda root: None).directory)
 
 
 def test_a_whole_container_has_no_damage(store: Store) -> None:

@@ -35,7 +35,7 @@ def run(config: Config, options: argparse.Namespace) -> int:
         else:
             print(f"{mode.value}: does not work here: {printable(why_not(support))}")
     _print_default(config, default)
-    if _is_noexec(config.udocker_dir):
+    if _is_noexec(Path(config.udocker_dir)):
         print(
             f"store: {printable(str(config.udocker_dir))}: mounted noexec: no mode can execute a container's "
             "programs there (set UDOCKER_DIR to another file system)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 
@@ -11,6 +12,7 @@ from udocker.config import Config
 from udocker.engine.binaries import PACKAGE, installed_directory, sums, verify
 from udocker.engine.select import MODES, engine_of
 from udocker.errors import EXIT_FAILURE, EngineUnavailable, UsageError
+from udocker.system.files import is_there
 
 DESCRIPTION = """Check the engines of this package: there, executable, with the recorded checksums.
 
@@ -48,11 +50,11 @@ def run(config: Config, options: argparse.Namespace) -> int:
 def _verify(config: Config) -> int:
     status = 0
     installed = installed_directory(config.udocker_dir)
-    for directory in (PACKAGE, *([installed] if installed.exists() else [])):
+    for directory in (PACKAGE, *([installed] if is_there(installed) else [])):
         for program in sums(directory):
             try:
                 verify(program, directory)
-                print(f"{printable(str(directory / program))}: ok")
+                print(f"{printable(os.path.join(directory, program))}: ok")
             except EngineUnavailable as error:
                 report("udocker", error)
                 status = EXIT_FAILURE

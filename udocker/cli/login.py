@@ -6,6 +6,7 @@ import argparse
 import getpass
 import sys
 import warnings
+from pathlib import Path
 
 from udocker.cli.output import printable
 from udocker.config import Config
@@ -43,7 +44,7 @@ def run(config: Config, options: argparse.Namespace) -> int:
         raise UsageError("login: password: empty or of more than one line")
     credentials = Credentials(user, password)
     check_login(config, registry, credentials)
-    Keystore(config.keystore).put(registry, credentials)
+    Keystore(Path(config.keystore)).put(registry, credentials)
     if not options.quiet:
         print(f"logged in to {registry} as {printable(user)}", file=sys.stderr)
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from udocker.config import Config
 from udocker.errors import NotFoundError
@@ -25,8 +26,8 @@ def run(config: Config, options: argparse.Namespace) -> int:
     registry = registry_address(options.registry)
     if options.all:
         if config.keystore is not None:
-            Keystore(config.keystore).erase()
-    elif config.keystore is None or not Keystore(config.keystore).delete(registry):
+            Keystore(Path(config.keystore)).erase()
+    elif config.keystore is None or not Keystore(Path(config.keystore)).delete(registry):
         raise NotFoundError(
             f"logout: {registry}: no password is kept for it", "docker logout is for docker's"
         )

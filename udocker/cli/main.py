@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import gc
 import importlib
 import io
 import os
 import signal
 import sys
-from collections.abc import Sequence
-from pathlib import Path
-from types import ModuleType
 
 from udocker import __version__
-from udocker.cli.parser import Parser
+from udocker.cli.usual import Declarations
 from udocker.config import Config
 from udocker.errors import UdockerError, UsageError, from_os_error
 from udocker.log import configure
@@ -22,7 +18,12 @@ from udocker.store.paths import StorePaths
 from udocker.values import TYPE_CHECKING, replace
 
 if TYPE_CHECKING:
-    from typing import Optional
+    import argparse
+    from collections.abc import Sequence
+    from types import ModuleType
+    from typing import Optional, Union
+
+    from udocker.cli.parser import Parser
 
 # Each command's module and its line in the help.  A module has DESCRIPTION, add_arguments(parser) and
 # run(config, arguments) -> exit status; it is imported only when its command is called.
@@ -65,6 +66,8 @@ COMMANDS = {
 _WITH_VALUE = ("--repo", "--config")
 # Commands that a store given by --repo need not be there for.
 _WITHOUT_STORE = ("mkrepo", "version", "showconf", "avail", "doctor", "completion")
+# Commands that jobs call: usual lines of theirs are read without argparse.
+_OFTEN_CALLED = ("run",)
 # UDOCKER_LOGLEVEL's steps, as in udocker 1.3.
 _LEVEL_QUIET, _LEVEL_DEBUG = 1, 5
 
@@ -93,13 +96,14 @@ def _fail(error: UdockerError) -> int:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    parser = global_parser()
     known, rest = _split(arguments)
-    options = parser.parse_args(known)
+    declared = Declarations()
+    _add_global_options(declared)
+    options = declared.read(known) or global_parser().parse_args(known)
     if options.version:
         rest = ["version"]
     if not rest or rest == ["help"]:
-        parser.print_help()
+        global_parser().print_help()
         return 0
     name = rest[0]
     if name == "help":
@@ -118,13 +122,13 @@ def _dispatch(arguments: list[str]) -> int:
 def _config(options: argparse.Namespace) -> Config:
     # What follows from the directory, such as its udocker.conf, follows from --repo as well.
     environ = {**os.environ, "UDOCKER_DIR": options.repo} if options.repo else os.environ
-    config = Config.from_environment(environ, Path(options.config) if options.config else None)
+    config = Config.from_environment(environ, options.config or None)
     return replace(config, insecure=True) if options.insecure else config
 
 
 def _run(name: str, arguments: list[str], config: Config, quiet: bool) -> int:
     module = _module(name)
-    options = command_parser(name).parse_args(arguments)
+    options = _read(name, arguments)
     if not gc.isenabled():  # see udocker.cli.start
         gc.freeze()
         gc.enable()
@@ -136,8 +140,20 @@ def _run(name: str, arguments: list[str], config: Config, quiet: bool) -> int:
     return status
 
 
+def _read(name: str, arguments: list[str]) -> argparse.Namespace:
+    if name in _OFTEN_CALLED:
+        declared = Declarations()
+        _module(name).add_arguments(declared)
+        options = declared.read(arguments)
+        if options is not None:
+            return options
+    return command_parser(name).parse_args(arguments)
+
+
 def command_parser(name: str) -> Parser:
     """The parser of a command's own arguments."""
+    from udocker.cli.parser import Parser  # usual lines of a run need none
+
     module = _module(name)
     parser = Parser(prog=f"udocker {name}", description=module.DESCRIPTION)
     module.add_arguments(parser)
@@ -160,6 +176,8 @@ def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 def global_parser() -> Parser:
     """The parser of what stands before the command."""
+    from udocker.cli.parser import Parser  # likewise
+
     width = max(map(len, COMMANDS))
     lines = "\n".join(f"  {name:<{width}}  {text}" for name, (_, text) in COMMANDS.items())
     parser = Parser(
@@ -168,6 +186,11 @@ def global_parser() -> Parser:
         description="Run container images as an ordinary user: no daemon, no root.",
         epilog=f"commands:\n{lines}\n\nudocker COMMAND --help tells a command's options.",
     )
+    _add_global_options(parser)
+    return parser
+
+
+def _add_global_options(parser: Union[Parser, Declarations]) -> None:
     parser.add_argument("-q", "--quiet", action="store_true", help="print less")
     parser.add_argument("--repo", metavar="DIR", default="", help="use the store DIR instead of UDOCKER_DIR")
     parser.add_argument("--config", metavar="FILE", help="settings that win over those of udocker.conf")
@@ -180,7 +203,6 @@ def global_parser() -> Parser:
     parser.add_argument(
         "-V", "--version", action="store_true", help=f"print the version ({__version__}) and leave"
     )
-    return parser
 
 
 if __name__ == "__main__":

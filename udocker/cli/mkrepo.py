@@ -27,5 +27,5 @@ def run(config: Config, options: argparse.Namespace) -> int:
         raise StoreError(f"mkrepo: {directory}: already exists", "choose a new directory") from None
     except OSError as error:
         raise from_os_error("mkrepo", error, str(directory)) from error
-    StorePaths(directory).create()
+    StorePaths(str(directory)).create()
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from udocker.config import Config
 from udocker.store.store import Store
@@ -19,5 +20,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(config: Config, options: argparse.Namespace) -> int:
     """Name; prints nothing, as udocker."""
     containers = Store.at(config).containers
-    containers.name(containers.directory(options.container).name, options.name)
+    containers.name(os.path.basename(containers.directory(options.container)), options.name)
     return 0

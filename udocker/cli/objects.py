@@ -13,7 +13,7 @@ from udocker.store.store import Store
 def object_directory(store: Store, text: str, act: str) -> Path:
     """The directory of a container, or else of an image; raises NotFoundError."""
     try:
-        return store.containers.directory(text)
+        return Path(store.containers.directory(text))
     except NotFoundError:
         pass  # then it is an image
     reference = image_reference(store, text)
@@ -25,7 +25,7 @@ def object_directory(store: Store, text: str, act: str) -> Path:
 def own_directory(store: Store, text: str, act: str) -> Path:
     """As ``object_directory``; raises StoreError for what is in a lower store."""
     directory = object_directory(store, text, act)
-    if store.paths.root not in directory.parents:
+    if Path(store.paths.root) not in directory.parents:
         raise StoreError(f"{act}: {text}: is the site's, in {directory}", "it is not yours to change")
     return directory
 

@@ -26,6 +26,9 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
 class Parser(argparse.ArgumentParser):
     """A parser that raises UsageError instead of leaving the program with argparse's status 2."""
 
+    # The names by which declarations mean these without argparse as well: see udocker.cli.usual.
+    REST, HIDDEN = argparse.REMAINDER, argparse.SUPPRESS
+
     def __init__(self, **options: Any) -> None:
         options.setdefault("allow_abbrev", False)
         options.setdefault("formatter_class", _Formatter)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from udocker.cli.each import each
 from udocker.config import Config
@@ -35,4 +36,4 @@ def _remove(store: Store, name: str) -> None:
     if store.containers.is_protected(directory):
         raise StoreError(f"rm: {name}: protected", f"udocker unprotect {name}")
     store.containers.remove(directory)
-    print(directory.name)
+    print(os.path.basename(directory))

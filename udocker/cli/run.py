@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
 import os
-from collections.abc import Iterator
 
-from udocker.cli.parser import Parser
 from udocker.config import Config
 from udocker.errors import NotFoundError, StoreError, UsageError
 from udocker.log import Log
@@ -22,7 +19,14 @@ from udocker.system.host import GRAPHICS_DIRECTORIES
 from udocker.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from typing import Optional
+    import argparse
+    from collections.abc import Iterator
+    from typing import Optional, Union
+
+    from udocker.cli.parser import Parser
+    from udocker.cli.usual import Declarations
+
+    Declaring = Union[Parser, Declarations]
 
 DESCRIPTION = """Run a command in a container, or in a new one of an image (pulled where it is not here).
 
@@ -35,17 +39,17 @@ _OPTIONAL = ("/etc/resolv.conf", "/etc/host.conf", "/lib/modules", *GRAPHICS_DIR
 _LOG = Log(__name__)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Declaring) -> None:
     """Declare the command's options, docker's and udocker's."""
     _add_image_options(parser)
     _add_process_options(parser)
     _add_host_options(parser)
     _add_compatible_options(parser)
     parser.add_argument("object", metavar="CONTAINER|IMAGE", nargs="?", default="")
-    parser.add_argument("command", metavar="COMMAND", nargs=argparse.REMAINDER, help="and its arguments")
+    parser.add_argument("command", metavar="COMMAND", nargs=parser.REST, help="and its arguments")
 
 
-def _add_image_options(parser: argparse.ArgumentParser) -> None:
+def _add_image_options(parser: Declaring) -> None:
     add = parser.add_argument_group("container and image").add_argument
     add("--name", default="", help="a name for the container")
     add(
@@ -56,7 +60,7 @@ def _add_image_options(parser: argparse.ArgumentParser) -> None:
     add("--pull", action="store_true", help="--pull=missing, never, always, or reuse the container of --name")
     for policy in _PULL_POLICIES:
         # Each an option of its own, because the word after a mere --pull is the image.
-        text = argparse.SUPPRESS
+        text = parser.HIDDEN
         add(f"--pull={policy}", dest="policy", action="store_const", const=policy, default="", help=text)
     add("--platform", default="", metavar="OS/ARCH", help="pull the image for this platform")
     for name in ("--registry", "--index", "--httpproxy"):
@@ -71,7 +75,7 @@ def _add_image_options(parser: argparse.ArgumentParser) -> None:
     add("--execmode", default="", metavar="MODE", help="the execution mode, as R1, T1 or T2")
 
 
-def _add_process_options(parser: argparse.ArgumentParser) -> None:
+def _add_process_options(parser: Declaring) -> None:
     add = parser.add_argument_group("program").add_argument
     add("-e", "--env", action="append", default=[], metavar="NAME[=VALUE]", help="set a variable")
     add("--env-file", action="append", default=[], metavar="FILE", help="set those of a file, one a line")
@@ -90,7 +94,7 @@ def _add_process_options(parser: argparse.ArgumentParser) -> None:
     add("--cpuset-cpus", default="", metavar="LIST", help="run on these processors: 0,2,4-7")
 
 
-def _add_host_options(parser: argparse.ArgumentParser) -> None:
+def _add_host_options(parser: Declaring) -> None:
     add = parser.add_argument_group("what is seen of the host").add_argument
     add("-v", "--volume", action="append", default=[], metavar="SOURCE[:TARGET][:ro]", help="bind a path")
     add("--novol", action="append", default=[], metavar="SOURCE", help="do not bind it after all")
@@ -109,7 +113,7 @@ def _add_host_options(parser: argparse.ArgumentParser) -> None:
     add("-P", "--publish-all", "--netcoop", action="store_true", help="accepted, likewise")
 
 
-def _add_compatible_options(parser: argparse.ArgumentParser) -> None:
+def _add_compatible_options(parser: Declaring) -> None:
     add = parser.add_argument_group("for compatibility").add_argument
     add("-i", "--interactive", action="store_true", help="accepted: standard input is always passed")
     add("-t", "--tty", action="store_true", help="accepted: a terminal is always passed")
@@ -155,6 +159,8 @@ def _settle_words(options: argparse.Namespace) -> None:
     """Give the words after the options their meaning: ``--pull always IMAGE`` is docker's spelling."""
     if options.pull and not options.policy and options.object in _PULL_POLICIES:
         options.policy, options.object = options.object, ""
+        from udocker.cli.parser import Parser  # usual lines need none
+
         rest = Parser(prog="udocker run")
         add_arguments(rest)
         rest.parse_args(options.command, options)

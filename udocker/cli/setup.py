@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from pathlib import Path
 from typing import Optional
 
 from udocker.config import Config
@@ -43,9 +44,9 @@ def run(config: Config, options: argparse.Namespace) -> int:
     if options.nvidia and not options.force:
         _need_driver()
     if options.purge:
-        purge(container.directory)
+        purge(Path(container.directory))
     if options.fixperm:
-        make_usable(container.root)
+        make_usable(Path(container.root))
     if options.nvidia:
         set_nvidia(container.directory, store.paths.file_mode)
     if mode is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from udocker.cli.objects import image_reference, nothing_found
 from udocker.cli.output import report
@@ -30,7 +31,7 @@ def run(config: Config, options: argparse.Namespace) -> int:
         damages = verify_image(store, reference)
     else:
         try:
-            damages = verify_container(store.containers.directory(name))
+            damages = verify_container(Path(store.containers.directory(name)))
         except NotFoundError:
             raise nothing_found("verify", name) from None
     status = 0

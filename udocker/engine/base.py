@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from udocker.model.container import Container
 from udocker.model.mode import ExecutionMode
@@ -100,7 +99,7 @@ class Engine(Protocol):
         """What it can do, for those who plan a run."""
         ...
 
-    def using(self, installed: Path) -> Engine:
+    def using(self, installed: str) -> Engine:
         """The same engine, with the programs in a directory in place of the package's."""
         ...
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from udocker.engine.base import Process, Support
 from udocker.values import TYPE_CHECKING
@@ -12,11 +11,13 @@ from udocker.values import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Callable
 
+    from _typeshed import StrPath
+
 _PROBE_SECONDS = 30
 _PREFIX = "udocker: run: "
 
 
-def options(root: Path, process: Process, without: Sequence[str]) -> Iterator[str]:
+def options(root: StrPath, process: Process, without: Sequence[str]) -> Iterator[str]:
     """The options that every launcher takes, in any order."""
     yield from ("--root", os.path.abspath(root))
     yield from ("--uid", str(process.identity.uid), "--gid", str(process.identity.gid))
@@ -35,7 +36,7 @@ def options(root: Path, process: Process, without: Sequence[str]) -> Iterator[st
         yield from ("--extend", file.source, file.target, file.text)
 
 
-def probe(launcher: Callable[[], Path], *words: str) -> Support:
+def probe(launcher: Callable[[], str], *words: str) -> Support:
     """Let the launcher try, in a process of its own, and take its line for the reason."""
     import subprocess  # a run does not probe where it is known what works
 
@@ -43,7 +44,7 @@ def probe(launcher: Callable[[], Path], *words: str) -> Support:
 
     try:
         result = subprocess.run(
-            [str(launcher()), *words],
+            [launcher(), *words],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import stat
 import time
-from pathlib import Path
 
-from udocker.engine.binaries import PACKAGE, installed_directory
+from udocker.engine.binaries import PACKAGE, SUMS, installed_directory
 from udocker.values import TYPE_CHECKING, dataclass
 
 if TYPE_CHECKING:
     from typing import Optional
+
+    from _typeshed import StrPath
 
 _SECONDS = 24 * 3600
 _SIZE = 4096
@@ -39,7 +40,7 @@ class Probed:
     key: str
 
     @classmethod
-    def here(cls, store: Optional[Path] = None) -> Probed:
+    def here(cls, store: Optional[StrPath] = None) -> Probed:
         """That of this user on this host, for the package's engines or those installed in a store."""
         return cls(f"{_directory()}/udocker-{os.geteuid()}.engine", _key(store))
 
@@ -90,7 +91,7 @@ def _directory() -> str:
     return next((path for path in _SHARED if os.access(path, os.W_OK)), _SHARED[0])
 
 
-def _key(store: Optional[Path]) -> str:
+def _key(store: Optional[StrPath]) -> str:
     host = os.uname()
     places = (PACKAGE, *([installed_directory(store)] if store is not None else []))
     parts = [host.nodename, host.release, host.version, *map(_content, _SETTINGS), *map(_state, places)]
@@ -110,10 +111,10 @@ def _content(path: str) -> str:
         os.close(file)
 
 
-def _state(directory: Path) -> str:
+def _state(directory: StrPath) -> str:
     """Which programs lie there: a build or an installation writes the list of their sums anew."""
     try:
-        info = os.stat(directory / "SHA256SUMS")
+        info = os.stat(os.path.join(directory, SUMS))
     except OSError:
         return "-"
     return f"{info.st_dev}.{info.st_ino}.{info.st_mtime_ns}"

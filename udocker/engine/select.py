@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from udocker.engine.base import Engine
 from udocker.engine.binaries import installed_directory
 from udocker.errors import EngineUnavailable, UsageError
@@ -13,6 +11,8 @@ from udocker.values import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Callable, Optional
+
+    from _typeshed import StrPath
 
     from udocker.engine.base import Support
 
@@ -37,13 +37,13 @@ ENGINES: Mapping[str, Callable[[], Engine]] = {"R": _userns, "T": _trap}
 MODES = (ExecutionMode.R1, ExecutionMode.T2, ExecutionMode.T1)
 
 
-def engine_of(mode: ExecutionMode, store: Optional[Path] = None) -> Engine:
+def engine_of(mode: ExecutionMode, store: Optional[StrPath] = None) -> Engine:
     """The engine of a mode, with the programs that ``udocker install`` put into a store, if any."""
     engine = ENGINES[mode.family]()
     return engine.using(installed_directory(store)) if store is not None else engine
 
 
-def choose(mode: Optional[ExecutionMode], store: Optional[Path] = None) -> tuple[Engine, ExecutionMode]:
+def choose(mode: Optional[ExecutionMode], store: Optional[StrPath] = None) -> tuple[Engine, ExecutionMode]:
     """The engine for ``mode``, or for the first mode that this host supports where that is None.
 
     A mode that is asked for is taken untried: its launcher tells what this host forbids.  Raises UsageError
@@ -56,7 +56,7 @@ def choose(mode: Optional[ExecutionMode], store: Optional[Path] = None) -> tuple
     return engine_of(mode, store), mode
 
 
-def default_mode(store: Optional[Path] = None) -> ExecutionMode:
+def default_mode(store: Optional[StrPath] = None) -> ExecutionMode:
     """What a container is run in where nobody chose: the first of MODES that works on this host.
 
     The answer is remembered on the host; see ``udocker.engine.probed``.  Raises EngineUnavailable.
@@ -72,7 +72,7 @@ def default_mode(store: Optional[Path] = None) -> ExecutionMode:
     return mode
 
 
-def first_that_works(store: Optional[Path] = None) -> ExecutionMode:
+def first_that_works(store: Optional[StrPath] = None) -> ExecutionMode:
     """Try the modes in turn; raises EngineUnavailable with every reason met."""
     reasons = []
     for mode in MODES:

@@ -6,7 +6,7 @@ needed, and it is no security boundary: a program that wants out gets out.
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 
 from udocker.engine.base import Abilities, Launch, Process, Support
 from udocker.engine.binaries import locate
@@ -18,6 +18,8 @@ from udocker.values import TYPE_CHECKING, dataclass, replace
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Optional
+
+    from _typeshed import StrPath
 
 PROGRAM = "udocker-trap"
 
@@ -35,16 +37,16 @@ class TrapEngine:
     ``installed``, ``program`` and ``without`` are as in engine R.
     """
 
-    program: Optional[Path] = None
+    program: Optional[StrPath] = None
     without: tuple[str, ...] = ()
-    installed: Optional[Path] = None
+    installed: Optional[StrPath] = None
 
     @property
     def abilities(self) -> Abilities:
         """The program is the caller; what uname(2) answers is trapped as paths are."""
         return Abilities(other_users=False, kernel_release=True)
 
-    def using(self, installed: Path) -> TrapEngine:
+    def using(self, installed: str) -> TrapEngine:
         """The same engine, with the launcher in a directory if there is one."""
         return replace(self, installed=installed)
 
@@ -61,14 +63,14 @@ class TrapEngine:
     def plan(self, container: Container, process: Process, mode: ExecutionMode) -> Launch:
         """The launcher's command line; its environment is the program's, which it passes on as it is."""
         asked = (*_OPTIONS[mode], *self._options(container, process))
-        return Launch((str(self._launcher()), *asked, "--", *process.argv), process.env, "/")
+        return Launch((self._launcher(), *asked, "--", *process.argv), process.env, "/")
 
-    def _launcher(self) -> Path:
-        return self.program or locate(PROGRAM, installed=self.installed)
+    def _launcher(self) -> str:
+        return os.fspath(self.program) if self.program else locate(PROGRAM, installed=self.installed)
 
     def _options(self, container: Container, process: Process) -> Iterator[str]:
         yield from options(container.root, process, self.without)
         if process.kernel:
             yield from ("--kernel", process.kernel)
         if process.files and not container.location:
-            yield from ("--files", str(container.directory / FILES))
+            yield from ("--files", os.path.join(container.directory, FILES))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 
 from udocker.engine.base import Abilities, Launch, Process, Support
 from udocker.engine.binaries import locate
@@ -13,6 +13,8 @@ from udocker.values import TYPE_CHECKING, dataclass, replace
 
 if TYPE_CHECKING:
     from typing import Optional
+
+    from _typeshed import StrPath
 
 PROGRAM = "udocker-userns"
 
@@ -25,16 +27,16 @@ class UsernsEngine:
     names system calls that the launcher must do without, as on older kernels: these are for tests.
     """
 
-    program: Optional[Path] = None
+    program: Optional[StrPath] = None
     without: tuple[str, ...] = ()
-    installed: Optional[Path] = None
+    installed: Optional[StrPath] = None
 
     @property
     def abilities(self) -> Abilities:
         """A user namespace maps the caller to any number; the kernel in it is the host's."""
         return Abilities(other_users=True, kernel_release=False)
 
-    def using(self, installed: Path) -> UsernsEngine:
+    def using(self, installed: str) -> UsernsEngine:
         """The same engine, with the launcher in a directory if there is one."""
         return replace(self, installed=installed)
 
@@ -51,7 +53,7 @@ class UsernsEngine:
     def plan(self, container: Container, process: Process, mode: ExecutionMode) -> Launch:
         """The launcher's command line; its environment is the program's, which it passes on as it is."""
         asked = options(container.root, process, self.without)
-        return Launch((str(self._launcher()), *asked, "--", *process.argv), process.env, "/")
+        return Launch((self._launcher(), *asked, "--", *process.argv), process.env, "/")
 
-    def _launcher(self) -> Path:
-        return self.program or locate(PROGRAM, installed=self.installed)
+    def _launcher(self) -> str:
+        return os.fspath(self.program) if self.program else locate(PROGRAM, installed=self.installed)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from udocker.errors import UsageError
 from udocker.model.imageconfig import ImageConfig, Platform
+from udocker.system.files import is_directory
 from udocker.values import TYPE_CHECKING, dataclass
 
 if TYPE_CHECKING:
@@ -21,22 +21,22 @@ class Container:
     """
 
     id: str
-    directory: Path
+    directory: str
     image: str
     config: ImageConfig
     names: tuple[str, ...] = ()
-    location: Optional[Path] = None
+    location: Optional[str] = None
 
     @classmethod
     def at_location(cls, cwd: str, location: str) -> Container:
         """The root directory ``location``, taken from ``cwd`` where it is relative; raises UsageError."""
-        path = Path(os.path.normpath(os.path.join(cwd, location)))
-        if "\0" in location or not path.is_dir():
+        path = os.path.normpath(os.path.join(cwd, location))
+        if "\0" in location or not is_directory(path):
             raise UsageError(f"run: --location {location!r}: not a directory")
         config = ImageConfig(document={}, platform=Platform("unknown", "unknown"))
         return cls("", path, "", config, location=path)
 
     @property
-    def root(self) -> Path:
+    def root(self) -> str:
         """The container's root file system on the host."""
-        return self.location or self.directory / "ROOT"
+        return self.location or os.path.join(self.directory, "ROOT")

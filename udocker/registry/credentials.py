@@ -49,12 +49,13 @@ def find_credentials(config: Config, registry: str) -> Optional[Credentials]:
     from udocker.registry.helpers import ask_helper, helper_of
 
     if config.keystore is not None:
-        kept = json_object(config.keystore, "udocker logout -a removes it")
+        kept = json_object(Path(config.keystore), "udocker logout -a removes it")
         found = entry_of(kept, registry, f"configuration: {config.keystore}")
         if found is not None:
             return found
-    found = stored_credentials(config.docker_config, registry)
-    name = "" if found is not None else helper_of(docker_settings(config.docker_config), registry)
+    path = Path(config.docker_config) if config.docker_config else None
+    found = stored_credentials(path, registry)
+    name = "" if found is not None else helper_of(docker_settings(path), registry)
     if not name:
         return found
     try:

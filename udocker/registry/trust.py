@@ -39,12 +39,12 @@ def _directories(config: Config, registry: str) -> Iterator[list[Path]]:
     for base in config.certificate_dirs:
         for name in names:
             try:
-                yield sorted((base / name).iterdir())
+                yield sorted(Path(base, name).iterdir())
             except (FileNotFoundError, NotADirectoryError):
                 continue  # the usual case: no authority of this registry's own
             except OSError as error:
                 # Made for root's docker alone: not for us, and a certificate that lacks it will be refused.
-                _log.debug("configuration: %s: %s", base / name, error.strerror)
+                _log.debug("configuration: %s: %s", Path(base, name), error.strerror)
 
 
 def _load(context: ssl.SSLContext, path: Path) -> None:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import grp
 import pwd
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 from udocker.engine.base import Abilities, ExtendedFile, Identity
 from udocker.errors import EngineError, StoreCorrupt, UsageError
 from udocker.model.runspec import Accounts, RunSpec
 from udocker.run.identity import GROUP, PASSWD, AccountFiles
+from udocker.system.files import is_directory, is_file
 from udocker.system.host import HostFacts
 from udocker.values import TYPE_CHECKING, replace
 
 if TYPE_CHECKING:
     from typing import Optional
+
+    from _typeshed import StrPath
 
 
 # How an image says that its program is root, which is also what one means that says nothing.
@@ -23,10 +25,10 @@ _ROOT = ("", "0", "root")
 
 
 def plan_accounts(
-    root: Path,
+    root: StrPath,
     spec: RunSpec,
     user: str,
-    elsewhere: Mapping[str, Path],
+    elsewhere: Mapping[str, str],
     facts: HostFacts,
     abilities: Abilities,
 ) -> tuple[Identity, tuple[ExtendedFile, ...]]:
@@ -42,7 +44,7 @@ def plan_accounts(
     by_default = not spec.user and user.partition(":")[0] in _ROOT
     wanted = f"{facts.uid}:{facts.gid}" if by_default else user
     identity, files = _accounts(root, spec, wanted, elsewhere, facts, by_default)
-    if identity.gid != facts.gid and ":" not in wanted:
+    if identity.uid == facts.uid and identity.gid != facts.gid and ":" not in wanted:
         # A group that the files tell, and nobody asked for.
         identity, files = _accounts(root, spec, f"{wanted}:{facts.gid}", elsewhere, facts)
     if (identity.uid, identity.gid) != (facts.uid, facts.gid):
@@ -55,16 +57,16 @@ def plan_accounts(
 
 
 def _accounts(
-    root: Path,
+    root: StrPath,
     spec: RunSpec,
     user: str,
-    elsewhere: Mapping[str, Path],
+    elsewhere: Mapping[str, str],
     facts: HostFacts,
     for_root: bool = False,
 ) -> tuple[Identity, tuple[ExtendedFile, ...]]:
     """The same for any user; ``for_root`` says that it stands for root, and lives there without an entry."""
-    bound = {mount.target: Path(mount.source) for mount in spec.mounts if mount.target in (PASSWD, GROUP)}
-    if any(path.is_file() for path in bound.values()):  # of others the engine tells that they cannot be bound
+    bound = {mount.target: mount.source for mount in spec.mounts if mount.target in (PASSWD, GROUP)}
+    if any(is_file(path) for path in bound.values()):  # of others the engine tells that they cannot be bound
         return _find(AccountFiles(root, {**elsewhere, **bound}), user, for_root)[0], ()
     if spec.accounts is Accounts.CONTAINER:
         return _find(AccountFiles(root, elsewhere), user, for_root)[0], ()
@@ -119,7 +121,7 @@ def _new_group(files: AccountFiles, identity: Identity, facts: HostFacts) -> str
 def host_home(uid: int) -> str:
     """The home directory of a user of this host; raises UsageError where there is none."""
     home = _home_of(uid)
-    if not home or not Path(home).is_dir():
+    if not home or not is_directory(home):
         raise UsageError(f"run: --bindhome: {home or 'this user'}: no such directory on this host")
     return home
 
@@ -159,7 +161,7 @@ def _is_number(text: str) -> bool:
 
 def _host_files(identity: Identity, facts: HostFacts) -> tuple[ExtendedFile, ...]:
     """The host's two files, and what its directory service alone knows: the program's user and the caller."""
-    here = AccountFiles(Path("/"))
+    here = AccountFiles("/")
     users = {uid: _user(uid) for uid in (identity.uid, facts.uid)}
     groups = {gid: _group(gid) for gid in (identity.gid, facts.gid)}
     lines = [_passwd_line(entry) for uid, entry in users.items() if entry and not here.has_user(uid)]

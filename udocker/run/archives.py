@@ -154,7 +154,8 @@ def export(config: Config, name: str, output: Opened, clone: bool = False) -> No
     """
     container = Store.at(config).containers.find(name)
     with output as stream:
-        write_tree(container.directory if clone else container.root, stream, (PROTECT,) if clone else ())
+        top = Path(container.directory if clone else container.root)
+        write_tree(top, stream, (PROTECT,) if clone else ())
 
 
 def import_image(

@@ -45,7 +45,7 @@ def install_engines(config: Config, source: str, sha256: str) -> list[str]:
         programs = work / f"engines-{sha256[:16]}"
         programs.mkdir(mode=0o755)
         names = _extract(archive, programs)
-        _publish(programs, installed_directory(config.udocker_dir))
+        _publish(programs, Path(installed_directory(config.udocker_dir)))
     except OSError as error:
         raise from_os_error("install", error, str(error.filename or source)) from error
     finally:
@@ -55,7 +55,7 @@ def install_engines(config: Config, source: str, sha256: str) -> list[str]:
 
 def purge_engines(config: Config) -> None:
     """Remove what ``install_engines`` installed; raises StoreError."""
-    link = installed_directory(config.udocker_dir)
+    link = Path(installed_directory(config.udocker_dir))
     try:
         link.unlink(missing_ok=True)
         for path in link.parent.glob("engines-*"):

@@ -8,6 +8,7 @@ there before over the changed one.
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 from udocker.engine.base import ExtendedFile, Process
@@ -36,6 +37,6 @@ def with_host_paths(process: Process, container: Container, mode: ExecutionMode,
         # At both: as the container calls it, and as its programs do.
         files = tuple(ExtendedFile(f"{top}{path}", "", str(original)) for top in ("", *roots))
     # First, since the way to what is mounted next may be a link that names the host's path.
-    first = [Mount(str(container.root.resolve()), root) for root in roots]
+    first = [Mount(os.path.realpath(container.root), root) for root in roots]
     more = [Mount(path, f"{root}{path}") for root in roots for path in _SYSTEM if system]
     return replace(process, mounts=(*first, *process.mounts, *more), files=(*files, *process.files))

@@ -10,7 +10,6 @@ import errno
 import os
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 from udocker.engine.base import Identity
 from udocker.errors import StoreCorrupt, UsageError
@@ -19,6 +18,8 @@ from udocker.values import TYPE_CHECKING, dataclass
 
 if TYPE_CHECKING:
     from typing import Optional
+
+    from _typeshed import StrPath
 
 # Ten thousands of users fit, and reading it takes no noticeable time.
 SIZE_MAX = 16 * 1024 * 1024
@@ -46,8 +47,8 @@ class AccountFiles:
     user whose name is in no file; without them he is refused.
     """
 
-    root: Path
-    elsewhere: Optional[Mapping[str, Path]] = None
+    root: StrPath
+    elsewhere: Optional[Mapping[str, str]] = None
     newcomer: Optional[tuple[int, int]] = None
 
     def has_user(self, uid: int, name: str = "") -> bool:
@@ -87,6 +88,8 @@ class AccountFiles:
                 return user
         if number is not None:
             return _User("", number, 0, "/", known=False)
+        if wanted == "root":
+            return _User(wanted, 0, 0, "/", known=False)
         if self.newcomer and re.fullmatch(_NEW_NAME, wanted):
             return _User(wanted, *self.newcomer, "/", known=False)
         raise UsageError(f"user: {wanted!r}: not in the container's {PASSWD}", "give its number instead")
@@ -123,11 +126,11 @@ class AccountFiles:
 
     def _read(self, path: str) -> bytes:
         if self.elsewhere and path in self.elsewhere:
-            return read_in_root(Path("/"), str(self.elsewhere[path]), SIZE_MAX)
+            return read_in_root("/", self.elsewhere[path], SIZE_MAX)
         return read_in_root(self.root, path, SIZE_MAX)
 
 
-def resolve_identity(root: Path, user: str) -> Identity:
+def resolve_identity(root: StrPath, user: str) -> Identity:
     """``user`` by the files of the container at ``root``; see ``AccountFiles.find``."""
     return AccountFiles(root).identity(user)
 

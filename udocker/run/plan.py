@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 from udocker.config import Config
 from udocker.engine.base import Abilities, Engine, Launch, Process
@@ -55,7 +54,7 @@ def plan_run(
     _warn_of_platform(container)
     process = plan_process(container, spec, environ, facts or HostFacts.read(), engine.abilities)
     process = _as_set_up(process, container, spec, environ)
-    if container.directory.parent.parent in config.lower:
+    if os.path.dirname(os.path.dirname(container.directory)) in config.lower:
         process = replace(process, read_only=True)  # the site's, even where this user may write there
     return engine.plan(container, process, mode)
 
@@ -112,7 +111,7 @@ def _as_set_up(process: Process, container: Container, spec: RunSpec, environ: M
     return process
 
 
-def _wanted_mounts(spec: RunSpec, facts: HostFacts, parked: Optional[Path]) -> Iterable[Mount]:
+def _wanted_mounts(spec: RunSpec, facts: HostFacts, parked: Optional[str]) -> Iterable[Mount]:
     """The user's mounts and what his other options show of the host."""
     yield from spec.mounts
     yield from plan_devices(spec.devices, spec.system_mounts)
@@ -122,7 +121,7 @@ def _wanted_mounts(spec: RunSpec, facts: HostFacts, parked: Optional[Path]) -> I
         yield from _graphics(spec.system_mounts)
     if parked is not None:
         # The root's links to files that udocker 1.3 put away lead to them again.
-        yield Mount(str(parked), PARKED_TARGET)
+        yield Mount(parked, PARKED_TARGET)
 
 
 def _graphics(system: bool) -> Iterable[Mount]:

@@ -68,7 +68,7 @@ def _check(directory: Path) -> None:
 
 def _fill(directory: Path, source: Container) -> None:
     before = _identity(source)
-    copy_tree(source.directory, directory, skip=(PROTECT,))
+    copy_tree(Path(source.directory), directory, skip=(PROTECT,))
     # A removal begins by taking the directory out of its place: where it still is, nothing was missed.
     if _identity(source) != before:
         raise _removed(source)

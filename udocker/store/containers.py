@@ -10,7 +10,6 @@ import errno
 import json
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from udocker.errors import NotFoundError, StoreCorrupt, StoreError, from_os_error, unreadable
 from udocker.model.container import Container
@@ -22,6 +21,7 @@ from udocker.store.protection import is_protected
 from udocker.store.timing import DEFAULT_TIMING, LockTiming
 from udocker.system.files import (
     discard,
+    is_directory,
     remove_tree,
     sync_directory,
     sync_file_system,
@@ -31,7 +31,10 @@ from udocker.system.files import (
 from udocker.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from typing import Any, Callable, Optional
+
+    from _typeshed import StrPath
 
 CONFIG, IMAGE, ROOT = "container.json", "imagerepo.name", "ROOT"
 # What every run binds over: made now, so that no run has to change a tree that it may not be allowed to.
@@ -110,7 +113,7 @@ class ContainerStore(ContainerNames):
                 self.name(container_id, name, replace)
             os.rename(temporary, target)
             sync_directory(self._paths.containers)
-            return Container(container_id, target, image, config, (name,) if name else ())
+            return Container(container_id, str(target), image, config, (name,) if name else ())
         except OSError as error:
             if error.errno not in _TAKEN:  # by another process, which made the same container
                 raise from_os_error(act, error, str(target)) from error
@@ -146,42 +149,45 @@ class ContainerStore(ContainerNames):
     def settle(self, directory: Path) -> None:
         """Give a container's directory that came from elsewhere what one made here has; raises OSError."""
         _make_mount_points(directory / ROOT)
-        directory.chmod(self._paths.root.stat().st_mode & 0o2777)
+        directory.chmod(os.stat(self._paths.root).st_mode & 0o2777)
         for path in directory.iterdir():
             path.chmod(0o755 if path.name == ROOT else self._paths.file_mode)
 
     def find(self, id_or_name: str) -> Container:
         """The container of an id or a name; raises NotFoundError, StoreCorrupt."""
         directory = self.directory(id_or_name)
-        if not (directory / ROOT).is_dir():
+        if not is_directory(os.path.join(directory, ROOT)):
             raise NotFoundError(f"container: {id_or_name}: not here", "see udocker ps")
         config, image = self._describe(directory, id_or_name)
-        names = self._holder(directory).names(directory.name)
-        return Container(directory.name, directory, image, config, names)
+        container_id = os.path.basename(directory)
+        names = self._holder(directory).names(container_id)
+        return Container(container_id, directory, image, config, names)
 
     @staticmethod
-    def _describe(directory: Path, id_or_name: str) -> tuple[ImageConfig, str]:
+    def _describe(directory: StrPath, id_or_name: str) -> tuple[ImageConfig, str]:
         """What a container's directory says of its image; raises StoreCorrupt, StoreError."""
         try:
-            config = ImageConfig.parse((directory / CONFIG).read_bytes())
-            image = (directory / IMAGE).read_text(encoding="utf-8", errors="surrogateescape").strip()
+            with open(os.path.join(directory, CONFIG), "rb") as file:
+                config = ImageConfig.parse(file.read())
+            with open(os.path.join(directory, IMAGE), encoding="utf-8", errors="surrogateescape") as names:
+                image = names.read().strip()
         except OSError as error:
             what = f"container: {id_or_name}: {error.filename or directory}"
             raise unreadable(what, error, "remove and create it again") from error
         except StoreCorrupt as error:
-            message = f"container: {id_or_name}: {directory / CONFIG}: {error.message}"
+            message = f"container: {id_or_name}: {os.path.join(directory, CONFIG)}: {error.message}"
             raise StoreCorrupt(message, "remove and create it again") from None
         return config, image
 
-    def directory(self, id_or_name: str) -> Path:
+    def directory(self, id_or_name: str) -> str:
         """The directory of an id or a name, which may hold less than a container; raises NotFoundError."""
         if not id_or_name or "/" in id_or_name or id_or_name in (".", "..") or "\0" in id_or_name:
             raise NotFoundError(f"container: {id_or_name!r}: not here", "see udocker ps")
         for store in (self, *self._lower) if len(os.fsencode(id_or_name)) <= MAX_NAME else ():
-            directory = store._paths.containers / id_or_name
+            directory = os.path.join(store._directory, id_or_name)
             target = link_target(directory)
-            directory = store._paths.containers / target if target else directory
-            if directory.is_dir():
+            directory = os.path.join(store._directory, target) if target else directory
+            if is_directory(directory):
                 return directory
         raise NotFoundError(f"container: {id_or_name}: not here", "see udocker ps")
 
@@ -194,14 +200,15 @@ class ContainerStore(ContainerNames):
 
     def has(self, container_id: str) -> bool:
         """Whether a container of this id is there, whole; takes no lock and reads one entry."""
-        return any((store._paths.containers / container_id / ROOT).is_dir() for store in (self, *self._lower))
+        places = [store._directory for store in (self, *self._lower)]
+        return any(is_directory(os.path.join(place, container_id, ROOT)) for place in places)
 
     def ids(self) -> list[str]:
         """The ids of all containers, sorted."""
         found: set[str] = set()
         for store in (self, *self._lower):
             try:
-                entries = list(os.scandir(store._paths.containers))
+                entries = list(os.scandir(store._directory))
             except FileNotFoundError:
                 continue  # a store that is not made yet
             found.update(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
@@ -213,22 +220,23 @@ class ContainerStore(ContainerNames):
         Raises NotFoundError, UsageError, and StoreError when the new name is taken.
         """
         self._link(name, "rename")
-        self.name(self.directory(name).name, new)
+        self.name(os.path.basename(self.directory(name)), new)
         try:
             self.unname(name)
         except NotFoundError:
             self.unname(new)  # somebody else renamed it at the same time, and was first
             raise
 
-    def is_own(self, directory: Path) -> bool:
+    def is_own(self, directory: StrPath) -> bool:
         """Whether a container's directory is of this store, not of a lower one."""
-        return directory.parent == self._paths.containers
+        return os.path.dirname(directory) == self._directory
 
-    def refuse_lower(self, directory: Path, act: str) -> None:
+    def refuse_lower(self, directory: StrPath, act: str) -> None:
         """Raise StoreError for a container of a lower store, which is not ours to change."""
         if not self.is_own(directory):
-            cause = f"is the site's, in {directory.parent}"
-            raise StoreError(f"{act}: {directory.name}: {cause}", "udocker clone makes a copy of your own")
+            above, name = os.path.split(directory)
+            cause = f"is the site's, in {above}"
+            raise StoreError(f"{act}: {name}: {cause}", "udocker clone makes a copy of your own")
 
     def _refuse_lower(self, container: str, act: str) -> None:
         try:
@@ -237,26 +245,27 @@ class ContainerStore(ContainerNames):
             return  # it is on its way
         self.refuse_lower(directory, act)
 
-    def _holder(self, directory: Path) -> ContainerStore:
+    def _holder(self, directory: StrPath) -> ContainerStore:
         """The store that a container's directory is of."""
         return next((lower for lower in self._lower if lower.is_own(directory)), self)
 
-    def is_protected(self, directory: Path) -> bool:
+    def is_protected(self, directory: StrPath) -> bool:
         """Whether ``udocker protect`` marked the container."""
         return is_protected(directory)
 
-    def remove(self, directory: Path) -> None:
+    def remove(self, directory: StrPath) -> None:
         """Remove a container, damaged or not, and its names: out of sight in one step, then the files."""
         self.refuse_lower(directory, "rm")
+        container_id = os.path.basename(directory)
         self._paths.create()  # a store of udocker 1.3 has no tmp
-        trash = self._paths.tmp / unique_name(f"remove-{directory.name}-")
+        trash = self._paths.tmp / unique_name(f"remove-{container_id}-")
         try:
             os.rename(directory, trash)
-            for name in self.names(directory.name):
+            for name in self.names(container_id):
                 (self._paths.containers / name).unlink(missing_ok=True)
             remove_tree(trash)
         except FileNotFoundError:
-            raise NotFoundError(f"container: {directory.name}: not here", "see udocker ps") from None
+            raise NotFoundError(f"container: {container_id}: not here", "see udocker ps") from None
         except OSError as error:
             raise from_os_error("rm", error, str(directory)) from error
 

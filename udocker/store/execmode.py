@@ -9,15 +9,16 @@ container were on the host, ``ld.so.path`` what the dynamic loader is called, ``
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from udocker.errors import StoreCorrupt, UsageError, from_os_error
 from udocker.model.mode import ExecutionMode
-from udocker.system.files import write_atomically
+from udocker.system.files import is_file, is_there, write_atomically
 from udocker.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import Optional
+
+    from _typeshed import StrPath
 
 _MODE, _NVIDIA, PARKED = "execmode", "nvidia", ".bind_orig_files"
 # Where the links that the R modes leave in the root point to.
@@ -27,82 +28,86 @@ _LINE_MAX = 4096
 _ROOT = "ROOT"
 
 
-def read_mode(directory: Path) -> Optional[ExecutionMode]:
+def read_mode(directory: StrPath) -> Optional[ExecutionMode]:
     """The recorded mode, None where none is; raises StoreCorrupt for a name that nobody knows."""
+    path = os.path.join(directory, _MODE)
     try:
-        with (directory / _MODE).open("rb") as stream:
+        with open(path, "rb") as stream:
             text = stream.read(_MODE_SIZE_MAX).decode("ascii", "replace").strip()
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise from_os_error("execution mode", error, str(directory / _MODE)) from error
+        raise from_os_error("execution mode", error, path) from error
     try:
         return ExecutionMode.parse(text) if text else None
     except UsageError as error:
-        message = f"container: {directory / _MODE}: {error.message}"
+        message = f"container: {path}: {error.message}"
         raise StoreCorrupt(message, "udocker setup --execmode=R1 --force records another") from None
 
 
-def write_mode(directory: Path, mode: ExecutionMode, permissions: int) -> None:
+def write_mode(directory: StrPath, mode: ExecutionMode, permissions: int) -> None:
     """Record a mode; raises StoreError."""
-    _write(directory / _MODE, mode.value.encode(), permissions)
+    _write(os.path.join(directory, _MODE), mode.value.encode(), permissions)
 
 
-def wants_nvidia(directory: Path) -> bool:
+def wants_nvidia(directory: StrPath) -> bool:
     """Whether the host's NVIDIA driver is to be shown in the container."""
-    return (directory / _NVIDIA).exists()
+    return is_there(os.path.join(directory, _NVIDIA))
 
 
-def set_nvidia(directory: Path, permissions: int) -> None:
+def set_nvidia(directory: StrPath, permissions: int) -> None:
     """Record that it is; raises StoreError."""
-    _write(directory / _NVIDIA, b"", permissions)
+    _write(os.path.join(directory, _NVIDIA), b"", permissions)
 
 
-def parked_files(directory: Path) -> Optional[Path]:
+def parked_files(directory: StrPath) -> Optional[str]:
     """Where the R modes of udocker 1.3 put files of the root away, None where they did not."""
-    path = directory / PARKED
+    path = os.path.join(directory, PARKED)
     try:
         return path if os.listdir(path) else None
     except (FileNotFoundError, NotADirectoryError):
         return None
 
 
-def parked_file(parked: Path, path: str) -> Optional[Path]:
+def parked_file(parked: str, path: str) -> Optional[str]:
     """The file that was at ``path`` of the root, if it was put away."""
-    file = parked / path.replace("/", "#")
-    return file if file.is_file() else None
+    file = os.path.join(parked, path.replace("/", "#"))
+    return file if is_file(file) else None
 
 
-def recorded_roots(directory: Path) -> tuple[str, ...]:
+def recorded_roots(directory: StrPath) -> tuple[str, ...]:
     """The host's paths of the root that F modes have written into its files; raises StoreError."""
-    patched = _line(directory / "patch.path")
-    found = (_line(directory / "root.path"), f"{patched}/{_ROOT}" if patched else "")
+    patched = _line(directory, "patch.path")
+    found = (_line(directory, "root.path"), f"{patched}/{_ROOT}" if patched else "")
     return tuple(dict.fromkeys(os.path.normpath(path) for path in found if path))
 
 
-def original_loader(directory: Path) -> Optional[tuple[str, Path]]:
+def original_loader(directory: StrPath) -> Optional[tuple[str, str]]:
     """The path of the root's dynamic loader, and its file as it was before an F mode changed it.
 
     None where that is not recorded; raises StoreError.
     """
-    path, file = _line(directory / "ld.so.path"), directory / "ld.so.orig"
-    return (os.path.normpath(path), file) if path and file.is_file() else None
+    path, file = _line(directory, "ld.so.path"), os.path.join(directory, "ld.so.orig")
+    return (os.path.normpath(path), file) if path and is_file(file) else None
 
 
-def _line(path: Path) -> str:
+def _line(directory: StrPath, name: str) -> str:
     """The absolute path that a file holds, empty where there is none."""
+    path = os.path.join(directory, name)
     try:
-        with path.open("rb") as stream:
+        with open(path, "rb") as stream:
             text = os.fsdecode(stream.read(_LINE_MAX)).strip()
     except FileNotFoundError:
         return ""
     except OSError as error:
-        raise from_os_error("execution mode", error, str(path)) from error
+        raise from_os_error("execution mode", error, path) from error
     return text if text.startswith("/") and text.strip("/") and not {"\0", "\n"} & set(text) else ""
 
 
-def _write(path: Path, data: bytes, permissions: int) -> None:
+def _write(path: str, data: bytes, permissions: int) -> None:
+    from pathlib import Path  # who runs a container writes nothing
+
     try:
-        write_atomically(path, data, permissions)
+        write_atomically(Path(path), data, permissions)
     except OSError as error:
-        raise from_os_error("setup", error, str(path)) from error
+        raise from_os_error("setup", error, path) from error

@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 
 from udocker.errors import NotFoundError, StoreError, UsageError, from_os_error
 from udocker.store.paths import StorePaths
 from udocker.store.timing import DEFAULT_TIMING, LockTiming
 from udocker.system.files import unique_name
+from udocker.values import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from _typeshed import StrPath
 
 _ID = r"[a-z0-9]+(?:-[a-z0-9]+){4}"
 # What udocker refuses in a name, and what would make one a path, an option or two lines.
@@ -29,7 +34,7 @@ def check_name(name: str) -> None:
         raise UsageError(f"name: {name!r}: not a container name", "letters, digits, - and _ are fine")
 
 
-def link_target(path: Path) -> str:
+def link_target(path: StrPath) -> str:
     """The id that a name links to; empty for what is no link, or no longer one."""
     try:
         target = os.path.basename(os.readlink(path))
@@ -44,11 +49,12 @@ class ContainerNames:
     def __init__(self, paths: StorePaths, timing: LockTiming = DEFAULT_TIMING) -> None:
         self._paths = paths
         self._timing = timing
+        self._directory = os.path.join(paths.root, "containers")
 
     def names(self, container_id: str) -> tuple[str, ...]:
         """A container's names, sorted."""
-        links = (entry for entry in os.scandir(self._paths.containers) if entry.is_symlink())
-        return tuple(sorted(link.name for link in links if link_target(Path(link.path)) == container_id))
+        links = (entry for entry in os.scandir(self._directory) if entry.is_symlink())
+        return tuple(sorted(link.name for link in links if link_target(link.path) == container_id))
 
     def name(self, container_id: str, name: str, replace: bool = False) -> None:
         """Give a container a name, taking it from another one where ``replace`` is set.

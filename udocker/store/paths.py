@@ -17,10 +17,12 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from udocker.errors import StoreError, from_os_error
-from udocker.values import dataclass
+from udocker.values import TYPE_CHECKING, dataclass
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _ATTEMPTS = 100
 
@@ -29,33 +31,33 @@ _ATTEMPTS = 100
 class StorePaths:
     """The directories of one store; ``workspace`` is a directory in ``tmp`` to make things in."""
 
-    root: Path
+    root: str
     workspace: str = ""
 
     @property
     def layers(self) -> Path:
         """Blobs by digest."""
-        return self.root / "layers"
+        return self._below("layers")
 
     @property
     def repos(self) -> Path:
         """Images by name and tag."""
-        return self.root / "repos"
+        return self._below("repos")
 
     @property
     def containers(self) -> Path:
         """Containers by id, and links to them by name."""
-        return self.root / "containers"
+        return self._below("containers")
 
     @property
     def tmp(self) -> Path:
         """What is being made."""
-        return self.root / "tmp" / self.workspace
+        return self._below("tmp", self.workspace)
 
     @property
     def scratch(self) -> Path:
         """The directory ``tmp`` itself, whatever the workspace."""
-        return self.root / "tmp"
+        return self._below("tmp")
 
     @property
     def partial(self) -> Path:
@@ -75,7 +77,7 @@ class StorePaths:
     @property
     def locks(self) -> Path:
         """Locks by key."""
-        return self.root / "locks"
+        return self._below("locks")
 
     def require(self, act: str) -> None:
         """Raise StoreError where the directory is not a store already."""
@@ -89,29 +91,29 @@ class StorePaths:
         ``chmod 2770`` on it makes a store that a group shares.
         """
         try:
-            if not self.root.is_dir():
-                self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not self._below().is_dir():
+                self._below().mkdir(mode=0o700, parents=True, exist_ok=True)
             for name in ("layers", "repos", "containers", "bin", "lib", "doc", "locks"):
-                self.make(self.root / name)
+                self.make(self._below(name))
             self.make(self.tmp)
         except OSError as error:
-            raise from_os_error("store", error, str(self.root)) from error
+            raise from_os_error("store", error, self.root) from error
 
     def make(self, directory: Path) -> None:
         """Make a directory below the root with the root's permissions, and its parents."""
         if directory.is_dir():
             return
         for attempt in range(_ATTEMPTS):
-            if directory != self.root:
+            if directory != self._below():
                 self.make(directory.parent)
             try:
                 directory.mkdir()
-                os.chmod(directory, self.root.stat().st_mode & 0o2777)
+                os.chmod(directory, os.stat(self.root).st_mode & 0o2777)
             except FileExistsError:
                 pass
             except FileNotFoundError:
                 # It, or its parent, was empty, and somebody who cleans up was faster.
-                if directory == self.root or attempt == _ATTEMPTS - 1:
+                if directory == self._below() or attempt == _ATTEMPTS - 1:
                     raise
                 continue
             return
@@ -119,4 +121,9 @@ class StorePaths:
     @property
     def file_mode(self) -> int:
         """Permissions of a metadata file: the root's, without execution."""
-        return self.root.stat().st_mode & 0o666
+        return os.stat(self.root).st_mode & 0o666
+
+    def _below(self, *names: str) -> Path:
+        from pathlib import Path  # who runs a container that is there does without: see ContainerNames
+
+        return Path(self.root, *names)

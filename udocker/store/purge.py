@@ -65,7 +65,7 @@ def _restore_parked(directory: Path, root: Path) -> None:
     parked = parked_files(directory)
     if parked is not None:
         for name in os.listdir(parked):
-            _restore_file(parked / name, root, PurePosixPath(name.replace("#", "/")))
+            _restore_file(Path(parked, name), root, PurePosixPath(name.replace("#", "/")))
     remove_tree(directory / PARKED)
     remove_tree(root / PARKED_TARGET.lstrip("/"))
 

@@ -2,21 +2,50 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
-from pathlib import Path
 
 from udocker.system.process import ProcessIdentity, is_mark_of_dead
 from udocker.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from typing import Optional
+
+    from _typeshed import StrPath
 
 # The end of a name that unique_name made; the group is its maker's mark.
 _UNIQUE = r"([0-9a-f]{12}-[0-9]{1,9}-[0-9]{1,18})-[0-9a-f]{12}\Z"
+# What stat(2) says where there is nothing.
+_NOTHING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 # How many directories are open at a time while a tree is deleted.
 _REMOVE_DEPTH = 64
+
+
+def is_directory(path: StrPath) -> bool:
+    """Whether a directory is there; raises OSError where that cannot be told, as from a disk that fails."""
+    return stat.S_ISDIR(_mode(path))
+
+
+def is_file(path: StrPath) -> bool:
+    """Whether a regular file is there; raises OSError as ``is_directory`` does."""
+    return stat.S_ISREG(_mode(path))
+
+
+def is_there(path: StrPath) -> bool:
+    """Whether anything is there, links followed; raises OSError as ``is_directory`` does."""
+    return _mode(path) != 0
+
+
+def _mode(path: StrPath) -> int:
+    try:
+        return os.stat(path).st_mode
+    except OSError as error:
+        if error.errno in _NOTHING:
+            return 0
+        raise
 
 
 def unique_name(prefix: str = "") -> str:
@@ -112,11 +141,11 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o644) -> None:
         raise
 
 
-def tree_size(path: Path) -> int:
+def tree_size(path: StrPath) -> int:
     """Bytes that a tree takes on disk, hard-linked files once; what cannot be read is left out."""
     seen: set[tuple[int, int]] = set()
     total = 0
-    waiting = [str(path)]
+    waiting = [os.fspath(path)]
     while waiting:
         place = waiting.pop()
         try:

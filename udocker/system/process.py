@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 
 from udocker.values import TYPE_CHECKING, dataclass, replace
 
@@ -100,14 +99,14 @@ def node_mark() -> str:
 
 def _machine_id() -> str:
     try:
-        return Path("/etc/machine-id").read_text(encoding="ascii").strip()
+        return _text("/etc/machine-id").strip()
     except (OSError, UnicodeDecodeError):
         return ""
 
 
 def _boot_time() -> int:
     """When the kernel started, by its own clock (proc(5), /proc/stat, btime)."""
-    for line in Path("/proc/stat").read_text(encoding="ascii").splitlines():
+    for line in _text("/proc/stat").splitlines():
         if line.startswith("btime "):
             return int(line.split()[1])
     return 0
@@ -135,17 +134,23 @@ def _digest(process: ProcessIdentity) -> str:
 
 
 def _node() -> tuple[str, str]:
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    boot = _text("/proc/sys/kernel/random/boot_id").strip()
     return boot, os.readlink("/proc/self/ns/pid")
 
 
 def _start_time(pid: int) -> Optional[int]:
     """The start of a process, 0 for one that has ended and waits to be reaped; None if it cannot be read."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            stat = file.read()
     except OSError:
         return None
     # The command's name is in parentheses and may hold anything, so count from the last one.
     fields = stat[stat.rindex(b")") + 2 :].split()
     # Z and X are of a process that has ended (proc(5)); its parent may reap it late, or never.
     return 0 if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def _text(path: str) -> str:
+    with open(path, encoding="ascii") as file:
+        return file.read()

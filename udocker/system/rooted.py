@@ -8,19 +8,20 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from pathlib import Path
 
 from udocker.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import Optional
 
+    from _typeshed import StrPath
+
 # As many as the kernel follows: path_resolution(7).
 _LINKS_MAX = 40
 _FLAGS = os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def open_in_root(root: Path, path: str, flags: int = os.O_RDONLY) -> int:
+def open_in_root(root: StrPath, path: str, flags: int = os.O_RDONLY) -> int:
     """Open ``path`` of the tree at ``root`` and return the descriptor; raises OSError.
 
     Nothing is created.  O_NONBLOCK is set, so that a FIFO does not block the caller.
@@ -34,7 +35,7 @@ def open_in_root(root: Path, path: str, flags: int = os.O_RDONLY) -> int:
         os.close(parent)
 
 
-def read_in_root(root: Path, path: str, limit: int) -> bytes:
+def read_in_root(root: StrPath, path: str, limit: int) -> bytes:
     """The content of a regular file of the tree.
 
     Raises OSError, with EFBIG for a file of more than ``limit`` bytes and EINVAL for one that is not
@@ -53,7 +54,7 @@ def read_in_root(root: Path, path: str, limit: int) -> bytes:
     return data
 
 
-def _resolve(root: Path, path: str) -> list[str]:
+def _resolve(root: StrPath, path: str) -> list[str]:
     """The components that lead from the root to ``path`` without any link."""
     done: list[str] = []
     rest = path.split("/")[::-1]
@@ -77,7 +78,7 @@ def _resolve(root: Path, path: str) -> list[str]:
     return done
 
 
-def _link_target(root: Path, directory: list[str], name: str) -> Optional[str]:
+def _link_target(root: StrPath, directory: list[str], name: str) -> Optional[str]:
     parent = _descend(root, directory)
     try:
         if not stat.S_ISLNK(os.lstat(name, dir_fd=parent).st_mode):
@@ -87,7 +88,7 @@ def _link_target(root: Path, directory: list[str], name: str) -> Optional[str]:
         os.close(parent)
 
 
-def _descend(root: Path, components: list[str]) -> int:
+def _descend(root: StrPath, components: list[str]) -> int:
     """A descriptor of a directory below the root, reached without following a link."""
     fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     for name in components:

@@ -23,6 +23,7 @@ struct path_view {
     size_t guest_length;
     const char *host;
     size_t host_length;
+    size_t firm_length; /* of the host path, what no program of the container can exchange for a link */
     bool read_only;
 };
 
@@ -39,6 +40,7 @@ struct path_world {
 enum path_flags {
     PATH_FOLLOW = 1,  /* a symbolic link at the end is followed */
     PATH_MISSING = 2, /* what is missing on the way is taken for a directory */
+    PATH_NAME = 4,    /* the last name itself is made or removed: no link is followed, even before a slash */
 };
 
 /* Where a guest path leads.  `host` ends with a slash where the guest path did. */
@@ -48,6 +50,7 @@ struct path_place {
     bool read_only;  /* below a view that is so */
     bool is_view;    /* the very place of a view, which the kernel would call busy: mount(2) */
     bool is_exe;     /* /proc/self/exe itself, not followed: its text is exe_guest */
+    bool is_object;  /* a link of /proc, followed by the kernel to an object that the container may have */
 };
 
 /* Adds a view; a later one at the same guest path replaces the earlier.  Texts stay the caller's.

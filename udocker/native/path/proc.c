@@ -44,7 +44,7 @@ enum proc_link proc_link_kind(const char *host)
     if (!skip_word(&host, "self") && !skip_word(&host, "thread-self")) {
         if (!skip_number(&host, &number))
             return PROC_NONE;
-        own = number == sys_call0(SYS_getpid);
+        own = number == sys_call0(SYS_getpid) || number == sys_call0(SYS_gettid);
     }
     if (skip_word(&host, "task") && !skip_number(&host, &number))
         return PROC_NONE;
@@ -52,5 +52,7 @@ enum proc_link proc_link_kind(const char *host)
         return PROC_NONE;
     if (own && is_word(host, "exe"))
         return PROC_EXE;
-    return is_word(host, "root") ? PROC_ROOT : PROC_OTHER;
+    if (is_word(host, "root"))
+        return PROC_ROOT;
+    return own ? PROC_OWN : PROC_OTHER;
 }

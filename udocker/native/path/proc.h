@@ -6,7 +6,8 @@ enum proc_link {
     PROC_NONE,   /* not below a process's directory: links there, if any, are ordinary */
     PROC_EXE,    /* the calling process's own program */
     PROC_ROOT,   /* a process's root */
-    PROC_OTHER,  /* any other entry, which the kernel follows to an object rather than to a name */
+    PROC_OWN,    /* any other entry of the calling process: what it leads to is in its hands already */
+    PROC_OTHER,  /* the same of another process; the kernel follows both to an object rather than to a name */
 };
 
 /* What `host`, an absolute host path without links but perhaps its last component, is. */

@@ -23,8 +23,24 @@ struct walk {
     size_t at;
     int links;
     unsigned flags;
-    bool slash; /* the last component is followed by one */
+    bool slash;     /* the last component is followed by one */
+    bool is_object; /* it is a link of /proc, which the kernel is to follow */
+    bool read_only; /* to what lies in a view that is so */
 };
+
+/* The kernel names what is gone by the name that it had, and this: proc(5).  Something else may have that
+ * name by now, and a file may be called so. */
+static bool is_gone(const char *object, const char *host, size_t length)
+{
+    static const char mark[] = " (deleted)";
+    struct stat by_object, by_name;
+    size_t size = sizeof mark - 1;
+    if (length < size || !bytes_equal(host + length - size, mark, size))
+        return false;
+    return sys_call4(SYS_newfstatat, AT_FDCWD, object, &by_object, 0) < 0 ||
+           sys_call4(SYS_newfstatat, AT_FDCWD, host, &by_name, AT_SYMLINK_NOFOLLOW) < 0 ||
+           by_object.st_dev != by_name.st_dev || by_object.st_ino != by_name.st_ino;
+}
 
 int path_of_directory(const struct path_world *world, int dirfd, char guest[PATH_SIZE])
 {
@@ -46,7 +62,9 @@ int path_of_directory(const struct path_world *world, int dirfd, char guest[PATH
     if (size < 0)
         return size == -ENOENT ? -EBADF : (int)size;
     host[size] = '\0';
-    return host[0] == '/' ? path_to_guest(world, host, guest) : -ENOTDIR;
+    if (host[0] != '/')
+        return -ENOTDIR;
+    return is_gone(link, host, (size_t)size) ? -ENOENT : path_to_guest(world, host, guest);
 }
 
 static int walk_map(struct walk *walk)
@@ -71,20 +89,26 @@ static int walk_start(struct walk *walk, int dirfd, const char *guest)
     return 0;
 }
 
-/* The kernel refuses "file/..", so the place must be a directory. */
-static int walk_up(struct walk *walk)
+/* The kernel refuses "file/.." and "file/.": the place must be a directory. */
+static int walk_expect_directory(struct walk *walk)
 {
     struct stat info;
-    if (walk->length == 0)
-        return 0;
     int result = walk_map(walk);
     if (result == 0)
         result = (int)sys_call4(SYS_newfstatat, AT_FDCWD, walk->place->host, &info, AT_SYMLINK_NOFOLLOW);
     bool missing = result == -ENOENT && (walk->flags & PATH_MISSING);
     if (result < 0 && !missing)
         return result;
-    if (!missing && !S_ISDIR(info.st_mode))
-        return -ENOTDIR;
+    return missing || S_ISDIR(info.st_mode) ? 0 : -ENOTDIR;
+}
+
+static int walk_up(struct walk *walk)
+{
+    if (walk->length == 0)
+        return 0;
+    int result = walk_expect_directory(walk);
+    if (result < 0)
+        return result;
     while (walk->here[--walk->length] != '/')
         ;
     return 0;
@@ -116,14 +140,35 @@ static int walk_splice(struct walk *walk, const char *text, size_t size, size_t 
     return 0;
 }
 
-/* An object that a link of /proc leads to, as the place where its name is. */
-static int walk_jump(struct walk *walk, const char *host)
+/* A link of /proc on the way, as the place where the object's name is. */
+static int walk_jump(struct walk *walk, const char *host, size_t size)
 {
-    int length = host[0] == '/' ? path_to_guest(walk->world, host, walk->here) : -ENOTDIR;
+    if (host[0] != '/')
+        return -ENOTDIR;
+    if (is_gone(walk->place->host, host, size))
+        return -ENOENT;
+    int length = path_to_guest(walk->world, host, walk->here);
     if (length < 0)
         return length;
     walk->length = length == 1 ? 0 : (size_t)length;
     return ++walk->links > PATH_LINKS ? -ELOOP : 0;
+}
+
+/* A link of /proc at the end, which the kernel follows, for the object may have no name.  1, or -EACCES where
+ * another process has what the container does not see: a name alone gives no such thing away. */
+static int walk_object(struct walk *walk, enum proc_link kind, const char *host)
+{
+    static const char nameless[] = "/memfd:"; /* memfd_create(2) */
+    char guest[PATH_SIZE];
+    walk->is_object = true;
+    if (host[0] != '/')
+        return 1; /* a pipe, a socket */
+    int length = path_to_guest(walk->world, host, guest);
+    if (length > 0)
+        walk->read_only = world_view(walk->world, guest, length == 1 ? 0 : (size_t)length)->read_only;
+    else if (kind != PROC_OWN && !bytes_equal(host, nameless, sizeof nameless - 1))
+        return -EACCES;
+    return 1;
 }
 
 /* Follows what lies at the place, if it is a link.  1 where the walk is over, for the kernel goes on. */
@@ -138,8 +183,6 @@ static int walk_follow(struct walk *walk, size_t parent, bool last)
         walk->length = 0;
         return 0;
     }
-    if (kind == PROC_OTHER && last)
-        return 1;
     long size = sys_call4(SYS_readlinkat, AT_FDCWD, walk->place->host, text, sizeof text - 1);
     if (size == -EINVAL)
         return 0; /* no link */
@@ -148,11 +191,12 @@ static int walk_follow(struct walk *walk, size_t parent, bool last)
     if (size < 0)
         return last ? 1 : (int)size; /* the call itself will tell what is wrong, or make what is missing */
     text[size] = '\0';
+    /* By its name, for something else may lie there by now. */
     if (kind == PROC_EXE && walk->world->exe_host[0])
-        return walk_jump(walk, walk->world->exe_host);
-    if (kind != PROC_NONE)
-        return walk_jump(walk, text);
-    return walk_splice(walk, text, (size_t)size, parent);
+        return walk_splice(walk, walk->world->exe_guest, bytes_length(walk->world->exe_guest), parent);
+    if (kind == PROC_NONE)
+        return walk_splice(walk, text, (size_t)size, parent);
+    return last ? walk_object(walk, kind, text) : walk_jump(walk, text, (size_t)size);
 }
 
 /* One component.  1 where the walk is over. */
@@ -171,21 +215,44 @@ static int walk_step(struct walk *walk)
     /* "dir/." is a directory as "dir/" is. */
     walk->slash = last && (next > walk->at || dot);
     if (dot)
-        return 0;
+        return last ? walk_expect_directory(walk) : 0;
     if (dots)
         return walk_up(walk);
     int result = walk_down(walk, name, size);
-    if (result < 0 || (last && !walk->slash && !(walk->flags & PATH_FOLLOW)))
+    bool follows = (walk->flags & PATH_FOLLOW) || (walk->slash && !(walk->flags & PATH_NAME));
+    if (result < 0 || (last && !follows))
         return result;
     return walk_follow(walk, parent, last);
+}
+
+/* The kernel pins what is bound; a name cannot.  -ENOENT where a link stands in the way to a view by now. */
+static int view_check(const struct path_view *view)
+{
+    char host[PATH_SIZE], text[1];
+    bytes_copy(host, view->host, view->host_length + 1);
+    for (size_t end = view->firm_length + 1; end <= view->host_length; end++) {
+        char next = host[end];
+        if (next != '/' && next != '\0')
+            continue;
+        host[end] = '\0';
+        if (sys_call4(SYS_readlinkat, AT_FDCWD, host, text, sizeof text) >= 0)
+            return -ENOENT;
+        host[end] = next;
+    }
+    return 0;
 }
 
 static int walk_finish(struct walk *walk)
 {
     struct path_place *place = walk->place;
     int result = walk_map(walk);
+    if (result == 0)
+        result = view_check(world_view(walk->world, walk->here, walk->length));
     if (result < 0)
         return result;
+    place->is_object = walk->is_object;
+    if (walk->is_object)
+        place->read_only = walk->read_only;
     place->is_exe = walk->world->exe_host[0] && proc_link_kind(place->host) == PROC_EXE;
     if (walk->slash && place->host[place->length - 1] != '/') {
         place->host[place->length++] = '/'; /* world_map leaves room for it */
@@ -198,7 +265,7 @@ static int walk_whole(struct walk *walk, int dirfd, const char *guest)
 {
     walk->length = walk->at = 0;
     walk->links = 0;
-    walk->slash = false;
+    walk->slash = walk->is_object = walk->read_only = false;
     int result = walk_start(walk, dirfd, guest);
     while (result == 0) {
         while (walk->rest[walk->at] == '/')

@@ -64,9 +64,15 @@ static inline size_t bytes_length(const char *text)
     return length;
 }
 
+/* Forwards, a word at a time: right as well where the target overlaps the source from below. */
 static inline void bytes_copy(char *target, const char *source, size_t size)
 {
-    for (size_t i = 0; i < size; i++)
+    size_t i = 0;
+    for (uint64_t word; i + sizeof word <= size; i += sizeof word) {
+        __builtin_memcpy(&word, source + i, sizeof word);
+        __builtin_memcpy(target + i, &word, sizeof word);
+    }
+    for (; i < size; i++)
         target[i] = source[i];
 }
 

@@ -30,9 +30,17 @@ static bool is_canonical(const char *path, size_t length)
     return true;
 }
 
+/* A view whose host path lies in another one, where the container's programs may put something in its way. */
+static void soften(struct path_view *view, const struct path_view *other)
+{
+    if (!other->read_only && other->host_length < view->firm_length &&
+        lies_in(view->host, view->host_length, other->host, other->host_length))
+        view->firm_length = other->host_length;
+}
+
 int path_world_add(struct path_world *world, const char *guest, const char *host, bool read_only)
 {
-    struct path_view view = {guest, bytes_length(guest), host, bytes_length(host), read_only};
+    struct path_view view = {guest, bytes_length(guest), host, bytes_length(host), bytes_length(host), read_only};
     if (view.guest_length >= PATH_SIZE || view.host_length >= PATH_SIZE)
         return -ENAMETOOLONG;
     if (!is_canonical(guest, view.guest_length) || !is_canonical(host, view.host_length))
@@ -48,6 +56,10 @@ int path_world_add(struct path_world *world, const char *guest, const char *host
     world->views[place] = view;
     if (place == world->count)
         world->count++;
+    for (size_t i = 0; i < world->count; i++) {
+        soften(&world->views[place], &world->views[i]);
+        soften(&world->views[i], &world->views[place]);
+    }
     return 0;
 }
 
@@ -76,7 +88,7 @@ int world_map(const struct path_world *world, const char *guest, size_t length, 
     place->host[place->length] = '\0';
     place->read_only = view->read_only;
     place->is_view = below == 0;
-    place->is_exe = false;
+    place->is_exe = place->is_object = false;
     return 0;
 }
 

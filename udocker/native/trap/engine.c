@@ -2,18 +2,18 @@
  *
  * The path is copied from the guest, translated, and the call made again with the host's path.  Most paths
  * hold no link and no "..": those are tried as they are, and the kernel is asked to refuse links on its way
- * (openat2(2), RESOLVE_NO_SYMLINKS); only where it met one is the path walked (path/resolve.c).
+ * (openat2(2), RESOLVE_NO_SYMLINKS); only where it met one is the path walked (path/resolve.c).  What was found
+ * is held by a descriptor during the call (hold.c).
  */
 
 #include "trap.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 
 struct engine engine;
 
-int engine_add_view(const char *guest, const char *host, bool read_only)
+static int view_put(const char *guest, const char *host, bool read_only)
 {
     const char *texts[2] = {guest, host};
     for (int i = 0; i < 2; i++) {
@@ -29,41 +29,55 @@ int engine_add_view(const char *guest, const char *host, bool read_only)
     return path_world_add(&engine.world, texts[0], texts[1], read_only);
 }
 
-/* Whether a path is the host's as it stands: the kernel finds no link in it.  Otherwise it must be walked. */
-static bool has_no_link(int dirfd, const char *path, unsigned flags)
+/* ---- an engine that was started in a container: its views are of what it sees there ---- */
+
+void engine_nest(void)
 {
-    struct open_how how = {
-        .flags = O_PATH | O_CLOEXEC | (flags & PATH_FOLLOW ? 0 : O_NOFOLLOW),
-        .resolve = RESOLVE_NO_SYMLINKS,
-    };
-    long file = sys_call4(SYS_openat2, dirfd, path, &how, sizeof how);
-    if (file >= 0) {
-        sys_call1(SYS_close, file);
-        return true;
-    }
-    /* What is not there is not there by either path. */
-    return file == -ENOENT || file == -ENOTDIR;
+    engine.outer = engine.world;
+    engine.world = (struct path_world){.exe_host = engine.exe_host, .exe_guest = engine.exe_guest};
 }
 
-/* Where names mean more than they say: path/proc.h. */
-static bool is_proc(const struct path_place *place)
+int engine_outer_path(const char *text, struct path_place *place)
 {
-    return place->length > 6 && bytes_equal(place->host, "/proc/", 6);
+    if (engine.outer.count > 0)
+        return path_resolve(&engine.outer, AT_FDCWD, text, PATH_FOLLOW, place);
+    place->length = bytes_length(text);
+    if (place->length >= sizeof place->host)
+        return -ENAMETOOLONG;
+    bytes_copy(place->host, text, place->length + 1);
+    return 0;
 }
 
-/* The host's path of a guest's, or the same path where `place->length` is 0: then dirfd stays in force. */
-int engine_settle(int dirfd, const char *guest, unsigned flags, struct path_place *place)
+/* What is bound below the place in the outer world is bound below `guest` in ours. */
+static int views_below(const char *guest, const char *place, bool read_only)
 {
-    if (engine.openat2 && guest[0] == '/') {
-        if (path_guess(&engine.world, guest, place) && !place->is_view && !is_proc(place) &&
-            has_no_link(AT_FDCWD, place->host, flags))
-            return 0;
-    } else if (engine.openat2 && path_is_plain(&engine.world, guest) && has_no_link(dirfd, guest, flags)) {
-        place->length = 0;
-        place->read_only = place->is_view = place->is_exe = false;
-        return 0;
+    char inner[PATH_SIZE];
+    size_t prefix = bytes_length(place), start = bytes_length(guest);
+    int result = 0;
+    prefix = prefix == 1 ? 0 : prefix; /* "/" */
+    for (size_t i = 1; result == 0 && i < engine.outer.count; i++) {
+        const struct path_view *view = &engine.outer.views[i];
+        if (view->guest_length <= prefix || view->guest[prefix] != '/' || !bytes_equal(view->guest, place, prefix))
+            continue;
+        if (start + view->guest_length - prefix >= sizeof inner)
+            return -ENAMETOOLONG;
+        bytes_copy(inner, guest, start);
+        bytes_copy(inner + start, view->guest + prefix, view->guest_length - prefix + 1);
+        result = view_put(inner, view->host, read_only || view->read_only);
     }
-    return path_resolve(&engine.world, dirfd, guest, flags, place);
+    return result;
+}
+
+int engine_add_view(const char *guest, const char *host, bool read_only)
+{
+    char outer[PATH_SIZE];
+    struct path_place place;
+    if (engine.outer.count == 0 || path_to_guest(&engine.outer, *host ? host : "/", outer) < 0)
+        return view_put(guest, host, read_only);
+    if (path_guess(&engine.outer, outer, &place))
+        read_only = read_only || place.read_only;
+    int result = view_put(guest, host, read_only);
+    return result < 0 ? result : views_below(guest, outer, read_only);
 }
 
 static long reissue(const struct trapped *call)
@@ -83,75 +97,114 @@ static unsigned follow_of(const struct call *entry, const struct trapped *call)
     return (entry->traits & CALL_FOLLOWS ? !set : set) ? PATH_FOLLOW : 0;
 }
 
-/* A relative path may lie in a read-only view: the directory tells. */
-static bool is_read_only(int dirfd, const struct path_place *place)
+static unsigned hold_of(const struct call *entry)
 {
-    char guest[PATH_SIZE];
-    struct path_place directory;
-    if (place->length > 0)
-        return place->read_only;
-    if (!engine.read_only || path_of_directory(&engine.world, dirfd, guest) < 0)
-        return false;
-    return path_guess(&engine.world, guest, &directory) && directory.read_only;
+    return (entry->traits & CALL_NAMES ? PATH_NAME : 0) |
+           (entry->traits & (CALL_CHANGES | CALL_ASKS) ? HOLD_CHANGES : 0) | (entry->dirfd >= 0 ? HOLD_DIRECTORY : 0);
 }
 
-/* Puts the host's path in place of the guest's; 1 where the call is to be made as it is. */
-static int replace(const struct call *entry, struct trapped *call, int offset, unsigned flags,
-                   struct path_place *place)
+/* Puts the host's path in place of the guest's; 1 where the call is to be made as it is.  What is held is to be
+ * let go after the call. */
+static int replace(const struct call *entry, struct trapped *call, int offset, unsigned flags, struct held *held)
 {
     char guest[PATH_SIZE];
     long *path = &call->arguments[entry->path + offset];
-    if (*path == 0 && (entry->traits & (CALL_NULLS | CALL_EMPTY)))
-        return 1;
-    int dirfd = directory_of(entry, call, offset);
-    int length = user_string(guest, (const char *)*path);
-    if (length <= 0)
-        return length < 0 ? length : 1;
-    int result = engine_settle(dirfd, guest, flags, place);
-    if (result < 0)
-        return result;
-    if ((entry->traits & CALL_REMOVES) && place->is_view)
-        return -EBUSY;
-    if ((entry->traits & CALL_CHANGES) && is_read_only(dirfd, place))
-        return -EROFS;
-    if (place->length > 0) {
-        *path = (long)place->host;
-        if (entry->dirfd >= 0)
-            call->arguments[entry->dirfd + offset] = AT_FDCWD;
-    } else {
-        /* Our own copy: the guest's threads may change theirs meanwhile. */
-        bytes_copy(place->host, guest, (size_t)length + 1);
-        *path = (long)place->host;
+    int dirfd = directory_of(entry, call, offset), length = 0;
+    held->file = -1;
+    if (*path != 0 || !(entry->traits & (CALL_NULLS | CALL_EMPTY)))
+        length = user_string(guest, (const char *)*path);
+    if (length < 0)
+        return length;
+    if (length == 0) {
+        bool by_file = (entry->traits & (CALL_NULLS | CALL_EMPTY)) && (entry->traits & CALL_CHANGES);
+        return by_file && hold_is_read_only(dirfd) ? -EROFS : 1;
     }
+    int result = hold(dirfd, guest, flags | hold_of(entry), held);
+    if (result == 0 && (entry->traits & CALL_REMOVES) && held->place.is_view)
+        result = -EBUSY;
+    if (result == 0 && (entry->traits & CALL_CHANGES) && held->read_only)
+        result = -EROFS;
+    if (result < 0) {
+        hold_end(held);
+        return result;
+    }
+    *path = (long)held->path;
+    if (entry->dirfd >= 0)
+        call->arguments[entry->dirfd + offset] = held->dirfd;
     return 0;
+}
+
+/* Asking for more than a read-only view allows. */
+static long ask(const struct call *entry, struct trapped *call)
+{
+    long *mode = &call->arguments[entry->path + 1];
+    bool wants = *mode & 2 /* W_OK */;
+    *mode &= ~2l;
+    long asked = reissue(call);
+    return asked == 0 && wants ? -EROFS : asked;
 }
 
 static long one_call(const struct call *entry, struct trapped *call)
 {
-    struct path_place place;
-    int result = replace(entry, call, 0, follow_of(entry, call), &place);
+    struct held held;
+    int result = replace(entry, call, 0, follow_of(entry, call), &held);
     if (result < 0)
         return result;
-    if (result == 0 && (entry->traits & CALL_ASKS) && (call->arguments[entry->path + 1] & 2 /* W_OK */) &&
-        is_read_only(directory_of(entry, call, 0), &place)) {
-        call->arguments[entry->path + 1] &= ~2l;
-        long asked = reissue(call);
-        return asked == 0 ? -EROFS : asked;
-    }
-    return reissue(call);
+    long done = result == 0 && (entry->traits & CALL_ASKS) && held.read_only ? ask(entry, call) : reissue(call);
+    hold_end(&held);
+    return done;
+}
+
+/* What can be asked of a descriptor is: stat(2) and its kin, chdir(2). */
+static long held_call(const struct call *entry, struct trapped *call)
+{
+    static const char none[] = "";
+    struct held held;
+    long *a = call->arguments;
+    unsigned flags = HOLD_OBJECT | (call->number == SYS_chdir ? HOLD_ENTERS : 0);
+    int result = replace(entry, call, 0, follow_of(entry, call) | flags, &held);
+    if (result < 0)
+        return result;
+    long done;
+    if (result == 1 || held.file < 0)
+        done = reissue(call);
+    else if (call->number == SYS_chdir)
+        done = sys_call1(SYS_fchdir, held.file);
+    else if (call->number == SYS_statx)
+        done = sys_call5(SYS_statx, held.file, none, a[2] | AT_EMPTY_PATH, a[3], a[4]);
+    else
+        done = sys_call4(SYS_newfstatat, held.file, none, a[entry->path + 1],
+                         AT_EMPTY_PATH | (entry->flags < 0 ? 0 : a[entry->flags]));
+    hold_end(&held);
+    return done;
+}
+
+static bool is_held(long number)
+{
+    return number == SYS_newfstatat || number == SYS_stat || number == SYS_lstat || number == SYS_statx ||
+           number == SYS_chdir;
 }
 
 /* The second path is two arguments after the first where each has a directory, else one. */
 static long two_call(const struct call *entry, struct trapped *call)
 {
-    struct path_place first, second;
-    struct call other = *entry;
+    struct held first, second;
+    struct call one = *entry, other = *entry;
     other.flags = -1;
+    /* A new link is a name, what it leads to is not. */
+    if (!(entry->traits & CALL_REMOVES))
+        one.traits &= (uint8_t)~CALL_NAMES;
     other.traits = (uint8_t)((entry->traits & ~CALL_FOLLOWS) | CALL_KEEPS);
-    int result = replace(entry, call, 0, follow_of(entry, call), &first);
-    if (result >= 0)
-        result = replace(&other, call, entry->dirfd < 0 ? 1 : 2, 0, &second);
-    return result < 0 ? result : reissue(call);
+    long result = replace(&one, call, 0, follow_of(entry, call), &first);
+    if (result < 0)
+        return result;
+    result = replace(&other, call, entry->dirfd < 0 ? 1 : 2, 0, &second);
+    if (result >= 0) {
+        result = reissue(call);
+        hold_end(&second);
+    }
+    hold_end(&first);
+    return result;
 }
 
 static long text_return(void *buffer, size_t room, const char *text, size_t length)
@@ -161,27 +214,42 @@ static long text_return(void *buffer, size_t room, const char *text, size_t leng
     return result < 0 ? result : (long)length;
 }
 
+/* Whether a link is one of /proc: then its text is a path of the host. */
+static bool is_proc_link(int dirfd, const struct held *held)
+{
+    char guest[PATH_SIZE];
+    struct path_place place;
+    if (held->place.length > 0)
+        return hold_is_proc(&held->place);
+    return path_of_directory(&engine.world, dirfd, guest) > 0 && path_guess(&engine.world, guest, &place) &&
+           hold_is_proc(&place);
+}
+
 static long readlink_call(const struct call *entry, struct trapped *call)
 {
-    struct path_place place;
+    struct held held;
     char text[PATH_SIZE], guest[PATH_SIZE];
     void *buffer = (void *)call->arguments[entry->path + 1];
     long room = (int)call->arguments[entry->path + 2];
+    int dirfd = directory_of(entry, call, 0);
     if (room <= 0)
         return -EINVAL;
-    int result = replace(entry, call, 0, 0, &place);
+    int result = replace(entry, call, 0, 0, &held);
     if (result != 0)
         return result < 0 ? result : reissue(call);
-    if (place.length > 0 && place.is_exe)
+    if (held.place.is_exe) {
+        hold_end(&held);
         return text_return(buffer, (size_t)room, engine.exe_guest, bytes_length(engine.exe_guest));
-    if (!is_proc(&place))
-        return reissue(call);
-    long length = sys_call4(SYS_readlinkat, AT_FDCWD, place.host, text, sizeof text - 1);
+    }
+    long length = sys_call4(SYS_readlinkat, held.dirfd, held.path, text, sizeof text - 1);
+    hold_end(&held);
     if (length < 0)
         return length;
     text[length] = '\0';
     /* What the container does not see keeps the host's name: an inherited file, a pipe. */
-    if (text[0] == '/' && path_to_guest(&engine.world, text, guest) > 0)
+    if (text[0] == '/' && is_proc_link(dirfd, &held) && path_to_guest(&engine.world, text, guest) > 0)
+        return text_return(buffer, (size_t)room, guest, bytes_length(guest));
+    if (maps_program(AT_FDCWD, place.host, text, guest) > 0)
         return text_return(buffer, (size_t)room, guest, bytes_length(guest));
     return text_return(buffer, (size_t)room, text, (size_t)length);
 }
@@ -198,16 +266,31 @@ static long getcwd_call(const struct trapped *call)
     return result < 0 ? result : length + 1;
 }
 
+/* A change of what a descriptor is open on; other calls are trapped by a filter of the guest's own. */
+static bool is_change(long number)
+{
+    return number == SYS_fchmod || number == SYS_fchown || number == SYS_fsetxattr || number == SYS_fremovexattr ||
+           number == SYS_ioctl;
+}
+
 long engine_call(struct trapped *call)
 {
     if (call->number == SYS_uname)
         return kernel_call(call);
+    if (call->number == SYS_getdents64)
+        return listing_call(call);
     size_t place = (size_t)call->number < sizeof engine.calls ? engine.calls[call->number] : 0;
     if (place == 0)
-        return reissue(call); /* trapped for another reason: a filter of the guest's own */
+        return is_change(call->number) && hold_is_read_only((int)call->arguments[0]) ? -EROFS : reissue(call);
     const struct call *entry = &call_table[place - 1];
+    long result;
+    if (quick_call(entry, call, &result))
+        return result;
     switch ((enum call_shape)entry->shape) {
     case CALL_ONE:
+        if (is_held(call->number))
+            return held_call(entry, call);
+        /* fall through */
     case CALL_SECOND:
         return one_call(entry, call);
     case CALL_TWO:
@@ -224,6 +307,10 @@ long engine_call(struct trapped *call)
         return socket_call(entry, call);
     case CALL_MESSAGE:
         return message_call(call);
+    case CALL_ADDRESS:
+        return address_call(entry, call);
+    case CALL_RECEIVED:
+        return received_call(call);
     case CALL_REFUSE:
         return -EPERM;
     }

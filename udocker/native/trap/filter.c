@@ -7,12 +7,16 @@
 #include <errno.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
+#include <linux/fs.h>
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
 
 #include "trap.h"
 
 enum { QUESTION = 0x5a5a, ANSWER = 1234, PROGRAM_MAX = 256 };
+
+/* From here on the same calls have other numbers: __X32_SYSCALL_BIT of syscall(2). */
+enum { X32 = 0x40000000 };
 
 extern const char trap_text_start[] __attribute__((visibility("hidden")));
 extern const char trap_text_end[] __attribute__((visibility("hidden")));
@@ -22,18 +26,34 @@ struct program {
     unsigned count;
 };
 
-/* Calls that must not happen at all: the C library does without them. */
-static const short REFUSED[] = {SYS_clone3, SYS_io_uring_setup, SYS_userfaultfd};
+/* Calls that must not happen at all: the C library does without them.  The last ones open what the container
+ * does not see: by a descriptor of another process, a handle, or a path among a file system's options. */
+static const short REFUSED[] = {
+    SYS_clone3,
+    SYS_io_uring_setup,
+    SYS_userfaultfd,
+    SYS_open_by_handle_at,
+    430 /* fsopen */,
+    431 /* fsconfig */,
+    432 /* fsmount */,
+    438 /* pidfd_getfd */,
+};
 
 /* Signals, whose mask must never hold SIGSYS. */
 static const short SIGNALS[] = {SYS_rt_sigprocmask, SYS_rt_sigaction, SYS_rt_sigsuspend};
 
-/* Trapped only where this argument is no null pointer: masks to wait with, and an address to send to. */
+/* Trapped only where this argument is no null pointer: masks to wait with, and addresses. */
 static const struct {
     short number, argument;
 } OPTIONAL[] = {
     {SYS_ppoll, 3}, {SYS_pselect6, 5}, {SYS_epoll_pwait, 4}, {441 /* epoll_pwait2 */, 4}, {SYS_sendto, 4},
+    {SYS_accept, 1}, {SYS_accept4, 1}, {SYS_recvfrom, 4},
 };
+
+/* Trapped only where some view is read-only: changes of what a descriptor is open on, which needs no right to
+ * write; and two requests of ioctl(2) that are such. */
+static const short CHANGES[] = {SYS_fchmod, SYS_fchown, SYS_fsetxattr, SYS_fremovexattr};
+enum { CHANGES_COUNT = sizeof CHANGES / sizeof *CHANGES };
 
 enum { OPTIONAL_COUNT = sizeof OPTIONAL / sizeof *OPTIONAL };
 
@@ -70,7 +90,7 @@ static void add_verdict(struct program *program)
     add(program, BPF_JMP | BPF_JGE | BPF_K, (uint32_t)start, 0, 2);
     add(program, BPF_JMP | BPF_JGT | BPF_K, (uint32_t)end, 1, 0);
     add_return(program, SECCOMP_RET_ALLOW);
-    add_return(program, SECCOMP_RET_TRAP);
+    add_return(program, SECCOMP_RET_TRAP | TRAP_MARK);
 }
 
 /* Whether the call is one of those that are trapped only with an argument: seven lines each. */
@@ -87,6 +107,18 @@ static void add_optional(struct program *program, long number, unsigned argument
     add(program, BPF_JMP | BPF_JA, 0, 0, 0);
 }
 
+/* The last of six lines is a jump to the verdict, set when its place is known. */
+static unsigned add_requests(struct program *program)
+{
+    add(program, BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 0, 5);
+    add_load(program, offsetof(struct seccomp_data, args) + 8);
+    add(program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)FS_IOC_SETFLAGS, 2, 0);
+    add(program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)FS_IOC_FSSETXATTR, 1, 0);
+    add_return(program, SECCOMP_RET_ALLOW);
+    add(program, BPF_JMP | BPF_JA, 0, 0, 0);
+    return program->count - 1;
+}
+
 static bool is_optional(long number)
 {
     for (size_t i = 0; i < OPTIONAL_COUNT; i++)
@@ -100,6 +132,8 @@ static unsigned add_trapped(struct program *program)
     unsigned first = program->count;
     for (size_t i = 0; i < sizeof SIGNALS / sizeof *SIGNALS; i++)
         add(program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)SIGNALS[i], 0, 0);
+    for (size_t i = 0; engine.read_only && i < CHANGES_COUNT; i++)
+        add(program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)CHANGES[i], 0, 0);
     for (size_t i = 0; i < call_count; i++)
         if (!is_optional(call_table[i].number))
             add(program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)call_table[i].number, 0, 0);
@@ -110,14 +144,18 @@ static void build(struct program *program)
 {
     add_load(program, offsetof(struct seccomp_data, arch));
     add(program, BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 1, 0);
-    add_return(program, SECCOMP_RET_ALLOW); /* 32-bit programs are not started: load.c */
+    /* No 32-bit program is started (load.c), but a 64-bit one can make those calls too: by "int $0x80". */
+    add_return(program, SECCOMP_RET_ERRNO | ENOSYS);
     add_load(program, offsetof(struct seccomp_data, nr));
+    add(program, BPF_JMP | BPF_JGE | BPF_K, X32, 0, 1);
+    add_return(program, SECCOMP_RET_ERRNO | ENOSYS);
     for (size_t i = 0; i < sizeof REFUSED / sizeof *REFUSED; i++)
         add_refusal(program, REFUSED[i], ENOSYS);
     add_refusal(program, QUESTION, ANSWER);
     unsigned optional = program->count;
     for (size_t i = 0; i < OPTIONAL_COUNT; i++)
         add_optional(program, OPTIONAL[i].number, (unsigned)OPTIONAL[i].argument);
+    unsigned requests = engine.read_only ? add_requests(program) : 0;
     unsigned first = add_trapped(program), end = program->count;
     add_return(program, SECCOMP_RET_ALLOW);
     for (unsigned i = first; i < end; i++)
@@ -126,6 +164,8 @@ static void build(struct program *program)
         unsigned jump = optional + 7 * i + 6;
         program->lines[jump].k = end - jump;
     }
+    if (requests > 0)
+        program->lines[requests].k = end - requests;
     add_verdict(program);
 }
 

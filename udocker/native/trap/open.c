@@ -6,13 +6,21 @@
 
 #include "trap.h"
 
-enum { LARGE_FILE = 0100000 /* O_LARGEFILE, which means nothing here */, TEMPORARY = 020000000 /* of O_TMPFILE */ };
+enum {
+    TEMPORARY = 020000000, /* of O_TMPFILE */
+    /* open takes any flag, openat2 those that mean something, and few beside O_PATH. */
+    PATH_FLAGS = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
+    FLAGS = PATH_FLAGS | O_ACCMODE | O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_APPEND | O_NONBLOCK | O_SYNC | O_ASYNC |
+            O_DIRECT | O_NOATIME | TEMPORARY,
+    TURNS = 32, /* of a race that others win */
+};
 
 struct wish {
     int dirfd;
     char guest[PATH_SIZE];
     struct open_how how;
     bool extended; /* openat2, whose own restrictions are kept */
+    bool walked;   /* to its end */
 };
 
 static int wish_read(const struct call *entry, const struct trapped *call, struct wish *wish)
@@ -31,7 +39,9 @@ static int wish_read(const struct call *entry, const struct trapped *call, struc
         wish->how.flags = O_CREAT | O_WRONLY | O_TRUNC;
         wish->how.mode = (uint64_t)a[1] & 07777;
     } else {
-        wish->how.flags = (uint32_t)a[entry->path + 1] & ~(uint32_t)LARGE_FILE;
+        wish->how.flags = (uint32_t)a[entry->path + 1] & FLAGS;
+        if (wish->how.flags & O_PATH)
+            wish->how.flags &= PATH_FLAGS;
         bool makes = wish->how.flags & (O_CREAT | TEMPORARY);
         wish->how.mode = makes ? (uint64_t)a[entry->path + 2] & 07777 : 0;
     }
@@ -66,6 +76,13 @@ static bool is_inconclusive(long result)
     return result == -ELOOP || result == -EINVAL || result == -ENOSYS || result == -EAGAIN || result == -E2BIG;
 }
 
+/* Opens what was walked to: no link is in its way any more, unless somebody put one there just now.  -ELOOP then,
+ * where the kernel can tell. */
+static long place_open(const struct path_place *place, const struct wish *wish)
+{
+    return host_open(AT_FDCWD, place->host, wish, engine.openat2 && !place->is_object);
+}
+
 /* What a read-only file system says of a file that it has, and of one that it lacks. */
 static long read_only_open(const struct path_place *place, struct wish *wish)
 {
@@ -78,7 +95,7 @@ static long read_only_open(const struct path_place *place, struct wish *wish)
         return flags & O_CREAT && flags & O_EXCL ? -EEXIST : -EROFS;
     wish->how.flags &= ~(uint64_t)O_CREAT;
     wish->how.mode = 0;
-    return flags & O_EXCL ? -EEXIST : host_open(AT_FDCWD, place->host, wish, false);
+    return flags & O_EXCL ? -EEXIST : place_open(place, wish);
 }
 
 static bool try_fast(struct wish *wish, struct path_place *place, long *result)
@@ -100,26 +117,51 @@ static bool try_fast(struct wish *wish, struct path_place *place, long *result)
     return !is_inconclusive(*result);
 }
 
+static long walk_open(struct wish *wish, struct path_place *place)
+{
+    int result = path_resolve(&engine.world, wish->dirfd, wish->guest, follows(wish) ? PATH_FOLLOW : 0, place);
+    wish->walked = result == 0;
+    if (result < 0)
+        return result;
+    if (place->read_only && changes(wish))
+        return read_only_open(place, wish);
+    return place_open(place, wish);
+}
+
+/* The kernel itself keeps such a path below the directory, which is the container's. */
+static long bounded_open(const struct wish *wish)
+{
+    if (changes(wish) && hold_is_read_only(wish->dirfd))
+        return -EROFS;
+    return host_open(wish->dirfd, wish->guest, wish, false);
+}
+
+static long wish_open(struct wish *wish)
+{
+    struct path_place place;
+    long result;
+    if (wish->extended && (wish->how.resolve & (RESOLVE_BENEATH | RESOLVE_IN_ROOT)))
+        return bounded_open(wish);
+    if (try_fast(wish, &place, &result))
+        return result;
+    if (wish->guest[0] == '\0')
+        return -ENOENT;
+    /* -ELOOP may be the guest's own: a link that it does not want to follow. */
+    for (int turn = 0; turn < TURNS; turn++) {
+        result = walk_open(wish, &place);
+        if (result != -ELOOP || !wish->walked || !follows(wish))
+            break;
+    }
+    return result;
+}
+
 long open_call(const struct call *entry, struct trapped *call)
 {
     struct wish wish;
-    struct path_place place;
-    long result = wish_read(entry, call, &wish);
-    if (result < 0)
-        return result;
-    /* The kernel itself keeps such a path below the directory, which is the container's. */
-    if (wish.extended && (wish.how.resolve & (RESOLVE_BENEATH | RESOLVE_IN_ROOT)))
-        return host_open(wish.dirfd, wish.guest, &wish, false);
-    if (try_fast(&wish, &place, &result))
-        return result;
-    if (wish.guest[0] == '\0')
-        return -ENOENT;
-    result = path_resolve(&engine.world, wish.dirfd, wish.guest, follows(&wish) ? PATH_FOLLOW : 0, &place);
-    if (result < 0)
-        return result;
-    if (place.read_only && changes(&wish))
-        return read_only_open(&place, &wish);
-    if (wish.extended && (wish.how.resolve & RESOLVE_NO_SYMLINKS))
-        return host_open(wish.dirfd, place.host, &wish, true);
-    return host_open(AT_FDCWD, place.host, &wish, false);
+    long length = wish_read(entry, call, &wish);
+    if (length < 0)
+        return length;
+    long file = wish_open(&wish);
+    bool is_maps = maps_is_name(wish.guest, (size_t)length) && !(wish.how.flags & O_PATH);
+    return is_maps ? maps_translate(file, wish.how.flags & O_CLOEXEC) : file;
 }

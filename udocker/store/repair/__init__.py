@@ -18,6 +18,7 @@ from udocker.store.repair.finding import Finding, Inspection, Trouble
 from udocker.store.repair.images import check_images
 from udocker.store.repair.leftovers import check_claims, check_locks, check_tmp, forget_nodes
 from udocker.store.store import Store
+from udocker.system.files import is_directory
 
 __all__ = ["Finding", "repair"]
 
@@ -31,7 +32,7 @@ def repair(store: Store, nothing_runs: bool = False, dry_run: bool = False) -> I
     ``nothing_runs`` is the user's word that no other udocker uses the store, on any node.  Raises StoreError
     where the store itself cannot be read or written.
     """
-    if not store.paths.root.is_dir():
+    if not is_directory(store.paths.root):
         return
     try:
         if not dry_run:
