@@ -13,7 +13,7 @@
 
 #include "../path/calls.c"
 
-static const char *const NAMES[] = {
+static const char *const WORDS[] = {
 #undef CALL
 #define CALL(name, shape, dirfd, path, flags, bit, traits) #name,
 #include "../path/calls.def"
@@ -132,11 +132,11 @@ int main(void)
             continue;
         for (size_t text = 0; text < sizeof texts / sizeof *texts; text++) {
             long result = try(entry, texts[text].path, AT_FDCWD);
-            printf("%s %s %s\n", NAMES[i], texts[text].what, result < 0 ? strerrorname_np(errno) : "done");
+            printf("%s %s %s\n", WORDS[i], texts[text].what, result < 0 ? strerrorname_np(errno) : "done");
         }
         if (entry->dirfd >= 0) {
             long result = try(entry, "relative", 999);
-            printf("%s no directory %s\n", NAMES[i], result < 0 ? strerrorname_np(errno) : "done");
+            printf("%s no directory %s\n", WORDS[i], result < 0 ? strerrorname_np(errno) : "done");
         }
     }
     return 0;

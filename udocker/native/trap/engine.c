@@ -249,7 +249,7 @@ static long readlink_call(const struct call *entry, struct trapped *call)
     /* What the container does not see keeps the host's name: an inherited file, a pipe. */
     if (text[0] == '/' && is_proc_link(dirfd, &held) && path_to_guest(&engine.world, text, guest) > 0)
         return text_return(buffer, (size_t)room, guest, bytes_length(guest));
-    if (maps_program(AT_FDCWD, place.host, text, guest) > 0)
+    if (hold_is_proc(&held.place) && maps_program(AT_FDCWD, held.place.host, text, guest) > 0)
         return text_return(buffer, (size_t)room, guest, bytes_length(guest));
     return text_return(buffer, (size_t)room, text, (size_t)length);
 }

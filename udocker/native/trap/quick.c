@@ -389,8 +389,8 @@ bool quick_call(const struct call *entry, struct trapped *call, long *result)
         return descriptor(&quick, question, result);
     if (quick.guest[0] == '/')
         return absolute(&quick, question, result);
-    /* A link's text may be a path of the host's, if the directory is one of /proc. */
-    if (question->ask == readlink_ask)
+    /* A link's text and a process's maps may tell paths of the host's, if the directory is one of /proc. */
+    if (question->ask == readlink_ask || (!question->ask && maps_is_name(quick.guest, quick.length)))
         return false;
     return path_is_plain(&engine.world, quick.guest) && attempt(&quick, question, quick.guest, result);
 }
