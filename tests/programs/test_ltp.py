@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Iterator
 
 import pytest
 
@@ -38,7 +37,7 @@ LINE = re.compile(r"^\+\+ (\S+) (\d+)$", re.MULTILINE)
 
 
 @pytest.fixture(scope="session")
-def ltp(chroot: Chroot) -> Iterator[None]:
+def ltp(chroot: Chroot) -> None:
     """LTP, built in the root under chroot."""
     target = chroot.root / BUILT[1:]
     source = os.environ.get("UDOCKER_TEST_LTP", URL)
@@ -49,7 +48,6 @@ def ltp(chroot: Chroot) -> Iterator[None]:
     give(target)
     outcome = chroot(BUILD, SECONDS)
     assert outcome.status == 0, outcome.text[-3000:]
-    return
 
 
 def run_call(runner: Runner, call: str) -> Results:

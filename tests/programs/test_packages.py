@@ -17,7 +17,8 @@ from tests.services.sharing import session_directory
 
 PACKAGES = ("zlib", "sed", "grep")
 SECONDS = 1500
-BUILD = "./configure >configure.out 2>&1 && make -j2 >make.out 2>&1 && make check"
+# The manuals of some are written anew, without need; Debian builds them with texinfo.
+BUILD = "./configure >configure.out 2>&1 && make -j2 MAKEINFO=true >make.out 2>&1 && make check MAKEINFO=true"
 # Automake's tests, and what zlib's own say.
 AUTOMAKE = re.compile(r"^(PASS|FAIL|SKIP|XFAIL|XPASS|ERROR): (.*)$", re.MULTILINE)
 ZLIB = re.compile(r"^\s*\*\*\* (.*) (OK|FAILED) \*\*\*$", re.MULTILINE)
