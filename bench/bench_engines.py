@@ -31,8 +31,8 @@ from udocker.engine.binaries import PACKAGE
 MODULES = (
     "argparse asyncio collections concurrent.futures csv ctypes dataclasses datetime decimal difflib "
     "email.message fractions http.client inspect json logging multiprocessing pathlib pickle platform random "
-    "shutil socket sqlite3 ssl statistics subprocess tarfile tempfile threading typing unittest urllib.request "
-    "uuid xml.etree.ElementTree xmlrpc.client zipfile"
+    "shutil socket sqlite3 ssl statistics subprocess tarfile tempfile threading typing unittest "
+    "urllib.request uuid xml.etree.ElementTree xmlrpc.client zipfile"
 )
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": HOME, "LC_ALL": "C"}
 PROCESSES = 8
