@@ -18,14 +18,16 @@ BUILD_REQUIRES := $(shell sed -n 's/^requires = \[\(.*\)\]$$/\1/p' pyproject.tom
 # Root installs for others to read.
 UMASK := if [ "$$(id -u)" = 0 ]; then umask 022; fi
 
-.PHONY: help venv demo test test-faults test-disks fuzz services lint bench clean
+.PHONY: help venv demo test test-faults test-disks test-programs test-stress fuzz services lint bench clean
 
 help:
 	@echo "make demo [SCHEDULER=slurm]   run an image as a batch job, here or on Slurm"
 	@echo "make test [TESTS=tests/unit]  run the tests; sudo make test runs all of them, with real services (Debian)"
 	@echo "make test-faults              kill each command at 200 moments (40 minutes)"
 	@echo "make test-disks [MOMENTS=100] every command over a disk that fails at so many moments (hours)"
-	@echo "make fuzz [SECONDS=600]       look for input that the parsers and unpacking do not stand"
+	@echo "make test-programs            compare programs' own tests in each mode with chroot's: CPython, LTP, packages (an hour)"
+	@echo "make test-stress              the trap engine: 1,000 runs of all at once, 2,000 processes (15 minutes)"
+	@echo "make fuzz [SECONDS=600]       look for input that parsers, unpacking and the translation of paths do not stand"
 	@echo "make lint                     check style and types"
 	@echo "make bench                    measure"
 	@echo "make venv [PYTHON=python3]    make the Python environment $(VENV), which the others do as needed"
@@ -48,7 +50,17 @@ test-faults: $(READY) services
 test-disks: $(READY) services
 	$(UMASK); UDOCKER_TEST_MOMENTS=$(MOMENTS) $(BIN)/python -m pytest --timeout=0 tests/real/test_bad_disks.py
 
-# Needs Python 3.11, as Debian 12 has it, for atheris.
+# `make test` runs a small part. UDOCKER_TEST_LTP names a checkout of LTP where GitHub cannot be reached.
+test-programs: $(READY) services
+	@echo "the report goes to .programs/report.txt"
+	$(UMASK); UDOCKER_TEST_PROGRAMS=$(CURDIR)/.programs/report.txt \
+	    $(BIN)/python -m pytest $(or $(TESTS),tests/programs)
+
+# `make test` does the same a few times.
+test-stress: $(READY)
+	$(UMASK); UDOCKER_STRESS=full nice -n 19 $(BIN)/python -m pytest --timeout=0 tests/stress
+
+# Needs Python 3.11, as Debian 12 has it, for atheris, and clang for what is in C.
 fuzz: $(READY)
 	$(UMASK); $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation \
 	    --editable '.[fuzz]'
@@ -89,6 +101,6 @@ $(BIN)/python:
 # What the tests cached goes as well; a cluster that still runs is stopped first.
 clean:
 	@if [ "$$(id -u)" = 0 ]; then tests/services/slurm/stop; fi
-	rm -rf $(VENV) build *.egg-info udocker/native/bin .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz
+	rm -rf $(VENV) build *.egg-info udocker/native/bin .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz .programs
 	find . -name __pycache__ -prune -exec rm -rf {} +
 	rm -rf /var/tmp/udocker-test-$$(id -u)

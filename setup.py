@@ -128,6 +128,13 @@ def machine_of(command):
     return answer.split("-")[0].strip() or os.uname().machine
 
 
+def call(command):
+    """Run a compiler.  Its failure ends the build: setuptools only warns of exceptions in editable ones."""
+    status = subprocess.run(command, check=False).returncode
+    if status != 0:
+        raise SystemExit(f"setup: {shlex.join(command)}: ended with status {status}")
+
+
 def build_program(command, program, target):
     """Compile and link one program.  In two steps: flags of the one are errors to zig in the other."""
     with tempfile.TemporaryDirectory() as folder:
@@ -135,9 +142,8 @@ def build_program(command, program, target):
         for source in program.sources:
             objects.append(str(Path(folder) / source.replace("/", "-").replace(".c", ".o")))
             compile_one = ["-c", str(NATIVE / source), "-o", objects[-1]]
-            subprocess.run([*command, *CFLAGS, *WARNINGS, *program.compile_flags, *compile_one], check=True)
-        link = [*CFLAGS, "-static", "-s", *program.link_flags, "-o", str(target), *objects]
-        subprocess.run([*command, *link], check=True)
+            call([*command, *CFLAGS, *WARNINGS, *program.compile_flags, *compile_one])
+        call([*command, *CFLAGS, "-static", "-s", *program.link_flags, "-o", str(target), *objects])
 
 
 def build_native(target):

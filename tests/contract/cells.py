@@ -1,10 +1,9 @@
-"""Containers beside things of their user that they must not reach, and the programs that try (tests/contract/escape)."""
+"""Containers beside things that they must not reach, and the programs that try: tests/contract/escape."""
 
 from __future__ import annotations
 
 import ctypes
 import os
-import platform
 import shutil
 import subprocess
 import tempfile
@@ -20,45 +19,28 @@ from tests.contract.roots import give, identity_options, make_root, remove
 from tests.services.needs import need_command
 
 HERE = Path(__file__).resolve().parent / "escape"
-NATIVE = Path(__file__).resolve().parents[2] / "udocker" / "native"
-WARNINGS = ("-std=gnu11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Werror")
-# No C library, one fixed address, and nothing that needs a table filled in at the start.
-TRAP = (
-    *("-ffreestanding", "-fno-stack-protector", "-fcf-protection=none", "-mgeneral-regs-only", "-fPIE"),
-    *("-fvisibility=hidden", "-fno-asynchronous-unwind-tables", "-nostdlib", "-static", "-no-pie"),
-    "-Wl,--build-id=none",
-)
+FLAGS = ("-std=gnu11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-pthread")
 TOKEN = "what-no-container-may-see"
 TIMEOUT = 300
 
 
 @dataclass(frozen=True)
 class Programs:
-    """The attacks, a program of the host, and the engines' launchers."""
+    """The attacks, a program of the host, and where the engines' launchers are."""
 
     attack: Path
     host: Path
-    trap: Path
-    userns: Path
+    launchers: Path
 
 
-def compile_programs(directory: Path, userns: Path) -> Programs:
-    """Compile what runs inside, and the trap engine."""
-    if platform.machine() != "x86_64":
-        pytest.skip("the trap engine is for x86-64")
+def compile_programs(directory: Path, launchers: Path) -> Programs:
+    """Compile what runs inside, and what must not."""
     compiler = need_command("gcc", "gcc libc6-dev")
-    made = Programs(*(directory / name for name in ("attack", "program", "udocker-trap", "udocker-userns")))
+    made = Programs(directory / "attack", directory / "program", launchers)
     attacks = [path for path in sorted(HERE.glob("*.c")) if path.name != "program.c"]
-    guest = (*WARNINGS, "-static", "-pthread")
-    engine = (*WARNINGS, *TRAP, f"-Wl,-T,{NATIVE / 'trap/trap.ld'}")
-    sources = [*(NATIVE / "trap").glob("*.c"), *(NATIVE / "path").glob("*.c")]
-    for target, flags, files in (
-        (made.attack, guest, attacks),
-        (made.host, (*guest, f'-DTOKEN="{TOKEN}"'), [HERE / "program.c"]),
-        (made.trap, engine, sources),
-    ):
-        subprocess.run([compiler, *flags, "-o", target, *files], check=True)
-    shutil.copy(userns, made.userns)
+    subprocess.run([compiler, *FLAGS, "-o", made.attack, *attacks], check=True)
+    token = f'-DTOKEN="{TOKEN}"'
+    subprocess.run([compiler, *FLAGS, token, "-o", made.host, HERE / "program.c"], check=True)
     return made
 
 

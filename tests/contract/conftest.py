@@ -50,6 +50,12 @@ def launchers() -> Iterator[Path]:
     shutil.rmtree(directory)
 
 
+@pytest.fixture(scope="session")
+def launcher(launchers: Path) -> Path:
+    """Engine R's alone."""
+    return launchers / userns.PROGRAM
+
+
 def engine_of(variant: Variant, launchers: Path) -> Engine:
     if variant.mode.family == "R":
         return UsernsEngine(launchers / userns.PROGRAM, variant.without)

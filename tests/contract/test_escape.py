@@ -7,7 +7,6 @@ it by every call: that it does not is the engine's doing.
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -28,6 +27,7 @@ from tests.contract.cells import (
     unchanged,
 )
 from tests.contract.roots import identity_options
+from udocker.engine import trap, userns
 
 MILLISECONDS = "400"  # of each race
 
@@ -41,7 +41,7 @@ def named(file: str, table: str) -> list[str]:
     return names
 
 
-CALLS = named("acts.c", "calls")
+CALLS = named("sights.c", "sights") + named("acts.c", "acts")
 SPACES = named("spaces.c", "spaces")
 GIFT = "above-what-was-given"
 TRICKS = [name for name in named("tricks.c", "tricks") if name not in ("program-is-replaced", GIFT)]
@@ -50,19 +50,18 @@ CHANGES = named("readonly.c", "changes")
 
 # What an engine is started with, by a name for the tests.
 ENGINES = {
-    "T1": ("trap",),
-    "T2": ("trap", "--patch"),
-    "T1-old-kernel": ("trap", "--without", "openat2"),
-    "R1": ("userns", "--uid", "0", "--gid", "0"),
+    "T1": (trap.PROGRAM,),
+    "T2": (trap.PROGRAM, "--patch"),
+    "T1-old-kernel": (trap.PROGRAM, "--without", "openat2"),
+    "R1": (userns.PROGRAM, "--uid", "0", "--gid", "0"),
 }
 
 
 @pytest.fixture(scope="session")
-def programs(launcher: Path) -> Iterator[Programs]:
-    directory = Path(tempfile.mkdtemp(prefix="udocker-escape-"))
-    directory.chmod(0o755)
-    yield compile_programs(directory, launcher)
-    shutil.rmtree(directory)
+def programs(launchers: Path) -> Iterator[Programs]:
+    with tempfile.TemporaryDirectory(prefix="udocker-escape-") as directory:
+        Path(directory).chmod(0o755)
+        yield compile_programs(Path(directory), launchers)
 
 
 def works(program: Path) -> bool:
@@ -78,7 +77,7 @@ def over(*names: str) -> pytest.MarkDecorator:
 @pytest.fixture(params=ENGINES)
 def cell(request: pytest.FixtureRequest, programs: Programs) -> Iterator[Cell]:
     name, *options = ENGINES[request.param]
-    program = {"trap": programs.trap, "userns": programs.userns}[name]
+    program = programs.launchers / name
     if not works(program):
         pytest.skip(f"this host does not support {request.param}")
     made = make_cell(programs, (str(program), *options))

@@ -193,7 +193,7 @@ def set_up(udocker: Commands, image: str, act: Act) -> Site:
     udocker.good("pull", image)
     udocker.good("save", "-o", str(archive), image)
     identity = udocker.good("create", image).strip()
-    site.content = content_of(site.store.containers.find(identity).root)
+    site.content = content_of(Path(site.store.containers.find(identity).root))
     udocker.good("rm", identity)
     udocker.good("rmi", image)
     for command in act.before:

@@ -14,6 +14,9 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
+
+from tests.fuzz import native
 
 _MEMORY_MB = 1024
 _INPUT_SECONDS = 60  # of a machine that does other things as well
@@ -28,6 +31,8 @@ def main(arguments: list[str]) -> int:
     if arguments[1] == "--":
         _fuzz(arguments[2], arguments[3:])
     if Path(arguments[1]).is_file():
+        if arguments[2] in native.SOURCES:
+            return subprocess.run([_program(work, arguments[2]), arguments[1]], **_unprivileged()).returncode
         _instrumented()
         _try(arguments[2], Path(arguments[1]).read_bytes())
         return 0
@@ -44,7 +49,26 @@ def main(arguments: list[str]) -> int:
 def _targets() -> list[str]:
     from tests.fuzz.targets import TARGETS
 
-    return [*TARGETS]
+    return [*TARGETS, *native.SOURCES]
+
+
+def _program(work: Path, name: str) -> str:
+    """A target in C, compiled anew."""
+    compiler = native.clang()
+    if compiler is None:
+        raise SystemExit(f"fuzz: {name}: needs clang with libFuzzer: apt-get install clang")
+    program = work / f"{name}-fuzzer"
+    native.with_libfuzzer(compiler, name, program)
+    return str(program)
+
+
+def _unprivileged() -> dict[str, Any]:
+    """Options of a process that must not be root's, for what leads out of its root must not reach far."""
+    environment = {**os.environ, **native.ENVIRONMENT}
+    if os.geteuid() != 0:
+        return {"env": environment}
+    entry = pwd.getpwnam(_UNPRIVILEGED)
+    return {"env": environment, "user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
 
 
 def _run(work: Path, name: str, seconds: int) -> bool:
@@ -67,6 +91,9 @@ def _run(work: Path, name: str, seconds: int) -> bool:
         "-print_final_stats=1",
         "-verbosity=0",
     ]
+    if name in native.SOURCES:
+        command = [_program(work, name), *options, str(corpus)]
+        return subprocess.run(command, check=False, **_unprivileged()).returncode == 0
     command = [sys.executable, "-m", "tests.fuzz.run", str(work), "--", name, *options, str(corpus)]
     return subprocess.run(command, check=False).returncode == 0
 

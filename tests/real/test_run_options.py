@@ -102,7 +102,7 @@ def test_an_option_of_udocker_runs_without_a_word(box: Commands, option: str) ->
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--kernel=5.4.0"], "another kernel"),
+        (["--kernel=5.4.0", "--execmode=R1"], "T2 and T1 can show another"),
         (["--publish", "80:8080"], "80:8080: not mapped"),
         (["--dns=1.1.1.1"], "no effect"),
         (["--dns-search=example.org"], "no effect"),
@@ -286,7 +286,7 @@ def test_pull_policies(udocker: Commands, busybox_image: PushedImage) -> None:
 
 
 def test_a_mode_for_all_containers_comes_from_the_environment(box: Commands) -> None:
-    for mode in ("R1", "P1", "f3"):
+    for mode in ("R1", "T2", "t1", "P1", "f3"):
         assert box.good("run", "box", "echo", "hi", env={"UDOCKER_DEFAULT_EXECUTION_MODE": mode}) == "hi\n"
     message = box.bad("run", "box", "true", env={"UDOCKER_DEFAULT_EXECUTION_MODE": "X9"})
     assert "UDOCKER_DEFAULT_EXECUTION_MODE" in message

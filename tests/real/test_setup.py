@@ -10,7 +10,7 @@ import pytest
 from tests.real.commands import Commands
 from tests.services.base_images import PushedImage
 
-OTHERS = ("P1", "P2", "F1", "F2", "F3", "F4", "R2", "R3", "S1", "T1", "T2")
+OTHERS = ("P1", "P2", "F1", "F2", "F3", "F4", "R2", "R3", "S1")
 
 
 @pytest.fixture
@@ -39,6 +39,33 @@ def test_the_mode_is_shown_recorded_and_read_where_udocker_has_it(box: Commands)
         assert box.good("run", "box", "echo", "runs") == "runs\n"
     box.good("setup", "--execmode", "R1", "box")
     assert (shown_mode(box), record.read_text()) == ("R1", "R1")
+
+
+def test_a_container_runs_in_the_mode_that_it_is_set_up_for(box: Commands) -> None:
+    record = container(box) / "execmode"
+    user = box.good("run", "--execmode=T1", "box", "id", "-u")
+    for mode in ("T1", "T2"):
+        assert box.good("setup", f"--execmode={mode}", "box") == ""
+        assert (record.read_text(), shown_mode(box)) == (mode, mode)
+        assert box.good("run", "box", "id", "-u") == user
+        assert box.good("run", "--kernel=3.10.0-el7", "box", "uname", "-r") == "3.10.0-el7\n"
+        assert box.good("run", "--execmode=R1", "box", "id", "-u") == "0\n"
+        message = box.bad("run", "--user=root", "box", "true")
+        assert "the caller only" in message
+        assert "--execmode=R1" in message
+    box.good("setup", "--execmode=R1", "box")
+    assert box.good("run", "box", "id", "-u") == "0\n"
+    assert user != "0\n"
+
+
+def test_what_a_mode_keeps_beside_the_root_goes_with_the_container(box: Commands) -> None:
+    directory = container(box)
+    assert box.good("run", "--execmode=T2", "box", "cat", "/etc/passwd") != ""
+    assert (directory / "trap.files").is_dir()
+    assert box.good("verify", "box") != ""
+    assert box.good("repair") == ""
+    box.good("rm", "box")
+    assert not directory.exists()
 
 
 def test_a_mode_without_an_engine_is_told_from_an_unknown_one(box: Commands) -> None:

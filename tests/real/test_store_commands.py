@@ -182,7 +182,8 @@ def test_showconf_prints_the_settings_in_force(udocker: Commands) -> None:
 
 
 def test_avail_tells_which_engines_work_here(udocker: Commands) -> None:
-    assert udocker.good("avail").splitlines()[1].split() == ["R1", "yes"]
+    lines = udocker.good("avail").splitlines()
+    assert [line.split() for line in lines[1:]] == [["R1", "yes"], ["T2", "yes"], ["T1", "yes"]]
 
 
 def test_avail_tells_why_an_engine_does_not_work(udocker: Commands) -> None:
@@ -192,6 +193,7 @@ def test_avail_tells_why_an_engine_does_not_work(udocker: Commands) -> None:
     result = udocker.user.run([*command, udocker.programs / "udocker", "avail"], check=True)
     assert result.stdout.splitlines()[1].startswith("R1         no: ")
     assert "user namespace" in result.stdout
+    assert result.stdout.splitlines()[2].split() == ["T2", "yes"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

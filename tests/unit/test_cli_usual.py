@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from udocker.cli.main import command_parser
@@ -47,6 +47,7 @@ def by_argparse(words: list[str]) -> object:
         return error.message
 
 
+@settings(max_examples=500, deadline=None)
 @given(st.lists(_WORDS, max_size=8))
 def test_what_is_read_without_argparse_is_read_as_argparse_reads_it(words: list[str]) -> None:
     found = usual(words)
@@ -71,7 +72,8 @@ def test_usual_lines_need_no_argparse(line: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["", "--help", "-h", "--rm", "--nothing box", "--rm=1 box", "-it box", "-e", "-- box"]
+    "line",
+    ["", "--help", "-h", "--rm", "--nothing box", "--rm=1 box", "-it box", "-e", "-- box", "--name=-- box"],
 )
 def test_other_lines_are_left_to_argparse(line: str) -> None:
     assert usual(line.split()) is None

@@ -16,6 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.contract.roots import identity_options
+from tests.fuzz import native
 from tests.services.needs import need_command
 
 NATIVE = Path(__file__).resolve().parents[2] / "udocker" / "native"
@@ -130,3 +132,24 @@ def test_paths_are_as_long_as_the_kernel_allows(checker: Path, tmp_path: Path, l
     query = [(True, b"/" + b"./" * ((length - 1) // 2) + b"a" * ((length - 1) % 2))]
     kernel = look_up(checker, "kernel", tmp_path, "/", query)
     assert look_up(checker, "translate", tmp_path, "/", query) == kernel
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_random_trees_binds_and_paths_are_what_they_are_to_the_kernel(seed: int) -> None:
+    """The target of `make fuzz` with the same inputs each time: tests/fuzz/native/path_fuzz.c."""
+    compiler = need_command("gcc", "gcc")
+    with tempfile.TemporaryDirectory(prefix="udocker-fuzz-") as directory:
+        program = Path(directory) / "path_random"
+        native.with_random_inputs(compiler, "path", program)
+        program.parent.chmod(0o755)
+        result = subprocess.run(
+            [program, "800", str(seed)],
+            env=native.ENVIRONMENT,
+            capture_output=True,
+            check=False,
+            timeout=300,
+            **identity_options(),
+        )
+    if result.returncode == native.CANNOT_TRY:
+        pytest.skip(f"needs user namespaces: {os.fsdecode(result.stderr).strip()}")
+    assert (result.returncode, result.stdout) == (0, b"done\n"), result

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.roots import ORDINARY, make_root
-from tests.services.needs import is_root, need_command
+from tests.contract.roots import identity_options, make_root
+from tests.services.needs import need_command
 
 NATIVE = Path(__file__).resolve().parents[2] / "udocker" / "native"
 WARNINGS = ("-std=gnu11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Werror")
@@ -27,16 +27,46 @@ ENGINE = (
     *("-fvisibility=hidden", "-fno-asynchronous-unwind-tables", "-nostdlib", "-static", "-no-pie"),
     "-Wl,--build-id=none",
 )
-VARIANTS = {"trap": (), "patch": ("--patch",), "old-kernel": ("--without", "openat2")}
-CHECKS = ("pointers", "buffers", "masks", "sigsys", "children", "threads", "sockets", "nameless")
+VARIANTS = {
+    "trap": (),
+    "patch": ("--patch",),
+    "old-kernel": ("--without", "openat2"),
+    "no-execmem": ("--patch", "--without", "execmem"),
+    "no-mm-map": ("--without", "prctl-mm-map"),
+}
+CHECKS = {
+    "guest_check": (
+        *("pointers", "buffers", "masks", "sigsys", "children", "threads", "sockets", "nameless"),
+        *("guarded", "heap", "descriptors", "scripts"),
+    ),
+    "guest_signals": (
+        *("jumps", "alternate", "waiting", "every-signal", "restart", "registers", "filter"),
+        *("room", "cancel", "shared-memory", "starting-threads"),
+    ),
+    "guest_stack": ("executable-stack",),
+    "guest_errors": (),
+}
 
 
 @dataclass(frozen=True)
 class Programs:
-    """The engine, and the program that asks what a guest may expect."""
+    """The engine, and the programs that ask what a guest may expect."""
 
     engine: Path
-    check: Path
+    checks: tuple[Path, ...]
+
+
+def run(argv: list[str]) -> subprocess.CompletedProcess[bytes]:
+    """As the ordinary user, on the host."""
+    return subprocess.run(
+        argv,
+        cwd="/",
+        env={"PATH": "/bin"},
+        capture_output=True,
+        check=False,
+        timeout=120,
+        **identity_options(),
+    )
 
 
 @dataclass(frozen=True)
@@ -53,17 +83,8 @@ class Guest:
 
     def __call__(self, *command: str, binds: tuple[str, ...] = ()) -> subprocess.CompletedProcess[bytes]:
         system = ("--bind", "/proc", "/proc", "--bind", "/dev", "/dev")
-        argv = [self.programs.engine, "--root", self.root, *system, *binds, *self.options, "--", *command]
-        identity = {"user": ORDINARY, "group": ORDINARY, "extra_groups": []} if is_root() else {}
-        return subprocess.run(
-            argv,
-            cwd="/",
-            env={"PATH": "/bin"},
-            capture_output=True,
-            check=False,
-            timeout=120,
-            **identity,  # type: ignore[call-overload]
-        )
+        root = ("--root", str(self.root))
+        return run([str(self.programs.engine), *root, *system, *binds, *self.options, "--", *command])
 
     def output(self, script: str, binds: tuple[str, ...] = ()) -> str:
         result = self("sh", "-c", script, binds=binds)
@@ -78,12 +99,18 @@ def programs() -> Iterator[Programs]:
     compiler = need_command("gcc", "gcc libc6-dev")
     directory = Path(tempfile.mkdtemp(prefix="udocker-trap-"))
     directory.chmod(0o755)
-    made = Programs(directory / "udocker-trap", directory / "guest_check")
+    made = Programs(directory / "udocker-trap", tuple(directory / name for name in CHECKS))
     script = f"-Wl,-T,{NATIVE / 'trap/trap.ld'}"
     sources = [*(NATIVE / "trap").glob("*.c"), *(NATIVE / "path").glob("*.c")]
     subprocess.run([compiler, *WARNINGS, *ENGINE, script, "-o", made.engine, *sources], check=True)
-    guest = NATIVE / "tests/guest_check.c"
-    subprocess.run([compiler, *WARNINGS, "-static", "-pthread", "-o", made.check, guest], check=True)
+    for check in made.checks:
+        guest = NATIVE / "tests" / f"{check.name}.c"
+        linked = (
+            "-static",
+            "-pthread",
+            "-Wl,-z,execstack" if check.name == "guest_stack" else "-Wl,-z,noexecstack",
+        )
+        subprocess.run([compiler, *WARNINGS, *linked, "-o", check, guest], check=True)
     yield made
     shutil.rmtree(directory)
 
@@ -93,17 +120,35 @@ def guest(request: pytest.FixtureRequest, programs: Programs) -> Iterator[Guest]
     directory = Path(tempfile.mkdtemp(prefix="udocker-guest-")).resolve()
     made = Guest(programs, VARIANTS[request.param], directory)
     make_root(made.root)
-    shutil.copy(programs.check, made.root / "bin/guest_check")
-    for applet in ("chmod", "find", "ln", "mkdir", "mv", "ps", "readlink", "stat", "wc"):
+    for check in programs.checks:
+        shutil.copy(check, made.root / "bin")
+    for applet in ("chmod", "find", "ln", "mkdir", "mv", "ps", "readlink", "sort", "stat", "wc"):
         (made.root / "bin" / applet).symlink_to("busybox")
     subprocess.run(["chmod", "-R", "a+rwX", directory], check=True)
     yield made
     shutil.rmtree(directory)
 
 
-@pytest.mark.parametrize("name", CHECKS)
-def test_a_program_gets_from_its_calls_what_it_may_expect(guest: Guest, name: str) -> None:
-    result = guest("guest_check", name)
+@pytest.mark.parametrize(
+    ("program", "name"), [(program, name) for program in CHECKS for name in CHECKS[program]]
+)
+def test_a_program_gets_from_its_calls_what_it_may_expect(guest: Guest, program: str, name: str) -> None:
+    result = guest(program, name)
+    assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
+
+
+def test_every_call_says_of_a_wrong_path_what_the_kernel_says(guest: Guest) -> None:
+    errors = guest("guest_errors")
+    (program,) = (check for check in guest.programs.checks if check.name == "guest_errors")
+    assert errors.stdout.count(b" EFAULT\n") > 100
+    assert (errors.returncode, errors.stdout.decode()) == (0, run([str(program)]).stdout.decode())
+
+
+def test_an_address_of_a_socket_is_the_containers(guest: Guest) -> None:
+    far = guest.directory / ("far" * 30)
+    far.mkdir()
+    far.chmod(0o777)
+    result = guest("guest_check", "addresses", binds=("--bind", str(far), "/bound"))
     assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
 
 
@@ -122,6 +167,38 @@ def test_a_program_that_does_not_start_is_one_line(guest: Guest, program: str, s
     assert result.stderr.count(b"\n") == 1
 
 
+def test_a_32_bit_program_is_one_line_for_whoever_starts_it(guest: Guest) -> None:
+    program = guest.root / "bin/small"
+    program.write_bytes(b"\x7fELF\x01\x01\x01" + bytes(9) + b"\x02\x00\x03\x00" + bytes(64))
+    program.chmod(0o755)
+    for command in (["small"], ["sh", "-c", "small; exit $?"]):
+        result = guest(*command)
+        assert (result.returncode, result.stdout) == (126, b"")
+        assert result.stderr.startswith(b"udocker: run: /bin/small: a 32-bit program")
+        assert result.stderr.count(b"\n") == 1
+
+
+def test_processes_of_the_container_know_each_others_programs(guest: Guest) -> None:
+    program = guest.root / "bin/sleep"
+    program.unlink()
+    shutil.copy(guest.root / "bin/busybox", program)
+    shown = guest.output(
+        "/bin/sleep 60 & until grep -q sleep /proc/$!/comm; do true; done; readlink /proc/$!/exe;"
+        " cd /proc/$!; readlink exe; grep -o ' /.*' maps | sort -u; kill $!;"
+        " grep -o ' /.*' /proc/self/maps | sort -u"
+    )
+    assert shown.split() == ["/bin/sleep"] * 3 + ["/bin/busybox"]
+
+
+@pytest.mark.parametrize(
+    "limit", ["-s unlimited", "-s 256", "-n 16", "-v 300000", "-c 0", "-u 20000", "-f 1000"]
+)
+def test_limits_are_kept_and_do_not_matter(guest: Guest, limit: str) -> None:
+    letter = limit.split()[0]
+    shown = guest.output(f"ulimit {limit}; ulimit {letter}; sh -c 'ulimit {letter}; true; ls /bin/sh'")
+    assert shown.split() == [limit.split()[1]] * 2 + ["/bin/sh"]
+
+
 def test_scripts_run_by_their_interpreter_of_the_container(guest: Guest) -> None:
     script = guest.root / "bin/script"
     script.write_text('#!/bin/sh -e\necho "$0" "$1"\n')
@@ -136,7 +213,38 @@ def test_the_process_is_the_guests_program(guest: Guest) -> None:
         "cd /etc; readlink /proc/self/exe; readlink /proc/self/cwd; readlink /proc/self/root; "
         "cat /proc/self/comm; cat /proc/$$/cmdline | head -c 8; echo; pwd"
     )
-    assert shown.replace("\0", " ").splitlines() == ["/bin/busybox", "/etc", "/", "cat", "sh -c cd", "/etc"]
+    *lines, arguments, directory = shown.replace("\0", " ").splitlines()
+    assert [*lines, directory] == ["/bin/busybox", "/etc", "/", "cat", "/etc"]
+    # Where the kernel cannot be told, ps(1) shows the engine's own arguments before the program's.
+    assert (arguments == "sh -c cd") == ("prctl-mm-map" not in guest.options)
+
+
+def test_an_engine_in_a_container_starts_a_container_in_it(guest: Guest) -> None:
+    inner = guest.root / "inner"
+    make_root(inner)
+    (inner / "bin/readlink").symlink_to("busybox")
+    (inner / "etc/who").write_text("inner\n")
+    (guest.root / "etc/who").write_text("outer\n")
+    shutil.copy(guest.programs.engine, guest.root / "bin/udocker-trap")
+    data = guest.directory / "data"
+    data.mkdir()
+    (data / "file").write_text("data\n")
+    subprocess.run(["chmod", "-R", "a+rwX", guest.directory], check=True)
+    script = (
+        "cat /etc/who /outer/who /data/file; readlink /proc/self/exe; ls / /inner; cat ../../../etc/who;"
+        f" cat {guest.root}/etc/who; echo x >/data/file"
+    )
+    result = guest(
+        *("udocker-trap", "--root", "/inner", "--bind", "/etc", "/outer", "--", "sh", "-c", script),
+        binds=("--bind-ro", str(data), "/inner/data", "--bind", "/proc", "/inner/proc"),
+    )
+    shown = result.stdout.decode().split()
+    assert shown == ["inner", "outer", "data", "/bin/busybox", *shown[4:-1], "inner"]
+    assert {"bin", "data", "proc"} <= set(shown[4:-1])
+    assert "inner" not in shown[4:-1]
+    assert result.stderr.count(b"No such file or directory") == 2
+    assert b"Read-only file system" in result.stderr
+    assert (data / "file").read_text() == "data\n"
 
 
 @pytest.mark.parametrize(

@@ -71,14 +71,12 @@ class Declarations:
 
     def read(self, words: Sequence[str]) -> Optional[Namespace]:
         """What argparse would make of the words; None where only argparse can tell."""
-        if any(word.endswith("--") for word in words):
-            return None  # what "--" ends, also as a value, is another matter in every version of Python
         values = dict(self._defaults)
         position = 0
         while position < len(words) and words[position].startswith("-"):
             option, equals, text = self._split(words[position])
             position += 1
-            if option is None or (equals and not option.takes_value):
+            if option is None or text == "--" or (equals and not option.takes_value):
                 return None
             if option.takes_value and not equals:
                 text = words[position] if position < len(words) else "-"
@@ -90,7 +88,8 @@ class Declarations:
             else:
                 values[option.dest] = text if option.takes_value else option.const
         rest = words[position:]
-        return Namespace(**values) if self._place(rest, values) else None
+        # What a "--" is, as a word or as a value, differs from one version of Python to the next.
+        return None if "--" in words or not self._place(rest, values) else Namespace(**values)
 
     def _split(self, word: str) -> tuple[Optional[_Option], str, str]:
         """The option of a word, and the value that follows an equals sign in it."""

@@ -44,7 +44,7 @@ def plan_accounts(
     by_default = not spec.user and user.partition(":")[0] in _ROOT
     wanted = f"{facts.uid}:{facts.gid}" if by_default else user
     identity, files = _accounts(root, spec, wanted, elsewhere, facts, by_default)
-    if identity.gid != facts.gid and ":" not in wanted:
+    if identity.uid == facts.uid and identity.gid != facts.gid and ":" not in wanted:
         # A group that the files tell, and nobody asked for.
         identity, files = _accounts(root, spec, f"{wanted}:{facts.gid}", elsewhere, facts)
     if (identity.uid, identity.gid) != (facts.uid, facts.gid):

@@ -88,6 +88,8 @@ class AccountFiles:
                 return user
         if number is not None:
             return _User("", number, 0, "/", known=False)
+        if wanted == "root":
+            return _User(wanted, 0, 0, "/", known=False)
         if self.newcomer and re.fullmatch(_NEW_NAME, wanted):
             return _User(wanted, *self.newcomer, "/", known=False)
         raise UsageError(f"user: {wanted!r}: not in the container's {PASSWD}", "give its number instead")

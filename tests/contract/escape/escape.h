@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <sys/types.h>
+#include <sys/un.h>
 
 enum { LONGEST = 4096, VICTIM_DIRECTORY = 7, VICTIM_FILE = 8 };
 
@@ -40,7 +41,7 @@ struct trick {
     void (*attempt)(const struct scene *scene);
 };
 
-extern const struct act calls[], spaces[];     /* acts.c, spaces.c; a NULL name ends each */
+extern const struct act sights[], acts[], spaces[]; /* a NULL name ends each */
 extern const struct trick tricks[], races[], changes[]; /* tricks.c, race.c, readonly.c */
 
 size_t ways_count(void);
@@ -52,6 +53,10 @@ const char *below(const char *way, const char *name);
 /* Prints what a file holds, or a directory; whether it could be opened. */
 bool show(const char *path);
 bool show_at(int directory, const char *path);
+/* Closes a descriptor, or -1: whether there was one. */
+bool closed(int file);
+/* The address of a socket with this path; false where it is too long. */
+bool address_of(struct sockaddr_un *address, const char *path);
 /* A file of the program's own, made anew. */
 const char *own_file(const char *path);
 void remove_tree(const char *path); /* one file, link or empty directory */

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -14,6 +15,21 @@ const char *below(const char *way, const char *name)
     char *path = paths[turn++ % 4];
     snprintf(path, sizeof paths[0], "%s/%s", way, name);
     return path;
+}
+
+bool closed(int file)
+{
+    return file >= 0 && close(file) == 0;
+}
+
+bool address_of(struct sockaddr_un *address, const char *path)
+{
+    address->sun_family = AF_UNIX;
+    memset(address->sun_path, 0, sizeof address->sun_path);
+    if (strlen(path) >= sizeof address->sun_path)
+        return false;
+    strcpy(address->sun_path, path);
+    return true;
 }
 
 bool show_at(int directory, const char *path)
@@ -89,7 +105,7 @@ static int run(const char *kind, const char *name, const struct scene *scene)
     if (strcmp(kind, "victim") == 0)
         return victim(scene);
     if (strcmp(kind, "calls") == 0)
-        return run_act(calls, name, scene);
+        return run_act(sights, name, scene) == 0 ? 0 : run_act(acts, name, scene);
     if (strcmp(kind, "spaces") == 0)
         return run_act(spaces, name, scene);
     if (strcmp(kind, "tricks") == 0)

@@ -290,6 +290,23 @@ static void raw_children(const struct scene *scene)
     }
 }
 
+/* For the administrator alone; whether the path was looked at at all is what counts. */
+static void privileged_calls(const struct scene *scene)
+{
+    static const struct {
+        const char *name;
+        long number, path, other;
+    } table[] = {
+        {"acct", SYS_acct, 0, 0},          {"swapon", SYS_swapon, 0, 0},   {"swapoff", SYS_swapoff, 0, 0},
+        {"quotactl", SYS_quotactl, 1, 0},  {"uselib", SYS_uselib, 0, 0},   {"umount2", SYS_umount2, 0, 2},
+        {"chroot", SYS_chroot, 0, 0},      {"mount", SYS_mount, 1, 0},     {"pivot_root", SYS_pivot_root, 0, 0},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        long path = (long)secret_of(scene), first = table[i].path == 0 ? path : 0;
+        reached(table[i].name, syscall(table[i].number, first, table[i].path == 1 ? path : table[i].other, 0, 0, 0) == 0);
+    }
+}
+
 static void in_a_child_signals(const struct scene *scene)
 {
     in_child(without_signals, scene);
@@ -326,6 +343,7 @@ const struct trick tricks[] = {
     {"without-signals", in_a_child_signals},
     {"user-dispatch", in_a_child_dispatch},
     {"raw-children", raw_children},
+    {"privileged-calls", privileged_calls},
     {"io_uring", ring},
     {"dynamic-loader", loader},
     {NULL, NULL},

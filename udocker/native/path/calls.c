@@ -42,6 +42,7 @@
 #define ASKS CALL_ASKS
 #define EMPTY CALL_EMPTY
 #define NULLS CALL_NULLS
+#define NAMES CALL_NAMES
 
 #define CALL(name, shape, dirfd, path, flags, bit, traits) \
     {SYS_##name, CALL_##shape, dirfd, path, flags, traits, bit},

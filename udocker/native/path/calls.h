@@ -15,6 +15,8 @@ enum call_shape {
     CALL_EXEC,     /* the program is started by the engine again */
     CALL_SOCKET,   /* the path is in a socket's address: unix(7) */
     CALL_MESSAGE,  /* in a message's header */
+    CALL_ADDRESS,  /* in an address that is given back, whose length is the argument after it */
+    CALL_RECEIVED, /* in the header of a message that is received */
     CALL_REFUSE,   /* EPERM */
 };
 
@@ -26,6 +28,7 @@ enum call_traits {
     CALL_ASKS = 16,
     CALL_EMPTY = 32,
     CALL_NULLS = 64,
+    CALL_NAMES = 128,
 };
 
 struct call {

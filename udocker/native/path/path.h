@@ -40,6 +40,7 @@ struct path_world {
 enum path_flags {
     PATH_FOLLOW = 1,  /* a symbolic link at the end is followed */
     PATH_MISSING = 2, /* what is missing on the way is taken for a directory */
+    PATH_NAME = 4,    /* the last name itself is made or removed: no link is followed, even before a slash */
 };
 
 /* Where a guest path leads.  `host` ends with a slash where the guest path did. */

@@ -89,20 +89,26 @@ static int walk_start(struct walk *walk, int dirfd, const char *guest)
     return 0;
 }
 
-/* The kernel refuses "file/..", so the place must be a directory. */
-static int walk_up(struct walk *walk)
+/* The kernel refuses "file/.." and "file/.": the place must be a directory. */
+static int walk_expect_directory(struct walk *walk)
 {
     struct stat info;
-    if (walk->length == 0)
-        return 0;
     int result = walk_map(walk);
     if (result == 0)
         result = (int)sys_call4(SYS_newfstatat, AT_FDCWD, walk->place->host, &info, AT_SYMLINK_NOFOLLOW);
     bool missing = result == -ENOENT && (walk->flags & PATH_MISSING);
     if (result < 0 && !missing)
         return result;
-    if (!missing && !S_ISDIR(info.st_mode))
-        return -ENOTDIR;
+    return missing || S_ISDIR(info.st_mode) ? 0 : -ENOTDIR;
+}
+
+static int walk_up(struct walk *walk)
+{
+    if (walk->length == 0)
+        return 0;
+    int result = walk_expect_directory(walk);
+    if (result < 0)
+        return result;
     while (walk->here[--walk->length] != '/')
         ;
     return 0;
@@ -209,11 +215,12 @@ static int walk_step(struct walk *walk)
     /* "dir/." is a directory as "dir/" is. */
     walk->slash = last && (next > walk->at || dot);
     if (dot)
-        return 0;
+        return last ? walk_expect_directory(walk) : 0;
     if (dots)
         return walk_up(walk);
     int result = walk_down(walk, name, size);
-    if (result < 0 || (last && !walk->slash && !(walk->flags & PATH_FOLLOW)))
+    bool follows = (walk->flags & PATH_FOLLOW) || (walk->slash && !(walk->flags & PATH_NAME));
+    if (result < 0 || (last && !follows))
         return result;
     return walk_follow(walk, parent, last);
 }

@@ -1,16 +1,12 @@
-/* What a program may expect of its kernel, where an engine stands between the two.  Runs inside a container, as
- * "guest_check NAME"; status 0, or a line that tells what was wrong.
- */
+/* What a program may expect of its kernel, where an engine stands between the two: guest.h. */
 
-#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include <stddef.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -18,15 +14,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-extern char **environ;
+#include "guest.h"
 
-#define EXPECT(condition)                                                    \
-    do {                                                                     \
-        if (!(condition)) {                                                  \
-            printf("%s:%d: %s (errno %d)\n", __func__, __LINE__, #condition, errno); \
-            exit(1);                                                         \
-        }                                                                    \
-    } while (0)
+extern char **environ;
 
 /* Pointers are longs here, or the compiler would warn of what is tried on purpose. */
 static long call(long number, long a, long b, long c, long d)
@@ -147,6 +137,73 @@ static void sockets_with_paths(void)
     EXPECT(bind(other, (struct sockaddr *)&address, sizeof address) == -1);
 }
 
+static void given_back(int result, const struct sockaddr_un *address, const socklen_t *size, const char *path)
+{
+    EXPECT(result >= 0 && strcmp(address->sun_path, path) == 0);
+    EXPECT(*size == offsetof(struct sockaddr_un, sun_path) + strlen(path) + 1);
+}
+
+/* The address of a socket is what it was bound to, for everybody who asks. */
+static void addresses_of(const char *path)
+{
+    struct sockaddr_un mine = {.sun_family = AF_UNIX}, got;
+    int server = socket(AF_UNIX, SOCK_STREAM, 0), client = socket(AF_UNIX, SOCK_STREAM, 0);
+    socklen_t size = sizeof got;
+    strcpy(mine.sun_path, path);
+    unlink(path);
+    EXPECT(bind(client, (struct sockaddr *)&mine, sizeof mine) == 0 && unlink(path) == 0);
+    EXPECT(bind(server, (struct sockaddr *)&mine, sizeof mine) == 0 && listen(server, 1) == 0);
+    given_back(getsockname(server, (struct sockaddr *)&got, &size), &got, &size, path);
+    EXPECT(connect(client, (struct sockaddr *)&got, size) == 0);
+    size = sizeof got;
+    int accepted = accept(server, (struct sockaddr *)&got, &size);
+    given_back(accepted, &got, &size, path);
+    size = sizeof got;
+    given_back(getpeername(accepted, (struct sockaddr *)&got, &size), &got, &size, path);
+    size = 5;
+    EXPECT(getsockname(server, (struct sockaddr *)&got, &size) == 0 && size > 5);
+    EXPECT(call(SYS_getsockname, server, 8, (long)&size, 0) == -1 && errno == EFAULT);
+    close(server), close(client), close(accepted);
+    unlink(path);
+}
+
+static void senders_of(const char *path)
+{
+    struct sockaddr_un mine = {.sun_family = AF_UNIX}, got[2];
+    int one = socket(AF_UNIX, SOCK_DGRAM, 0), other = socket(AF_UNIX, SOCK_DGRAM, 0);
+    char byte = 'x', buffers[2];
+    struct iovec parts[2] = {{&buffers[0], 1}, {&buffers[1], 1}};
+    struct mmsghdr messages[2] = {{{.msg_name = &got[0], .msg_namelen = sizeof *got, .msg_iov = &parts[0], .msg_iovlen = 1}, 0},
+                                  {{.msg_name = &got[1], .msg_namelen = sizeof *got, .msg_iov = &parts[1], .msg_iovlen = 1}, 0}};
+    socklen_t size = sizeof *got;
+    strcpy(mine.sun_path, path);
+    unlink(path);
+    EXPECT(bind(one, (struct sockaddr *)&mine, sizeof mine) == 0);
+    for (int i = 0; i < 4; i++)
+        EXPECT(sendto(one, &byte, 1, 0, (struct sockaddr *)&mine, sizeof mine) == 1);
+    given_back((int)recvfrom(one, &byte, 1, 0, (struct sockaddr *)got, &size), got, &size, path);
+    EXPECT(recvmsg(one, &messages[0].msg_hdr, 0) == 1);
+    given_back(1, &got[0], &messages[0].msg_hdr.msg_namelen, path);
+    messages[0].msg_hdr.msg_namelen = sizeof *got;
+    memset(got, 0, sizeof got);
+    EXPECT(recvmmsg(one, messages, 2, 0, NULL) == 2);
+    given_back(1, &got[0], &messages[0].msg_hdr.msg_namelen, path);
+    given_back(1, &got[1], &messages[1].msg_hdr.msg_namelen, path);
+    close(one), close(other);
+    unlink(path);
+}
+
+static void addresses_that_are_given_back(void)
+{
+    char longer[] = "/tmp/nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn";
+    EXPECT(chdir("/tmp") == 0);
+    const char *const paths[] = {"/tmp/short", longer, "/bound/inner", "relative"};
+    for (int i = 0; i < 4; i++) {
+        addresses_of(paths[i]);
+        senders_of(paths[i]);
+    }
+}
+
 static void a_program_without_a_name(void)
 {
     char *arguments[] = {"nameless", "true", NULL};
@@ -160,10 +217,78 @@ static void a_program_without_a_name(void)
     EXPECT(!"fexecve returned");
 }
 
-static const struct {
-    const char *name;
-    void (*check)(void);
-} CHECKS[] = {
+/* Where memory cannot become executable after it was written, no engine can rewrite anything. */
+static void a_kernel_that_guards_text(void)
+{
+    char *arguments[] = {"sh", "-c", "for i in 1 2 3; do /bin/true </etc/passwd || exit 1; done", NULL};
+    pid_t child;
+    int status;
+    if (prctl(65 /* PR_SET_MDWE */, 1 /* PR_MDWE_REFUSE_EXEC_GAIN */, 0, 0, 0) < 0) {
+        EXPECT(errno == EINVAL); /* before Linux 6.3 */
+        return;
+    }
+    EXPECT(posix_spawn(&child, "/bin/sh", NULL, NULL, arguments, environ) == 0);
+    EXPECT(waitpid(child, &status, 0) == child && status == 0);
+    EXPECT(access("/bin/busybox", F_OK) == 0 && mkdir("/tmp/guarded", 0700) == 0 && rmdir("/tmp/guarded") == 0);
+}
+
+static void a_heap_that_grows(void)
+{
+    char *start = sbrk(0);
+    for (int i = 0; i < 64; i++) {
+        char *more = sbrk(16 << 20);
+        EXPECT(more == start + ((long)i << 24));
+        *more = 1;
+    }
+    EXPECT(sbrk(-(1 << 30)) != (void *)-1 && sbrk(0) == start);
+}
+
+/* No descriptor is left open, neither in this program nor in the next. */
+static void descriptors_that_stay_closed(void)
+{
+    char *arguments[] = {"sh", "-c", "set -- /proc/self/fd/*; test $# -le 4", NULL}, *none[] = {NULL};
+    char *nothing[] = {"nothing", NULL};
+    int before = dup(0), status;
+    pid_t child;
+    EXPECT(before >= 0 && close(before) == 0);
+    EXPECT(execve("/no/such/program", nothing, none) == -1 && errno == ENOENT);
+    EXPECT(execve("/etc/passwd", nothing, none) == -1 && errno == EACCES);
+    EXPECT(call(SYS_execveat, 0, (long)"", (long)nothing, (long)none) == -1);
+    EXPECT(call(SYS_execveat, 77, (long)"x", (long)nothing, (long)none) == -1 && errno == EBADF);
+    int after = dup(0);
+    EXPECT(after == before && close(after) == 0);
+    EXPECT(posix_spawn(&child, "/bin/sh", NULL, NULL, arguments, environ) == 0);
+    EXPECT(waitpid(child, &status, 0) == child && status == 0);
+}
+
+static int script_status(int file, const char *path, int flags)
+{
+    char *arguments[] = {"x", NULL}, *none[] = {NULL};
+    pid_t child = fork();
+    int status;
+    if (child == 0) {
+        syscall(SYS_execveat, file, path, arguments, none, flags);
+        _exit(errno == ENOENT ? 2 : 3);
+    }
+    EXPECT(child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+/* A script's interpreter is told a name that leads to it: execveat(2). */
+static void scripts_named_by_descriptors(void)
+{
+    static const char text[] = "#!/bin/sh\n[ \"$0\" = /dev/fd/9 ] && exit 42\n[ \"$0\" = /dev/fd/9/byfd ] && exit 43\n";
+    int file = open("/tmp/byfd", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0755);
+    EXPECT(file >= 0 && write(file, text, sizeof text - 1) == sizeof text - 1 && close(file) == 0);
+    EXPECT((file = open("/tmp/byfd", O_RDONLY | O_CLOEXEC)) >= 0 && dup2(file, 9) == 9);
+    EXPECT(script_status(9, "", AT_EMPTY_PATH) == 42);
+    EXPECT(fcntl(9, F_SETFD, FD_CLOEXEC) == 0 && script_status(9, "", AT_EMPTY_PATH) == 2);
+    EXPECT((file = open("/tmp", O_RDONLY | O_CLOEXEC)) >= 0 && dup2(file, 9) == 9);
+    EXPECT(script_status(9, "byfd", 0) == 43);
+    EXPECT(unlink("/tmp/byfd") == 0);
+}
+
+static const struct check CHECKS[] = {
     {"pointers", pointers_that_lead_nowhere},
     {"buffers", buffers_that_are_short},
     {"masks", masks_that_hold_every_signal},
@@ -171,16 +296,15 @@ static const struct {
     {"children", children_by_the_hundred},
     {"threads", threads_beside_forks},
     {"sockets", sockets_with_paths},
+    {"addresses", addresses_that_are_given_back},
+    {"guarded", a_kernel_that_guards_text},
+    {"heap", a_heap_that_grows},
+    {"descriptors", descriptors_that_stay_closed},
+    {"scripts", scripts_named_by_descriptors},
     {"nameless", a_program_without_a_name},
 };
 
 int main(int argc, char **argv)
 {
-    for (size_t i = 0; argc == 2 && i < sizeof CHECKS / sizeof *CHECKS; i++)
-        if (strcmp(CHECKS[i].name, argv[1]) == 0) {
-            CHECKS[i].check();
-            return 0;
-        }
-    printf("no such check\n");
-    return 2;
+    return guest_main(argc, argv, CHECKS, sizeof CHECKS / sizeof *CHECKS);
 }

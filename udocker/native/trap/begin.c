@@ -16,7 +16,7 @@
  *   --files DIR             where such copies are kept, on the host
  *   --read-only             the container's own files cannot be changed
  *   --kernel RELEASE        what uname(2) answers
- *   --without CALL          do without openat2, as on older kernels
+ *   --without FEATURE       do without openat2, prctl-mm-map or execmem, as where the kernel lacks or refuses it
  *   --patch                 rewrite call sites after their first trap
  *   --probe                 only try whether calls can be trapped, and sites rewritten: status 0, or the reason
  *
@@ -81,12 +81,25 @@ static void take_probe(struct options *options, char **values)
     options->probe = true;
 }
 
+/* What can be done without. */
+static const struct feature {
+    const char *name;
+    bool *has;
+} FEATURES[] = {
+    {"openat2", &engine.openat2},
+    {"prctl-mm-map", &engine.mm_map},
+    {"execmem", &engine.execmem},
+};
+
 static void take_without(struct options *options, char **values)
 {
     (void)options;
-    if (!is_word(values[0], "openat2"))
-        usage_stop(values[0], "not a call that can be done without");
-    engine.openat2 = false;
+    for (size_t i = 0; i < sizeof FEATURES / sizeof *FEATURES; i++)
+        if (is_word(values[0], FEATURES[i].name)) {
+            *FEATURES[i].has = false;
+            return;
+        }
+    usage_stop(values[0], "nothing that can be done without");
 }
 
 static void take_kernel(struct options *options, char **values)
@@ -213,6 +226,18 @@ static void workdir_enter(const char *workdir)
         report_failure(workdir, result);
 }
 
+/* Directories have to be listed otherwise than the kernel does where they lack something. */
+static void listing_start(void)
+{
+    for (size_t i = 0; i < engine.world.count; i++) {
+        int result = engine.unlisted[i] ? also_trap(SYS_getdents64) : 0;
+        if (result < 0)
+            report_failure("seccomp", result);
+        if (engine.unlisted[i])
+            return;
+    }
+}
+
 static const char *variable(char *const *environment, const char *name)
 {
     size_t length = bytes_length(name);
@@ -304,7 +329,7 @@ __asm__(".section .rodata\n"
 /* chroot(2), which the engine refuses without a look at the path; the kernel would say EFAULT. */
 static int probe(void)
 {
-    engine_start();
+    engine_start(NULL);
     if (probe_call(0, 0, SYS_chroot) != -EPERM)
         report_and_stop("seccomp", "a filter can be set here, but traps nothing", "try another execution mode");
     return engine.patch ? probe_patch() : 0;
@@ -315,6 +340,7 @@ int engine_begin(char **arguments, char **environment)
     struct options options = {.workdir = "/"};
     bool by_path = false;
     engine.openat2 = has_openat2();
+    engine.mm_map = engine.execmem = true;
     char **command = NULL;
     for (int step = STEP_SET; step < STEPS && !options.probe; step++)
         command = options_take(&options, arguments + 1, (enum step)step);
@@ -326,6 +352,7 @@ int engine_begin(char **arguments, char **environment)
     if (length < 0)
         report_failure("/proc/self/exe", length);
     workdir_enter(options.workdir);
+    listing_start();
     for (const char *c = command[0]; *c; c++)
         by_path = by_path || *c == '/';
     long error = by_path || !command[0][0] ? exec_program(AT_FDCWD, command[0], command, environment, 0)

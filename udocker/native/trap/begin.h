@@ -18,12 +18,17 @@ struct options {
 struct target {
     char guest[PATH_SIZE];
     struct path_place place;
+    bool is_unlisted;
 };
 
 /* target.c */
 void host_path(const char *text, char path[PATH_SIZE]);
 bool is_directory(const char *host);
 void target_make(const char *guest, bool directory, struct target *target);
+/* The same for a place that something is shown at.  Where the container cannot be written it need not be there,
+ * and is then not in its directory's listing by itself. */
+void target_offer(const char *guest, bool directory, struct target *target);
+void target_show(const struct target *target, const char *host, bool read_only);
 long target_try(const char *guest, bool directory, struct target *target); /* the same; -errno */
 _Noreturn void target_refuse(const char *guest, long error);
 void bind_add(const char *source, const char *target, bool read_only);
@@ -34,10 +39,11 @@ void extend_add(const char *directory, const char *source, const char *target, c
 /* scratch.c */
 void scratch_add(const char *guest);
 void scratch_volume(const char *guest);
-long own_directory(char path[PATH_SIZE]); /* /tmp/udocker-UID, made where it is missing; -errno */
+void own_directory(char path[PATH_SIZE]); /* /tmp/udocker-UID, made where it is missing */
 
-/* kernel.c */
+/* kernel.c, also.c */
 int kernel_pretend(const char *release);
+int also_trap(long number);
 
 /* Text put together; too much of it is cut off, and then `at` is PATH_SIZE. */
 struct line {

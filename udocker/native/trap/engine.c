@@ -13,7 +13,7 @@
 
 struct engine engine;
 
-int engine_add_view(const char *guest, const char *host, bool read_only)
+static int view_put(const char *guest, const char *host, bool read_only)
 {
     const char *texts[2] = {guest, host};
     for (int i = 0; i < 2; i++) {
@@ -27,6 +27,57 @@ int engine_add_view(const char *guest, const char *host, bool read_only)
     }
     engine.read_only = engine.read_only || read_only;
     return path_world_add(&engine.world, texts[0], texts[1], read_only);
+}
+
+/* ---- an engine that was started in a container: its views are of what it sees there ---- */
+
+void engine_nest(void)
+{
+    engine.outer = engine.world;
+    engine.world = (struct path_world){.exe_host = engine.exe_host, .exe_guest = engine.exe_guest};
+}
+
+int engine_outer_path(const char *text, struct path_place *place)
+{
+    if (engine.outer.count > 0)
+        return path_resolve(&engine.outer, AT_FDCWD, text, PATH_FOLLOW, place);
+    place->length = bytes_length(text);
+    if (place->length >= sizeof place->host)
+        return -ENAMETOOLONG;
+    bytes_copy(place->host, text, place->length + 1);
+    return 0;
+}
+
+/* What is bound below the place in the outer world is bound below `guest` in ours. */
+static int views_below(const char *guest, const char *place, bool read_only)
+{
+    char inner[PATH_SIZE];
+    size_t prefix = bytes_length(place), start = bytes_length(guest);
+    int result = 0;
+    prefix = prefix == 1 ? 0 : prefix; /* "/" */
+    for (size_t i = 1; result == 0 && i < engine.outer.count; i++) {
+        const struct path_view *view = &engine.outer.views[i];
+        if (view->guest_length <= prefix || view->guest[prefix] != '/' || !bytes_equal(view->guest, place, prefix))
+            continue;
+        if (start + view->guest_length - prefix >= sizeof inner)
+            return -ENAMETOOLONG;
+        bytes_copy(inner, guest, start);
+        bytes_copy(inner + start, view->guest + prefix, view->guest_length - prefix + 1);
+        result = view_put(inner, view->host, read_only || view->read_only);
+    }
+    return result;
+}
+
+int engine_add_view(const char *guest, const char *host, bool read_only)
+{
+    char outer[PATH_SIZE];
+    struct path_place place;
+    if (engine.outer.count == 0 || path_to_guest(&engine.outer, *host ? host : "/", outer) < 0)
+        return view_put(guest, host, read_only);
+    if (path_guess(&engine.outer, outer, &place))
+        read_only = read_only || place.read_only;
+    int result = view_put(guest, host, read_only);
+    return result < 0 ? result : views_below(guest, outer, read_only);
 }
 
 static long reissue(const struct trapped *call)
@@ -48,7 +99,8 @@ static unsigned follow_of(const struct call *entry, const struct trapped *call)
 
 static unsigned hold_of(const struct call *entry)
 {
-    return (entry->traits & CALL_REMOVES ? HOLD_REMOVES : 0) | (entry->dirfd >= 0 ? HOLD_DIRECTORY : 0);
+    return (entry->traits & CALL_NAMES ? PATH_NAME : 0) |
+           (entry->traits & (CALL_CHANGES | CALL_ASKS) ? HOLD_CHANGES : 0) | (entry->dirfd >= 0 ? HOLD_DIRECTORY : 0);
 }
 
 /* Puts the host's path in place of the guest's; 1 where the call is to be made as it is.  What is held is to be
@@ -109,7 +161,8 @@ static long held_call(const struct call *entry, struct trapped *call)
     static const char none[] = "";
     struct held held;
     long *a = call->arguments;
-    int result = replace(entry, call, 0, follow_of(entry, call) | HOLD_OBJECT, &held);
+    unsigned flags = HOLD_OBJECT | (call->number == SYS_chdir ? HOLD_ENTERS : 0);
+    int result = replace(entry, call, 0, follow_of(entry, call) | flags, &held);
     if (result < 0)
         return result;
     long done;
@@ -136,10 +189,13 @@ static bool is_held(long number)
 static long two_call(const struct call *entry, struct trapped *call)
 {
     struct held first, second;
-    struct call other = *entry;
+    struct call one = *entry, other = *entry;
     other.flags = -1;
+    /* A new link is a name, what it leads to is not. */
+    if (!(entry->traits & CALL_REMOVES))
+        one.traits &= (uint8_t)~CALL_NAMES;
     other.traits = (uint8_t)((entry->traits & ~CALL_FOLLOWS) | CALL_KEEPS);
-    long result = replace(entry, call, 0, follow_of(entry, call), &first);
+    long result = replace(&one, call, 0, follow_of(entry, call), &first);
     if (result < 0)
         return result;
     result = replace(&other, call, entry->dirfd < 0 ? 1 : 2, 0, &second);
@@ -193,6 +249,8 @@ static long readlink_call(const struct call *entry, struct trapped *call)
     /* What the container does not see keeps the host's name: an inherited file, a pipe. */
     if (text[0] == '/' && is_proc_link(dirfd, &held) && path_to_guest(&engine.world, text, guest) > 0)
         return text_return(buffer, (size_t)room, guest, bytes_length(guest));
+    if (maps_program(AT_FDCWD, place.host, text, guest) > 0)
+        return text_return(buffer, (size_t)room, guest, bytes_length(guest));
     return text_return(buffer, (size_t)room, text, (size_t)length);
 }
 
@@ -219,6 +277,8 @@ long engine_call(struct trapped *call)
 {
     if (call->number == SYS_uname)
         return kernel_call(call);
+    if (call->number == SYS_getdents64)
+        return listing_call(call);
     size_t place = (size_t)call->number < sizeof engine.calls ? engine.calls[call->number] : 0;
     if (place == 0)
         return is_change(call->number) && hold_is_read_only((int)call->arguments[0]) ? -EROFS : reissue(call);
@@ -247,6 +307,10 @@ long engine_call(struct trapped *call)
         return socket_call(entry, call);
     case CALL_MESSAGE:
         return message_call(call);
+    case CALL_ADDRESS:
+        return address_call(entry, call);
+    case CALL_RECEIVED:
+        return received_call(call);
     case CALL_REFUSE:
         return -EPERM;
     }

@@ -24,6 +24,8 @@ struct script {
 struct plan {
     struct path_place place;
     char guest[PATH_SIZE];
+    char name[PATH_SIZE]; /* what a script's interpreter and the program itself are told */
+    bool is_lost;         /* that is a descriptor which execve closes */
     struct script scripts[SCRIPT_DEPTH];
     int depth;
     long lent; /* a descriptor that the next engine closes, or -1 */
@@ -62,28 +64,29 @@ static int script_split(struct script *script, long length)
     return 0;
 }
 
+static char *number_text(char text[16], size_t number)
+{
+    char *at = text + 15;
+    *at = '\0';
+    do
+        *--at = (char)('0' + number % 10);
+    while (number /= 10);
+    return at;
+}
+
 /* A program named by a descriptor alone.  What has no name any more is opened by the next engine through the
  * descriptor, of which it gets one that stays open. */
 static int plan_descriptor(struct plan *plan, int file)
 {
-    char link[40] = "/proc/self/fd/", text[PATH_SIZE];
-    size_t at = 14;
-    char digits[12];
-    size_t count = 0;
-    long number = file;
+    char link[40] = "/proc/self/fd/", text[PATH_SIZE], digits[16];
     struct stat by_name, by_file;
     if (file < 0)
         return -EBADF;
     plan->lent = sys_call3(SYS_fcntl, file, F_DUPFD, 3);
     if (plan->lent < 0)
         return (int)plan->lent;
-    number = plan->lent;
-    do
-        digits[count++] = (char)('0' + number % 10);
-    while (number /= 10);
-    while (count > 0)
-        link[at++] = digits[--count];
-    link[at] = '\0';
+    const char *number = number_text(digits, (size_t)plan->lent);
+    bytes_copy(link + bytes_length(link), number, bytes_length(number) + 1);
     long length = sys_call4(SYS_readlinkat, AT_FDCWD, link, text, sizeof text - 1);
     if (length < 0)
         return (int)length;
@@ -150,6 +153,10 @@ static int plan_look(struct plan *plan, const char *name)
     if (result == 0 && !is_script)
         result = load_check((int)file, plan->interpreter);
     sys_call1(SYS_close, file);
+    /* The next engine tells the user of the one, for a caller that got ENOEXEC would take the file for a script;
+     * and is the other itself. */
+    if (result == LOAD_32_BIT || result == LOAD_ENGINE)
+        return plan->interpreter[0] = '\0';
     if (!is_script)
         return result < 0 ? result : result | check_interpreter(plan);
     if (plan->depth == SCRIPT_DEPTH)
@@ -161,17 +168,43 @@ static int plan_look(struct plan *plan, const char *name)
     return result < 0 ? result : 1;
 }
 
+/* A program that is named through a descriptor has a name below /dev/fd: execveat(2). */
+static int plan_name(struct plan *plan, int dirfd, const char *guest)
+{
+    static const char prefix[] = "/dev/fd/";
+    size_t at = 0, length = bytes_length(guest);
+    char digits[16];
+    bool by_descriptor = dirfd != AT_FDCWD && guest[0] != '/';
+    plan->is_lost = by_descriptor && (sys_call2(SYS_fcntl, dirfd, F_GETFD) & FD_CLOEXEC);
+    if (by_descriptor) {
+        if (dirfd < 0)
+            return -EBADF;
+        const char *number = number_text(digits, (size_t)dirfd);
+        bytes_copy(plan->name, prefix, sizeof prefix - 1);
+        at = sizeof prefix - 1 + bytes_length(number);
+        bytes_copy(plan->name + sizeof prefix - 1, number, bytes_length(number));
+        if (length > 0)
+            plan->name[at++] = '/';
+    }
+    if (at + length >= sizeof plan->name)
+        return -ENAMETOOLONG;
+    bytes_copy(plan->name + at, guest, length + 1);
+    return 0;
+}
+
 static int plan_make(struct plan *plan, int dirfd, const char *guest, int flags)
 {
     bool by_descriptor = (flags & AT_EMPTY_PATH) && !*guest;
     plan->depth = 0;
     plan->lent = -1;
-    int result = by_descriptor ? plan_descriptor(plan, dirfd)
+    int result = plan_name(plan, dirfd, guest);
+    if (result == 0)
+        result = by_descriptor ? plan_descriptor(plan, dirfd)
                                : plan_path(plan, dirfd, guest, !(flags & AT_SYMLINK_NOFOLLOW));
-    const char *name = by_descriptor ? plan->place.host : guest;
+    const char *name = plan->name;
     while (result == 0 && (result = plan_look(plan, name)) == 1) {
         name = plan->scripts[plan->depth - 1].interpreter;
-        result = plan_path(plan, AT_FDCWD, name, true);
+        result = plan->is_lost ? -ENOENT : plan_path(plan, AT_FDCWD, name, true);
     }
     return result;
 }
@@ -190,19 +223,8 @@ static long argument_count(char *const *arguments)
     return 0;
 }
 
-static char *number_text(char text[16], size_t number)
-{
-    char *at = text + 15;
-    *at = '\0';
-    do
-        *--at = (char)('0' + number % 10);
-    while (number /= 10);
-    return at;
-}
-
 /* What main.c reads back: engine_restart. */
-static size_t vector_head(const char **vector, const struct plan *plan, const char *name, char *options,
-                          const char *count)
+static size_t vector_head(const char **vector, const struct plan *plan, char *options, const char *count)
 {
     size_t at = 0;
     char *letter = options;
@@ -211,6 +233,10 @@ static size_t vector_head(const char **vector, const struct plan *plan, const ch
         *letter++ = 'o';
     if (engine.patch)
         *letter++ = 'p';
+    if (engine.mm_map)
+        *letter++ = 'm';
+    if (engine.execmem)
+        *letter++ = 'x';
     if (engine.kernel[0])
         *letter++ = 'k';
     bytes_copy(letter, engine.kernel, bytes_length(engine.kernel) + 1);
@@ -221,11 +247,11 @@ static size_t vector_head(const char **vector, const struct plan *plan, const ch
         const struct path_view *view = &engine.world.views[i];
         vector[at++] = view->guest;
         vector[at++] = view->host;
-        vector[at++] = view->read_only ? "r" : "w";
+        vector[at++] = engine.unlisted[i] ? view->read_only ? "ru" : "wu" : view->read_only ? "r" : "w";
     }
     vector[at++] = plan->place.host;
     vector[at++] = plan->guest;
-    vector[at++] = name;
+    vector[at++] = plan->name;
     return at;
 }
 
@@ -241,7 +267,7 @@ static size_t vector_scripts(const char **vector, size_t at, const struct plan *
     return at;
 }
 
-static long start(const struct plan *plan, const char *name, char *const *arguments, char *const *environment)
+static long start(const struct plan *plan, char *const *arguments, char *const *environment)
 {
     char options[8 + sizeof engine.kernel], number[16];
     long count = argument_count(arguments);
@@ -252,10 +278,12 @@ static long start(const struct plan *plan, const char *name, char *const *argume
                                                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if ((uintptr_t)vector > -4096ul)
         return -ENOMEM;
-    size_t at = vector_head(vector, plan, name, options, number_text(number, engine.world.count));
+    size_t at = vector_head(vector, plan, options, number_text(number, engine.world.count));
     at = vector_scripts(vector, at, plan);
     for (long i = plan->depth > 0 ? 1 : 0; i < count; i++)
         vector[at++] = arguments[i];
+    if (count == 0 && plan->depth == 0)
+        vector[at++] = ""; /* as the kernel does since 5.18 */
     vector[at] = NULL;
     long result = sys_call3(SYS_execve, engine.self, vector, environment);
     sys_call2(SYS_munmap, vector, room);
@@ -267,7 +295,7 @@ long exec_program(int dirfd, const char *guest, char *const *arguments, char *co
     struct plan plan;
     long result = plan_make(&plan, dirfd, guest, flags);
     if (result == 0)
-        result = start(&plan, *guest ? guest : plan.guest, arguments, environment);
+        result = start(&plan, arguments, environment);
     if (plan.lent >= 0)
         sys_call1(SYS_close, plan.lent);
     return result;

@@ -47,10 +47,10 @@ static long content_make(struct content *content, const char *source, const char
     struct stat info, shown;
     size_t length = bytes_length(text);
     long result = sys_call2(SYS_stat, source, &info);
-    if (result == 0)
-        result = sys_call2(SYS_stat, target, &shown);
     if (result < 0)
         return result;
+    if (sys_call2(SYS_stat, target, &shown) < 0)
+        shown.st_mode = 0644; /* one that the container lacks */
     if (!S_ISREG(info.st_mode))
         return -EINVAL;
     if (info.st_size > EXTENDED_MAX)
@@ -150,13 +150,12 @@ static bool directory_is_own(const char *path)
 /* Where the copies lie: beside the container's root, or for one that is not the caller's in /tmp. */
 static void files_directory(const char *wanted, char path[PATH_SIZE])
 {
-    if (wanted && directory_is_own(wanted)) {
+    struct path_place place;
+    if (wanted && engine_outer_path(wanted, &place) == 0 && directory_is_own(place.host)) {
         host_path(wanted, path);
         return;
     }
-    long result = own_directory(path);
-    if (result < 0)
-        report_failure(path, result);
+    own_directory(path);
 }
 
 void extend_add(const char *wanted, const char *source, const char *guest, const char *text)
@@ -165,8 +164,12 @@ void extend_add(const char *wanted, const char *source, const char *guest, const
     struct content content;
     struct line path = {.at = 0};
     char directory[PATH_SIZE];
-    target_make(guest, false, &target);
-    long result = content_make(&content, *source ? source : target.place.host, target.place.host, text);
+    target_offer(guest, false, &target);
+    struct path_place outer;
+    long result = *source ? engine_outer_path(source, &outer) : 0;
+    if (result < 0)
+        report_failure(source, result);
+    result = content_make(&content, *source ? outer.host : target.place.host, target.place.host, text);
     if (result < 0)
         report_failure(guest, result);
     files_directory(wanted, directory);
@@ -177,8 +180,7 @@ void extend_add(const char *wanted, const char *source, const char *guest, const
         report_failure(directory, -ENAMETOOLONG);
     if (!content_is(&content, path.text))
         result = content_publish(&content, directory, path.text);
-    if (result == 0)
-        result = engine_add_view(target.guest, path.text, true);
     if (result < 0)
         report_failure(guest, result);
+    target_show(&target, path.text, true);
 }

@@ -42,11 +42,12 @@ static const short REFUSED[] = {
 /* Signals, whose mask must never hold SIGSYS. */
 static const short SIGNALS[] = {SYS_rt_sigprocmask, SYS_rt_sigaction, SYS_rt_sigsuspend};
 
-/* Trapped only where this argument is no null pointer: masks to wait with, and an address to send to. */
+/* Trapped only where this argument is no null pointer: masks to wait with, and addresses. */
 static const struct {
     short number, argument;
 } OPTIONAL[] = {
     {SYS_ppoll, 3}, {SYS_pselect6, 5}, {SYS_epoll_pwait, 4}, {441 /* epoll_pwait2 */, 4}, {SYS_sendto, 4},
+    {SYS_accept, 1}, {SYS_accept4, 1}, {SYS_recvfrom, 4},
 };
 
 /* Trapped only where some view is read-only: changes of what a descriptor is open on, which needs no right to
@@ -89,7 +90,7 @@ static void add_verdict(struct program *program)
     add(program, BPF_JMP | BPF_JGE | BPF_K, (uint32_t)start, 0, 2);
     add(program, BPF_JMP | BPF_JGT | BPF_K, (uint32_t)end, 1, 0);
     add_return(program, SECCOMP_RET_ALLOW);
-    add_return(program, SECCOMP_RET_TRAP);
+    add_return(program, SECCOMP_RET_TRAP | TRAP_MARK);
 }
 
 /* Whether the call is one of those that are trapped only with an argument: seven lines each. */

@@ -70,7 +70,8 @@ static size_t put_link(char *path, long file)
 static int hold_object(struct held *held, int dirfd, const char *path, size_t length, unsigned flags)
 {
     bool slash = path[length - 1] == '/';
-    held->file = hold_open(dirfd, path, (slash ? O_DIRECTORY : 0) | (flags & PATH_FOLLOW ? 0 : O_NOFOLLOW));
+    uint64_t how = slash || (flags & HOLD_ENTERS) ? O_DIRECTORY : 0;
+    held->file = hold_open(dirfd, path, how | (flags & PATH_FOLLOW ? 0 : O_NOFOLLOW));
     if (held->file < 0)
         return (int)held->file;
     size_t at = put_link(held->text, held->file);
@@ -111,14 +112,9 @@ static int hold_path(struct held *held, int dirfd, const char *path, size_t leng
     held->dirfd = dirfd;
     if (flags & (PATH_FOLLOW | HOLD_OBJECT))
         return hold_object(held, dirfd, path, length, flags);
-    /* A link is followed where a slash follows it, unless its name is to go: what is there is held then. */
-    if (path[length - 1] == '/' && !(flags & HOLD_REMOVES) && length > 1) {
-        int result = hold_object(held, dirfd, path, length, PATH_FOLLOW);
-        if (result != -ENOENT)
-            return result;
-        held->path = path;
-        held->dirfd = dirfd;
-    }
+    /* The kernel follows a link before a slash, unless the name itself is meant. */
+    if (path[length - 1] == '/' && !(flags & PATH_NAME))
+        return hold_object(held, dirfd, path, length, PATH_FOLLOW);
     return hold_directory(held, dirfd, path, length, flags);
 }
 
@@ -146,7 +142,8 @@ static int hold_fast(struct held *held, int dirfd, const char *guest, unsigned f
     bytes_copy(place->host, guest, length + 1); /* the guest's threads may change theirs meanwhile */
     place->length = 0;
     place->read_only = place->is_view = place->is_exe = place->is_object = false;
-    held->read_only = hold_is_read_only(dirfd); /* a relative path lies in its directory's view */
+    /* A relative path lies in the view that its directory lies in. */
+    held->read_only = (flags & HOLD_CHANGES) && hold_is_read_only(dirfd);
     return hold_path(held, dirfd, place->host, length, flags);
 }
 
@@ -159,7 +156,7 @@ static bool is_final(int result)
 static int hold_walked(struct held *held, int dirfd, const char *guest, unsigned flags)
 {
     struct path_place *place = &held->place;
-    int result = path_resolve(&engine.world, dirfd, guest, flags & PATH_FOLLOW, place);
+    int result = path_resolve(&engine.world, dirfd, guest, flags & (PATH_FOLLOW | PATH_NAME), place);
     if (result < 0)
         return result;
     held->read_only = place->read_only;

@@ -7,8 +7,10 @@
 
 #include "trap.h"
 
-enum { PAGE = 4096, HEADERS_MAX = 64 };
+enum { PAGE = 4096, HEADERS_MAX = 64, NOT_OVER_OTHERS = 0x100000 /* MAP_FIXED_NOREPLACE */ };
 enum { START = 1024 /* holds all that is asked of most programs */ };
+
+extern const char trap_text_start[] __attribute__((visibility("hidden")));
 
 struct file {
     int number;
@@ -50,6 +52,11 @@ static int headers_read(struct file *file)
     int result = read_whole(file, &file->header, sizeof file->header, 0);
     if (result < 0)
         return result;
+    if (bytes_equal((const char *)header->e_ident, ELFMAG, SELFMAG) && header->e_ident[EI_CLASS] == ELFCLASS32 &&
+        (header->e_machine == EM_386 || header->e_machine == EM_X86_64))
+        return LOAD_32_BIT;
+    if (header->e_type == ET_EXEC && header->e_entry >> 20 == (uintptr_t)trap_text_start >> 20)
+        return LOAD_ENGINE;
     bool fits = bytes_equal((const char *)header->e_ident, ELFMAG, SELFMAG) &&
                 header->e_ident[EI_CLASS] == ELFCLASS64 && header->e_machine == EM_X86_64 &&
                 (header->e_type == ET_EXEC || header->e_type == ET_DYN) &&
@@ -121,33 +128,62 @@ static struct extent extent_of(const struct file *file)
     return extent;
 }
 
-/* Room for the whole program, where it wants to be or where there is some; what is added to its addresses. */
-static int room_take(const struct file *file, uintptr_t *bias)
+/* ---- where a program lies: as the kernel would put it, so that its heap has room to grow, and what looks for a
+ * program there (sanitizers, debuggers) finds it ---- */
+
+#define DYNAMIC_BASE 0x555555554000ul /* ELF_ET_DYN_BASE */
+enum { RANDOM_PAGES = 1 << 28, RANDOM_HEAP_PAGES = 1 << 13, NO_RANDOM = 0x0040000 /* ADDR_NO_RANDOMIZE */ };
+
+static uintptr_t random_offset(uint32_t pages)
 {
-    struct extent extent = extent_of(file);
-    if (extent.low >= extent.high || (extent.align & (extent.align - 1)))
-        return -ENOEXEC;
-    size_t size = extent.high - extent.low;
-    int flags = MAP_ANONYMOUS | MAP_NORESERVE;
-    if (file->header.e_type == ET_EXEC) {
-        *bias = 0;
-        long place = map(extent.low, size, PROT_NONE, flags | 0x100000 /* MAP_FIXED_NOREPLACE */, -1, 0);
-        if (is_error(place))
-            return (int)place;
-        return place == (long)extent.low ? 0 : -ENOMEM;
-    }
-    size_t more = extent.align > PAGE ? extent.align : 0;
-    long place = map(0, size + more, PROT_NONE, flags, -1, 0);
+    uint32_t value = 0;
+    if (sys_call1(SYS_personality, 0xffffffff) & NO_RANDOM)
+        return 0;
+    sys_call3(SYS_getrandom, &value, sizeof value, 1 /* GRND_NONBLOCK */);
+    return (uintptr_t)(value % pages) * PAGE;
+}
+
+static bool map_nowhere(uintptr_t address, size_t size)
+{
+    long place = map(address, size, PROT_NONE, MAP_ANONYMOUS | MAP_NORESERVE | NOT_OVER_OTHERS, -1, 0);
+    if (place == (long)address)
+        return true;
+    if (!is_error(place))
+        sys_call2(SYS_munmap, place, size); /* a kernel before 4.17 takes the address for a wish */
+    return false;
+}
+
+/* Anywhere, aligned as the program wants it. */
+static int room_anywhere(struct extent extent, uintptr_t *start)
+{
+    size_t size = extent.high - extent.low, more = extent.align > PAGE ? extent.align : 0;
+    long place = map(0, size + more, PROT_NONE, MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (is_error(place))
         return (int)place;
-    uintptr_t start = ((uintptr_t)place + extent.align - 1) & ~(extent.align - 1);
+    *start = ((uintptr_t)place + extent.align - 1) & ~(extent.align - 1);
     uintptr_t end = (uintptr_t)place + size + more;
-    if (start > (uintptr_t)place)
-        sys_call2(SYS_munmap, place, start - (uintptr_t)place);
-    if (end > start + size)
-        sys_call2(SYS_munmap, start + size, end - (start + size));
-    *bias = start - extent.low;
+    if (*start > (uintptr_t)place)
+        sys_call2(SYS_munmap, place, *start - (uintptr_t)place);
+    if (end > *start + size)
+        sys_call2(SYS_munmap, *start + size, end - (*start + size));
     return 0;
+}
+
+/* Room for the whole program; `bias` is what is added to its addresses. */
+static int room_take(const struct file *file, const struct extent *extent, bool has_interpreter, uintptr_t *bias)
+{
+    if (extent->low >= extent->high || (extent->align & (extent->align - 1)))
+        return -ENOEXEC;
+    size_t size = extent->high - extent->low;
+    *bias = 0;
+    if (file->header.e_type == ET_EXEC)
+        return map_nowhere(extent->low, size) ? 0 : -ENOMEM;
+    uintptr_t start = (DYNAMIC_BASE + random_offset(RANDOM_PAGES) + extent->align - 1) & ~(extent->align - 1);
+    int result = 0;
+    if (!has_interpreter || !map_nowhere(start, size))
+        result = room_anywhere(*extent, &start);
+    *bias = start - extent->low;
+    return result;
 }
 
 /* One segment: what the file has, then zeros. */
@@ -176,23 +212,40 @@ static int part_map(const struct file *file, const Elf64_Phdr *part, uintptr_t b
     return 0;
 }
 
-static int file_map(const struct file *file, struct image *image)
+static void part_describe(const Elf64_Phdr *part, uintptr_t bias, struct image *image)
 {
+    uintptr_t start = part->p_vaddr + bias, end = start + part->p_filesz;
+    bool code = part->p_flags & PF_X;
+    if (code && (image->code_end == 0 || start < image->code_start))
+        image->code_start = start;
+    if (code && end > image->code_end)
+        image->code_end = end;
+    image->data_start = start > image->data_start ? start : image->data_start;
+    image->data_end = end > image->data_end ? end : image->data_end;
+}
+
+static int file_map(const struct file *file, struct image *image, bool is_program, bool has_interpreter)
+{
+    struct extent extent = extent_of(file);
     uintptr_t bias;
-    int result = room_take(file, &bias);
-    image->base = bias;
-    image->entry = file->header.e_entry + bias;
-    image->header_count = file->header.e_phnum;
-    image->headers = 0;
+    int result = room_take(file, &extent, has_interpreter, &bias);
+    *image = (struct image){.base = bias, .entry = file->header.e_entry + bias, .header_count = file->header.e_phnum};
     for (int i = 0; result == 0 && i < file->header.e_phnum; i++) {
         const Elf64_Phdr *part = &file->parts[i];
+        if (part->p_type == PT_GNU_STACK)
+            image->executable_stack = part->p_flags & PF_X;
         if (part->p_type != PT_LOAD)
             continue;
         result = part_map(file, part, bias);
+        part_describe(part, bias, image);
         if (!image->headers && file->header.e_phoff >= part->p_offset &&
             file->header.e_phoff < part->p_offset + part->p_filesz)
             image->headers = file->header.e_phoff - part->p_offset + part->p_vaddr + bias;
     }
+    /* The heap of a program that lies among the libraries would have no room behind it. */
+    bool among_others = file->header.e_type == ET_DYN && !has_interpreter;
+    if (result == 0 && is_program)
+        image->brk = (among_others ? DYNAMIC_BASE : extent.high + bias) + random_offset(RANDOM_HEAP_PAGES);
     return result;
 }
 
@@ -207,7 +260,7 @@ int load_program(const char *host, struct image *image, char interpreter[PATH_SI
     if (result == 0 && interpreter)
         result = interpreter_read(&file, interpreter);
     if (result == 0)
-        result = file_map(&file, image);
+        result = file_map(&file, image, interpreter, interpreter && interpreter[0]);
     sys_call1(SYS_close, number);
     return result;
 }

@@ -5,6 +5,7 @@
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 
 #include "trap.h"
@@ -19,11 +20,11 @@ static _Noreturn void filter_refused(int error)
                     "a sandbox or a container around this process may forbid it; try another execution mode");
 }
 
-void engine_start(void)
+void engine_start(const unsigned long *auxiliary)
 {
     for (size_t i = 0; i < call_count; i++)
         engine.calls[call_table[i].number] = (uint8_t)(i + 1);
-    int result = stacks_map();
+    int result = stacks_map(auxiliary);
     if (result < 0)
         report_failure("memory", result);
     signal_install();
@@ -95,6 +96,8 @@ static long engine_read(char **arguments)
         }
         engine.openat2 = engine.openat2 || *letter == 'o';
         engine.patch = engine.patch || *letter == 'p';
+        engine.mm_map = engine.mm_map || *letter == 'm';
+        engine.execmem = engine.execmem || *letter == 'x';
     }
     for (const char *digit = arguments[2]; *digit; digit++)
         views = views * 10 + (*digit - '0');
@@ -102,6 +105,8 @@ static long engine_read(char **arguments)
         int result = engine_add_view(arguments[at], arguments[at + 1], arguments[at + 2][0] == 'r');
         if (result < 0)
             report_failure(arguments[at], result);
+        if (arguments[at + 2][1] == 'u')
+            listing_hide(arguments[at]);
     }
     text_set(engine.self, arguments[0]);
     text_set(engine.exe_host, arguments[at]);
@@ -123,15 +128,21 @@ static __attribute__((noreturn)) void jump(uintptr_t entry, unsigned long *stack
     __builtin_unreachable();
 }
 
-static void engine_restart(unsigned long *stack, char **arguments, unsigned long *auxiliary)
+/* PT_GNU_STACK of elf(5).  Where it is refused the program will find out. */
+static void stack_make_executable(const unsigned long *stack)
+{
+    sys_call3(SYS_mprotect, (uintptr_t)stack & ~(uintptr_t)4095, 4096,
+              PROT_READ | PROT_WRITE | PROT_EXEC | PROT_GROWSDOWN);
+}
+
+static void engine_restart(unsigned long *stack, char **arguments, char **environment, unsigned long *auxiliary)
 {
     struct image program, loader = {0};
     struct path_place place;
     char interpreter[PATH_SIZE];
     long used = engine_read(arguments);
     const char *name = arguments[used - 1];
-    uintptr_t first = (uintptr_t)arguments[used];
-    engine_start();
+    engine_start(auxiliary);
     int result = load_program(engine.exe_host, &program, interpreter);
     lent_close(engine.exe_host);
     if (result == 0 && interpreter[0]) {
@@ -139,13 +150,19 @@ static void engine_restart(unsigned long *stack, char **arguments, unsigned long
         if (result == 0)
             result = load_program(place.host, &loader, NULL);
     }
-    if (result < 0) {
-        report_error(engine.exe_guest, -result);
-        process_stop(EXIT_NOT_EXECUTABLE);
+    if (result == LOAD_ENGINE) {
+        engine_nest();
+        process_stop(engine_begin(arguments + used, environment));
     }
-    name_set(name);
+    if (result == LOAD_32_BIT)
+        report_line(engine.exe_guest, "a 32-bit program, which this execution mode does not run",
+                    "use a 64-bit image, or another execution mode");
+    else if (result < 0)
+        report_error(engine.exe_guest, -result);
+    if (result < 0)
+        process_stop(EXIT_NOT_EXECUTABLE);
+    name_set(bytes_equal(name, "/dev/fd/", 8) ? engine.exe_guest : name);
     auxiliary_set(auxiliary, &program, &loader, name);
-    process_describe(first, auxiliary);
     /* The stack loses the arguments that were ours; the rest stays where it is. */
     unsigned long count = stack[0] - (unsigned long)used;
     stack += used;
@@ -159,8 +176,11 @@ static void engine_restart(unsigned long *stack, char **arguments, unsigned long
         for (unsigned long *word = stack; word < end; word++)
             word[-1] = word[0];
         stack--;
-        process_describe(first, auxiliary - 1);
+        auxiliary--;
     }
+    process_describe(stack, auxiliary, &program);
+    if (program.executable_stack)
+        stack_make_executable(stack);
     jump(interpreter[0] ? loader.entry : program.entry, stack);
 }
 
@@ -174,7 +194,7 @@ __attribute__((used, noreturn)) void engine_main(unsigned long *stack)
     engine.world.exe_host = engine.exe_host;
     engine.world.exe_guest = engine.exe_guest;
     if (stack[0] > 6 && arguments[1][0] == '\001')
-        engine_restart(stack, arguments, (unsigned long *)(end + 1));
+        engine_restart(stack, arguments, environment, (unsigned long *)(end + 1));
     process_stop(engine_begin(arguments, environment));
     __builtin_unreachable();
 }

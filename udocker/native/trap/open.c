@@ -136,24 +136,32 @@ static long bounded_open(const struct wish *wish)
     return host_open(wish->dirfd, wish->guest, wish, false);
 }
 
-long open_call(const struct call *entry, struct trapped *call)
+static long wish_open(struct wish *wish)
 {
-    struct wish wish;
     struct path_place place;
-    long result = wish_read(entry, call, &wish);
-    if (result < 0)
+    long result;
+    if (wish->extended && (wish->how.resolve & (RESOLVE_BENEATH | RESOLVE_IN_ROOT)))
+        return bounded_open(wish);
+    if (try_fast(wish, &place, &result))
         return result;
-    if (wish.extended && (wish.how.resolve & (RESOLVE_BENEATH | RESOLVE_IN_ROOT)))
-        return bounded_open(&wish);
-    if (try_fast(&wish, &place, &result))
-        return result;
-    if (wish.guest[0] == '\0')
+    if (wish->guest[0] == '\0')
         return -ENOENT;
     /* -ELOOP may be the guest's own: a link that it does not want to follow. */
     for (int turn = 0; turn < TURNS; turn++) {
-        result = walk_open(&wish, &place);
-        if (result != -ELOOP || !wish.walked || !follows(&wish))
+        result = walk_open(wish, &place);
+        if (result != -ELOOP || !wish->walked || !follows(wish))
             break;
     }
     return result;
+}
+
+long open_call(const struct call *entry, struct trapped *call)
+{
+    struct wish wish;
+    long length = wish_read(entry, call, &wish);
+    if (length < 0)
+        return length;
+    long file = wish_open(&wish);
+    bool is_maps = maps_is_name(wish.guest, (size_t)length) && !(wish.how.flags & O_PATH);
+    return is_maps ? maps_translate(file, wish.how.flags & O_CLOEXEC) : file;
 }

@@ -80,6 +80,8 @@ static bool is_near(const unsigned char *one, const unsigned char *other)
 static bool pool_make(struct pool *pool, const unsigned char *site)
 {
     uintptr_t page = (uintptr_t)site & ~(uintptr_t)(PAGE - 1);
+    if (!engine.execmem)
+        return false;
     for (uintptr_t distance = 0x10000; distance < 0x70000000 && distance + 0x10000 < page; distance += 0x80000) {
         uintptr_t wanted = page - distance;
         long place = sys_call6(SYS_mmap, (long)wanted, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC,

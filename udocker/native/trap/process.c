@@ -2,63 +2,42 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/prctl.h>
+#include <linux/prctl.h>
 
 #include "trap.h"
 
-/* Fields of /proc/[pid]/stat by their numbers in proc(5). */
-enum { START_CODE = 26, END_CODE, START_STACK, START_DATA = 45, END_DATA, START_BRK, ARG_START, ARG_END, ENV_START, ENV_END, FIELDS };
-
-static int stat_read(unsigned long fields[FIELDS])
+static unsigned long string_end(const char *text)
 {
-    char text[1024];
-    long file = sys_call4(SYS_openat, AT_FDCWD, "/proc/self/stat", O_RDONLY | O_CLOEXEC, 0);
-    if (file < 0)
-        return (int)file;
-    long length = sys_call3(SYS_read, file, text, sizeof text - 1);
-    sys_call1(SYS_close, file);
-    if (length <= 0)
-        return -EIO;
-    text[length] = '\0';
-    /* The name in parentheses may hold anything; the last one closes it.  Field 3 is behind it. */
-    char *at = text + length;
-    while (at > text && *at != ')')
-        at--;
-    at += *at ? 2 : 0;
-    for (int field = 3; field < FIELDS; field++) {
-        unsigned long value = 0;
-        for (; *at && *at != ' '; at++)
-            if (*at >= '0' && *at <= '9')
-                value = value * 10 + (unsigned long)(*at - '0');
-        fields[field] = value;
-        at += *at == ' ';
-    }
-    return 0;
+    return (unsigned long)(text + bytes_length(text) + 1);
 }
 
 /* PR_SET_MM_MAP (3.18) needs no privilege where the program's file stays as it is: prctl(2).  Where it is
- * missing the engine's own arguments show. */
-void process_describe(uintptr_t arguments, const unsigned long *auxiliary)
+ * missing the engine's own arguments show, and the heap is the engine's.  What the kernel knew before is not asked of /proc, which would take
+ * longer than the rest of the start: it put arguments and environment behind each other. */
+void process_describe(unsigned long *stack, const unsigned long *auxiliary, const struct image *program)
 {
-    unsigned long fields[FIELDS];
+    char **arguments = (char **)(stack + 1), **environment = arguments + stack[0] + 1, **last = environment;
     const unsigned long *end = auxiliary;
-    if (stat_read(fields) < 0)
+    if (stack[0] == 0 || !engine.mm_map)
         return;
     while (end[0])
         end += 2;
     end += 2;
+    while (*last)
+        last++;
+    unsigned long argument_end = string_end(arguments[stack[0] - 1]);
     struct prctl_mm_map map = {
-        .start_code = fields[START_CODE],
-        .end_code = fields[END_CODE],
-        .start_data = fields[START_DATA],
-        .end_data = fields[END_DATA],
-        .start_brk = fields[START_BRK],
-        .brk = (unsigned long)sys_call1(SYS_brk, 0),
-        .start_stack = fields[START_STACK],
-        .arg_start = arguments,
-        .arg_end = fields[ARG_END],
-        .env_start = fields[ENV_START],
-        .env_end = fields[ENV_END],
+        .start_code = program->code_start,
+        .end_code = program->code_end,
+        .start_data = program->data_start,
+        .end_data = program->data_end,
+        .start_brk = program->brk,
+        .brk = program->brk,
+        .start_stack = (unsigned long)stack,
+        .arg_start = (unsigned long)arguments[0],
+        .arg_end = argument_end,
+        .env_start = argument_end,
+        .env_end = last > environment ? string_end(last[-1]) : argument_end,
         .auxv = (void *)(uintptr_t)auxiliary,
         .auxv_size = (unsigned)((const char *)end - (const char *)auxiliary),
         .exe_fd = (unsigned)-1,

@@ -23,7 +23,7 @@ struct entry {
     char name[];
 };
 
-long own_directory(char path[PATH_SIZE])
+void own_directory(char path[PATH_SIZE])
 {
     struct line line = {.at = 0};
     struct stat info;
@@ -32,14 +32,13 @@ long own_directory(char path[PATH_SIZE])
     line_put_number(&line, uid, 10);
     bytes_copy(path, line.text, line.at + 1);
     long result = sys_call3(SYS_mkdirat, AT_FDCWD, path, 0700);
-    if (result < 0 && result != -EEXIST)
-        return result;
-    /* /tmp is everybody's: whoever made it first must have been the caller. */
-    result = sys_call2(SYS_lstat, path, &info);
+    if (result == 0 || result == -EEXIST)
+        result = sys_call2(SYS_lstat, path, &info);
     if (result < 0)
-        return result;
-    bool own = S_ISDIR(info.st_mode) && info.st_uid == uid && !(info.st_mode & 022);
-    return own ? 0 : -EACCES;
+        report_failure(path, result);
+    /* /tmp is everybody's: whoever made it first must have been the caller. */
+    if (!S_ISDIR(info.st_mode) || info.st_uid != uid || (info.st_mode & 022))
+        report_and_stop(path, "is not a directory of this user alone", "whoever made it has to remove it");
 }
 
 /* ---- whose they are ---- */
@@ -147,9 +146,7 @@ static long scratch_make(struct line *path)
 {
     char own[PATH_SIZE];
     unsigned long process = (unsigned long)sys_call0(SYS_getpid);
-    long result = own_directory(own);
-    if (result < 0)
-        return result;
+    own_directory(own);
     sweep(own);
     line_put(path, own);
     line_put(path, "/run-");
@@ -158,7 +155,7 @@ static long scratch_make(struct line *path)
     line_put_number(path, process, 10);
     line_put(path, "-");
     line_put_number(path, process_start(process), 10);
-    result = sys_call3(SYS_mkdirat, AT_FDCWD, path->text, 0700);
+    long result = sys_call3(SYS_mkdirat, AT_FDCWD, path->text, 0700);
     if (result < 0 && result != -EEXIST)
         return result;
     line_put(path, "/");
@@ -171,16 +168,14 @@ static void scratch_show(const struct target *target)
     struct line path = {.at = 0};
     long result = scratch_make(&path);
     if (result < 0)
-        report_failure(path.at ? path.text : "/tmp", result);
-    result = engine_add_view(target->guest, path.text, false);
-    if (result < 0)
-        report_failure(target->guest, result);
+        report_failure(path.text, result);
+    target_show(target, path.text, false);
 }
 
 void scratch_add(const char *guest)
 {
     struct target target;
-    target_make(guest, true, &target);
+    target_offer(guest, true, &target);
     scratch_show(&target);
 }
 
@@ -203,7 +198,7 @@ static bool is_empty(const char *path)
  * one of this run's, one with files stays as it is, and one that is missing is left to the program. */
 void scratch_volume(const char *guest)
 {
-    struct target target;
+    struct target target = {.is_unlisted = false};
     long result = target_try(guest, true, &target);
     if (result == -EACCES || result == -EPERM || result == -EROFS)
         return;

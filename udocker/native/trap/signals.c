@@ -38,8 +38,10 @@ static long action_call(struct trapped *call)
         return -EFAULT;
     if (a[0] != SIGSYS) {
         if (!a[1])
-            return reissue(call);
+            return cancel_is_signal(a[0]) ? cancel_action(call, NULL) : reissue(call);
         new.mask &= ~SIGSYS_BIT;
+        if (cancel_is_signal(a[0]))
+            return cancel_action(call, &new);
         return sys_call4(call->number, a[0], &new, a[2], 8);
     }
     struct disposition old = engine.sigsys;
@@ -116,25 +118,37 @@ long signal_call(struct trapped *call)
     return call->number == SYS_rt_sigprocmask ? mask_call(call) : wait_call(call);
 }
 
-/* SIGSYS that somebody sent: what the guest has set for it. */
+/* SIGSYS that is none of ours, sent by somebody or by a filter of the guest's: what the guest has set for it. */
 static void deliver(int number, siginfo_t *information, void *context)
 {
-    void *handler = engine.sigsys.handler;
-    if (handler == (void *)SIG_IGN)
+    struct disposition guest = engine.sigsys, none = {0};
+    if (guest.handler == (void *)SIG_IGN && information->si_code != TRAPPED)
         return;
-    if (handler != (void *)SIG_DFL) {
-        ((void (*)(int, siginfo_t *, void *))handler)(number, information, context);
+    if (guest.flags & SA_RESETHAND)
+        engine.sigsys = none;
+    if (guest.handler != (void *)SIG_DFL && guest.handler != (void *)SIG_IGN) {
+        guest.mask &= ~SIGSYS_BIT;
+        sys_call4(SYS_rt_sigprocmask, SIG_BLOCK, &guest.mask, NULL, 8); /* the frame's comes back */
+        ((void (*)(int, siginfo_t *, void *))guest.handler)(number, information, context);
         return;
     }
-    struct disposition none = {0};
     sys_call4(SYS_rt_sigaction, SIGSYS, &none, NULL, 8);
     sys_call3(SYS_tgkill, sys_call0(SYS_getpid), sys_call0(SYS_gettid), SIGSYS);
+}
+
+/* Where the processor keeps return addresses twice (CET), only rt_sigreturn leads back. */
+static bool has_shadow_stack(void)
+{
+    uintptr_t pointer = 0;
+    __asm__ volatile(".byte 0xf3, 0x48, 0x0f, 0x1e, 0xc8" /* rdsspq %rax, nothing where there is none */
+                     : "+a"(pointer));
+    return pointer != 0;
 }
 
 static void on_sigsys(int number, siginfo_t *information, void *context)
 {
     greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
-    if (information->si_code != TRAPPED) {
+    if (information->si_code != TRAPPED || information->si_errno != TRAP_MARK) {
         deliver(number, information, context);
         return;
     }
@@ -146,7 +160,12 @@ static void on_sigsys(int number, siginfo_t *information, void *context)
     };
     if (engine.patch)
         patch_site((unsigned char *)registers[REG_RIP] - 2, call.number);
-    registers[REG_RAX] = signal_is_call(call.number) ? signal_call(&call) : stacks_run(&call);
+    if (call.number == SYS_rt_sigprocmask || call.number == SYS_rt_sigaction)
+        registers[REG_RAX] = signal_call(&call);
+    else if (has_shadow_stack())
+        registers[REG_RAX] = stacks_run(&call);
+    else
+        stacks_visit(context);
 }
 
 __attribute__((visibility("hidden"))) void signal_return(void);
@@ -157,16 +176,29 @@ __asm__(".text\n"
         "    mov $15, %eax\n"
         "    syscall\n");
 
-void signal_install(void)
+static long signal_take(struct disposition *old)
 {
     struct disposition ours = {
         (void *)on_sigsys,
         SA_SIGINFO | SA_NODEFER | SA_ONSTACK | SA_RESTART | RESTORER,
         (void *)signal_return,
-        0,
+        engine.guard,
     };
+    return sys_call4(SYS_rt_sigaction, SIGSYS, &ours, old, 8);
+}
+
+void signal_guard(uint64_t mask)
+{
+    if ((engine.guard | mask) != engine.guard) {
+        engine.guard |= mask;
+        signal_take(NULL);
+    }
+}
+
+void signal_install(void)
+{
     uint64_t mask = SIGSYS_BIT;
-    sys_call4(SYS_rt_sigaction, SIGSYS, &ours, &engine.sigsys, 8);
+    signal_take(&engine.sigsys);
     /* Of an engine before this one only what survives execve is the guest's: that it is ignored. */
     if (engine.sigsys.handler != (void *)SIG_IGN)
         engine.sigsys = (struct disposition){0};

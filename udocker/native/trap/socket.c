@@ -26,47 +26,95 @@ static size_t put_number(char *text, long number)
     return length;
 }
 
-/* A socket that is there already is named by a descriptor of its own. */
-static int address_of_socket(struct address *address, const struct path_place *place)
+/* The host's directory of a view, and behind it the path as far as it lies below: so the kernel keeps a name
+ * that answer.c can read again.  The number of slashes tells the view. */
+static int address_by_view(struct address *address, const struct path_place *place)
 {
-    static const char prefix[] = "/proc/self/fd/";
-    char *path = address->host.sun_path;
-    size_t at = sizeof prefix - 1;
-    address->directory = sys_call4(SYS_openat, AT_FDCWD, place->host, O_PATH | O_CLOEXEC, 0);
+    char *path = address->host.sun_path, digits[12];
+    const struct path_view *view = NULL;
+    size_t number = 0;
+    for (size_t i = 0; i < engine.world.count; i++) {
+        const struct path_view *one = &engine.world.views[i];
+        if (one->host_length < place->length && place->host[one->host_length] == '/' &&
+            bytes_equal(place->host, one->host, one->host_length) &&
+            (!view || one->host_length > view->host_length)) {
+            view = one;
+            number = i;
+        }
+    }
+    if (!view)
+        return -ENAMETOOLONG;
+    address->directory = sys_call4(SYS_openat, AT_FDCWD, view->host_length ? view->host : "/",
+                                   O_PATH | O_CLOEXEC | O_DIRECTORY, 0);
     if (address->directory < 0)
         return (int)address->directory;
-    bytes_copy(path, prefix, at);
-    at += put_number(path + at, address->directory);
-    path[at] = '\0';
-    address->size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + at + 1);
+    size_t at = sizeof SOCKET_PREFIX - 1, below = place->length - view->host_length;
+    size_t count = put_number(digits, address->directory);
+    if (at + count + number + below > sizeof address->host.sun_path)
+        return -ENAMETOOLONG;
+    bytes_copy(path, SOCKET_PREFIX, at);
+    bytes_copy(path + at, digits, count);
+    at += count;
+    while (number-- > 0)
+        path[at++] = '/';
+    bytes_copy(path + at, place->host + view->host_length, below);
+    at += below;
+    if (at < sizeof address->host.sun_path)
+        path[at] = '\0';
+    address->size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + at + (at < sizeof address->host.sun_path));
     return 0;
 }
 
-/* One that is to be made, by a descriptor of its directory, as far as its own name is not too long. */
-static int address_shorten(struct address *address, struct path_place *place)
+/* By a descriptor of its directory, as far as its own name is not too long; one that is there already by a
+ * descriptor of its own. */
+static int address_shorten(struct address *address, struct path_place *place, bool is_made)
 {
-    static const char prefix[] = "/proc/self/fd/";
     char *path = address->host.sun_path;
     size_t slash = place->length;
-    while (slash > 0 && place->host[slash - 1] != '/')
+    while (is_made && slash > 0 && place->host[slash - 1] != '/')
         slash--;
     size_t name = place->length - slash;
-    if (slash == 0 || sizeof prefix + 12 + name > sizeof address->host.sun_path)
+    if (sizeof SOCKET_PREFIX + 12 + name > sizeof address->host.sun_path)
         return -ENAMETOOLONG;
-    char *last = place->host + slash;
-    char first = *last;
-    *last = '\0';
-    address->directory = sys_call4(SYS_openat, AT_FDCWD, place->host, O_PATH | O_CLOEXEC | O_DIRECTORY, 0);
-    *last = first;
+    char first = place->host[slash];
+    place->host[slash] = '\0';
+    address->directory = sys_call4(SYS_openat, AT_FDCWD, place->host, O_PATH | O_CLOEXEC, 0);
+    place->host[slash] = first;
     if (address->directory < 0)
         return (int)address->directory;
-    size_t at = sizeof prefix - 1;
-    bytes_copy(path, prefix, at);
+    size_t at = sizeof SOCKET_PREFIX - 1;
+    bytes_copy(path, SOCKET_PREFIX, at);
     at += put_number(path + at, address->directory);
-    path[at++] = '/';
-    bytes_copy(path + at, last, name + 1);
+    if (is_made)
+        path[at++] = '/';
+    bytes_copy(path + at, place->host + slash, name);
+    path[at + name] = '\0';
     address->size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + at + name + 1);
     return 0;
+}
+
+static int address_fit(struct address *address, struct path_place *place, bool is_made)
+{
+    size_t start = offsetof(struct sockaddr_un, sun_path);
+    if (place->length < sizeof address->host.sun_path) {
+        bytes_copy(address->host.sun_path, place->host, place->length + 1);
+        address->size = (socklen_t)(start + place->length + 1);
+        return 0;
+    }
+    int result = is_made ? address_by_view(address, place) : -ENAMETOOLONG;
+    if (result == -ENAMETOOLONG && address->directory >= 0)
+        sys_call1(SYS_close, address->directory);
+    return result == -ENAMETOOLONG ? address_shorten(address, place, is_made) : result;
+}
+
+/* Whether the path, relative to the working directory, leads to its own place: no link, and nothing bound over it. */
+static bool is_relative_place(const char *path, const struct path_place *place)
+{
+    char host[PATH_SIZE];
+    long size = sys_call2(SYS_getcwd, host, sizeof host); /* with its final NUL */
+    return path_is_plain(&engine.world, path) && size > 2 && (size_t)size < place->length &&
+           bytes_equal(place->host, host, (size_t)size - 1) && place->host[size - 1] == '/' &&
+           bytes_equal(place->host + size, path, bytes_length(path) + 1);
 }
 
 /* 1 where the address holds no path: then it is the kernel's affair, wrong or right. */
@@ -84,17 +132,16 @@ static int address_translate(struct address *address, const void *guest, size_t 
     if (address->host.sun_family != AF_UNIX || address->host.sun_path[0] == '\0')
         return 1;
     bytes_copy(path, address->host.sun_path, size - start);
+    bool is_made = entry->traits & CALL_CHANGES;
     unsigned flags = entry->traits & CALL_FOLLOWS ? PATH_FOLLOW : 0;
     result = path_resolve(&engine.world, AT_FDCWD, path, flags, &place);
     if (result < 0)
         return result;
-    if ((entry->traits & CALL_CHANGES) && place.read_only)
-        return -EROFS;
-    if (place.length >= sizeof address->host.sun_path)
-        return entry->traits & CALL_CHANGES ? address_shorten(address, &place) : address_of_socket(address, &place);
-    bytes_copy(address->host.sun_path, place.host, place.length + 1);
-    address->size = (socklen_t)(start + place.length + 1);
-    return 0;
+    if (is_made && !place.read_only && is_relative_place(path, &place)) {
+        address->size = (socklen_t)size; /* the name that the kernel should keep */
+        return 0;
+    }
+    return is_made && place.read_only ? -EROFS : address_fit(address, &place, is_made);
 }
 
 static void address_close(struct address *address)

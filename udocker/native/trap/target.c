@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include "../path/world.h"
 #include "begin.h"
 
 void line_put(struct line *line, const char *text)
@@ -33,7 +34,10 @@ void line_put_number(struct line *line, unsigned long number, unsigned base)
 void host_path(const char *text, char path[PATH_SIZE])
 {
     struct line link = {.at = 0};
-    long file = sys_call4(SYS_openat, AT_FDCWD, text, O_PATH | O_CLOEXEC, 0);
+    struct path_place place;
+    long file = engine_outer_path(text, &place);
+    if (file == 0)
+        file = sys_call4(SYS_openat, AT_FDCWD, place.host, O_PATH | O_CLOEXEC, 0);
     if (file < 0) {
         report_error_hint(text, (int)-file, file == -ENOENT ? "create it before the run" : NULL);
         process_stop(EXIT_LAUNCHER);
@@ -110,8 +114,10 @@ long target_try(const char *guest, bool directory, struct target *target)
 {
     struct path_place *place = &target->place;
     int result = path_name(&engine.world, AT_FDCWD, guest, PATH_FOLLOW | PATH_MISSING, place, target->guest);
-    if (result < 0)
+    if (result < 0) {
+        target->guest[0] = '\0';
         return result;
+    }
     while (place->length > 1 && place->host[place->length - 1] == '/')
         place->host[--place->length] = '\0';
     return place_make(place, directory);
@@ -124,11 +130,83 @@ void target_make(const char *guest, bool directory, struct target *target)
         target_refuse(guest, result);
 }
 
+static bool is_denied(long error)
+{
+    return error == -EACCES || error == -EPERM || error == -EROFS;
+}
+
+/* Whether a place is of the container itself, or of a directory that stands for one that it lacks. */
+static bool is_containers(const char *guest, size_t length)
+{
+    const struct path_view *view = world_view(&engine.world, guest, length);
+    return view == &engine.world.views[0] || engine.unlisted[view - engine.world.views];
+}
+
+/* An empty directory of the host to stand for one that the container lacks: each has its own, so that they can
+ * be told apart, and they stay for the next run. */
+static void directory_stand_in(const char *guest)
+{
+    struct line path = {.at = 0};
+    own_directory(path.text);
+    path.at = bytes_length(path.text);
+    line_put(&path, "/empty");
+    sys_call3(SYS_mkdirat, AT_FDCWD, path.text, 0700);
+    line_put(&path, "/");
+    line_put_number(&path, engine.world.count, 10);
+    long result = sys_call3(SYS_mkdirat, AT_FDCWD, path.text, 0555);
+    if (result < 0 && result != -EEXIST)
+        report_failure(path.text, result);
+    if ((result = engine_add_view(guest, path.text, true)) < 0)
+        target_refuse(guest, result);
+    listing_hide(guest);
+}
+
+/* Lets the directories on the way to a place appear, where the container lacks them and cannot be written. */
+static void way_offer(const char *guest)
+{
+    char part[PATH_SIZE];
+    struct path_place place;
+    for (size_t end = 1; guest[end]; end++) {
+        if (guest[end] != '/')
+            continue;
+        bytes_copy(part, guest, end);
+        part[end] = '\0';
+        if (world_map(&engine.world, part, end, &place) == 0 &&
+            sys_call3(SYS_faccessat, AT_FDCWD, place.host, 0) == -ENOENT)
+            directory_stand_in(part);
+    }
+}
+
+void target_offer(const char *guest, bool directory, struct target *target)
+{
+    long result = target_try(guest, directory, target);
+    target->is_unlisted = is_denied(result) && target->guest[0] == '/' &&
+                          is_containers(target->guest, bytes_length(target->guest));
+    if (target->is_unlisted)
+        way_offer(target->guest);
+    else if (result < 0)
+        target_refuse(guest, result);
+}
+
+void target_show(const struct target *target, const char *host, bool read_only)
+{
+    int result = engine_add_view(target->guest, host, read_only);
+    if (result == -ENOSPC)
+        report_and_stop(target->guest, "too many places that something is shown at",
+                        "this execution mode has room for some sixty");
+    if (result < 0)
+        target_refuse(target->guest, result);
+    if (target->is_unlisted)
+        listing_hide(target->guest);
+}
+
 /* Why a place cannot be bound to, or NULL. */
 static const char *bind_refused(const struct target *target, bool directory)
 {
     if (target->guest[0] == '\0')
         return "is the container's root itself";
+    if (target->is_unlisted)
+        return NULL;
     if (is_directory(target->place.host) == directory)
         return NULL;
     return directory ? "is not a directory in the container" : "is a directory in the container";
@@ -140,11 +218,9 @@ void bind_add(const char *source, const char *guest, bool read_only)
     struct target target;
     host_path(source, host);
     bool directory = is_directory(host);
-    target_make(guest, directory, &target);
+    target_offer(guest, directory, &target);
     const char *cause = bind_refused(&target, directory);
     if (cause)
         report_and_stop(guest, cause, "bind a directory to a directory and a file to a file");
-    int result = engine_add_view(target.guest, host, read_only);
-    if (result < 0)
-        report_failure(guest, result);
+    target_show(&target, host, read_only);
 }

@@ -10,6 +10,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <ucontext.h>
+
+enum { SYSCALL_SIZE = 2 };
 
 /* Everything lies in one text at one address: no table of addresses stands between the files. */
 #pragma GCC visibility push(hidden)
@@ -31,11 +34,17 @@ struct disposition {
 /* What this process's engine knows: made at its start, then only read, but for `sigsys`. */
 struct engine {
     struct path_world world;
+    struct path_world outer; /* in which this engine was started as a program; without views for the host */
     struct disposition sigsys; /* the guest's idea of SIGSYS, which is ours */
+    struct disposition cancel[2]; /* and of the signals that cancel threads */
+    uint64_t guard;               /* signals that wait until a trapped call is on its own stack */
     bool openat2;              /* the kernel has it (5.6) */
     bool read_only;            /* some view is */
     bool patch;                /* call sites are rewritten after their first trap */
+    bool mm_map;               /* the kernel is told where the guest's program is (3.18) */
+    bool execmem;              /* memory may be both written and executed */
     uint8_t calls[512];        /* a call's number to its place in call_table, plus one */
+    bool unlisted[PATH_VIEWS]; /* views whose names their directories lack: listing.c */
     char kernel[65];           /* what uname(2) answers for the release; empty for the truth */
     char self[PATH_SIZE];      /* this program, on the host */
     char exe_host[PATH_SIZE];  /* the guest's program */
@@ -62,6 +71,8 @@ int user_write(void *address, const void *source, size_t size);
 /* engine.c */
 long engine_call(struct trapped *call);
 int engine_add_view(const char *guest, const char *host, bool read_only);
+void engine_nest(void); /* the views that are added from now on are of places in the world that there was */
+int engine_outer_path(const char *text, struct path_place *place); /* in that world, or as it stands */
 
 /* quick.c: false where the call is still to be made, as if nothing had been tried */
 bool quick_call(const struct call *entry, struct trapped *call, long *result);
@@ -70,7 +81,8 @@ bool quick_call(const struct call *entry, struct trapped *call, long *result);
 enum hold_flags {
     HOLD_OBJECT = 16,    /* the object itself, a link too where links at the end are not followed: only its */
                          /* descriptor is used */
-    HOLD_REMOVES = 32,   /* its name is taken away: not followed even where a slash follows */
+    HOLD_CHANGES = 32,   /* whether the place is read-only counts */
+    HOLD_ENTERS = 128,   /* it is a directory to go to: only so is one mounted that waits to be, autofs(5) */
     HOLD_DIRECTORY = 64, /* the call takes a directory's descriptor beside a path */
 };
 struct held {
@@ -90,42 +102,68 @@ bool hold_is_read_only(int file);
 /* Where names mean more than they say: path/proc.h. */
 bool hold_is_proc(const struct path_place *place);
 
-/* open.c, exec.c, socket.c: the calls that need more than a path translated */
+/* open.c, exec.c, socket.c, answer.c: the calls that need more than a path translated */
 long open_call(const struct call *entry, struct trapped *call);
 long exec_call(const struct call *entry, struct trapped *call);
 long exec_program(int dirfd, const char *guest, char *const *arguments, char *const *environment, int flags);
 long socket_call(const struct call *entry, struct trapped *call);
+/* What socket.c puts before a number of slashes and a path below a view; answer.c reads it. */
+#define SOCKET_PREFIX "/proc/self/fd/"
 long message_call(struct trapped *call);
+long address_call(const struct call *entry, struct trapped *call);
+long received_call(struct trapped *call);
 
-/* kernel.c: uname(2), where it is trapped */
+/* kernel.c, listing.c: uname(2) and getdents64(2), where they are trapped */
 long kernel_call(const struct trapped *call);
+long listing_call(const struct trapped *call);
+void listing_hide(const char *guest); /* a view of that place, and no name in its directory */
 
 /* signals.c */
 bool signal_is_call(long number);
 long signal_call(struct trapped *call);
 void signal_install(void);
+void signal_guard(uint64_t mask);
 
 /* stacks.c */
-int stacks_map(void);
+int stacks_map(const unsigned long *auxiliary);
 long stacks_run(struct trapped *call);
+void stacks_visit(const ucontext_t *context);
+long stacks_show_guest(greg_t *registers);
+void stacks_abandon(const char *at);
 
-/* filter.c */
+/* cancel.c */
+bool cancel_is_signal(long number);
+long cancel_action(const struct trapped *call, const struct disposition *new);
+
+/* filter.c.  TRAP_MARK tells our filter's signals from those of one that the guest has installed (seccomp(2),
+ * SECCOMP_RET_DATA in si_errno: of two filters that trap a call the later one's). */
+enum { TRAP_MARK = 0x7ea0 };
 int filter_install(void);
 bool filter_is_installed(void);
 
 /* patch.c */
 void patch_site(unsigned char *call, long number);
 
-/* load.c */
+/* load.c.  Besides the kernel's errors LOAD_32_BIT for a program of 32 bits, and LOAD_ENGINE for an engine. */
+enum { LOAD_32_BIT = -5000, LOAD_ENGINE = -5001 };
 struct image {
     uintptr_t base, entry, headers;
     size_t header_count;
+    uintptr_t code_start, code_end, data_start, data_end;
+    uintptr_t brk; /* where the heap begins */
+    bool executable_stack;
 };
+/* With room for its interpreter's path, which is empty where it has none, as the program; else as an interpreter. */
 int load_program(const char *host, struct image *image, char interpreter[PATH_SIZE]);
 int load_check(int file, char interpreter[PATH_SIZE]);
 
 /* process.c: what the kernel and ps(1) believe of the process */
-void process_describe(uintptr_t arguments, const unsigned long *auxiliary);
+void process_describe(unsigned long *stack, const unsigned long *auxiliary, const struct image *program);
+
+/* maps.c: what /proc tells of processes' memory */
+int maps_program(int dirfd, const char *link, const char *text, char guest[PATH_SIZE]);
+bool maps_is_name(const char *path, size_t length);
+long maps_translate(long file, bool closes_on_exec);
 
 /* report.c */
 void report_line(const char *object, const char *cause, const char *hint);
@@ -136,7 +174,7 @@ _Noreturn void report_failure(const char *object, long error); /* the same, for 
 _Noreturn void process_stop(int status);
 
 /* main.c, begin.c */
-void engine_start(void);
+void engine_start(const unsigned long *auxiliary);
 int engine_begin(char **arguments, char **environment);
 
 #pragma GCC visibility pop
