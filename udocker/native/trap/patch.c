@@ -1,4 +1,5 @@
-/* Call sites that trapped once are rewritten, so that they call the engine instead of trapping again.
+/* Call sites that trapped a few times are rewritten, so that they call the engine instead of trapping again.
+ * Rewriting one takes as long as ten traps: most programs end before that pays.
  *
  * Compilers put `mov $number, %eax` (five bytes) right before `syscall`.  Only those five bytes become a jump, in
  * one store within a cache line; the `syscall` stays, so that a thread which is between the two, or one that
@@ -7,15 +8,17 @@
  *     mov $number, %eax;  skip the red zone;  call site_enter;  take it back;  jump behind the syscall
  *
  * Registers are the guest's but for rcx and r11, which a system call destroys too.  Where the kernel does
- * not let text be written (SELinux, execmod), nothing is patched from then on.
+ * not let text be written (SELinux, execmod), nothing is patched from then on.  Text that the guest itself may write
+ * is its own affair: it is made while the program runs, and may be made anew.
  */
 
 #include <errno.h>
+#include <linux/futex.h>
 #include <sys/mman.h>
 
 #include "trap.h"
 
-enum { PAGE = 4096, POOL_COUNT = 64, SITE = 5, STUB = 48, LINE = 64 };
+enum { PAGE = 4096, POOL_COUNT = 64, SITE = 5, STUB = 48, LINE = 64, TRAPS = 8, SLOTS = 256 };
 
 /* A page of stubs, within a jump's reach of the text that it serves. */
 struct pool {
@@ -24,6 +27,8 @@ struct pool {
 
 static struct pool pools[POOL_COUNT];
 static int busy;
+/* How often the sites of a slot have trapped. */
+static uint8_t traps[SLOTS];
 
 __attribute__((visibility("hidden"))) void site_enter(void);
 __asm__(".text\n"
@@ -136,44 +141,79 @@ static void stub_write(struct pool *pool, const unsigned char *site)
     pool->next = put_jump(at, at, site + SITE + 2);
 }
 
+/* The eight bytes in one line of the cache that hold the site: they are stored at once, so that no other processor
+ * sees a half.  NULL where it lies across two. */
+static unsigned char *word_of(unsigned char *site)
+{
+    size_t at = (uintptr_t)site % LINE;
+    if (at > LINE - SITE)
+        return NULL;
+    return at > LINE - sizeof(uint64_t) ? site - (at - (LINE - sizeof(uint64_t))) : site;
+}
+
 static void site_write(unsigned char *site, const unsigned char *stub)
 {
     uintptr_t page = (uintptr_t)site & ~(uintptr_t)(PAGE - 1);
-    unsigned char jump[SITE];
+    unsigned char *place = word_of(site);
     uint64_t word;
     if (sys_call3(SYS_mprotect, page, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC) < 0) {
         engine.patch = false;
         return;
     }
-    put_jump(jump, site, stub);
-    bytes_copy((char *)&word, (const char *)site, sizeof word);
-    bytes_copy((char *)&word, (const char *)jump, sizeof jump);
-    __atomic_store_n((uint64_t *)site, word, __ATOMIC_SEQ_CST);
+    bytes_copy((char *)&word, (const char *)place, sizeof word);
+    put_jump((unsigned char *)&word + (site - place), site, stub);
+    __atomic_store_n((uint64_t *)place, word, __ATOMIC_SEQ_CST);
     sys_call3(SYS_mprotect, page, PAGE, PROT_READ | PROT_EXEC);
 }
 
-/* Eight bytes are stored at once: they must lie in one page, and for other processors in one line. */
-static bool is_site(const unsigned char *site, const unsigned char *call, long number)
+static bool is_site(unsigned char *site, const unsigned char *call, long number)
 {
     int32_t value;
-    if ((uintptr_t)site / PAGE != (uintptr_t)(call + 1) / PAGE || (uintptr_t)site % LINE > LINE - sizeof(uint64_t))
+    if ((uintptr_t)site / PAGE != (uintptr_t)(call + 1) / PAGE || !word_of(site))
         return false;
     bytes_copy((char *)&value, (const char *)site + 1, sizeof value);
     return site[0] == 0xb8 && value == number && call[0] == 0x0f && call[1] == 0x05;
 }
 
+/* futex(2) adds nothing to the word, which it can only where it may be written. */
+static bool is_writable(const unsigned char *site)
+{
+    static uint32_t nobody;
+    uint32_t nothing = FUTEX_OP(FUTEX_OP_ADD, 0, FUTEX_OP_CMP_EQ, 0);
+    long address = (long)((uintptr_t)site & ~(uintptr_t)3);
+    long done = sys_call6(SYS_futex, (long)&nobody, FUTEX_WAKE_OP | FUTEX_PRIVATE_FLAG, 0, 0, address, nothing);
+    return done != -EFAULT;
+}
+
+/* Whether it is time to: the others of the slot bring it nearer, which does no harm. */
+static bool is_frequent(const unsigned char *site)
+{
+    uint8_t *count = &traps[((uintptr_t)site ^ (uintptr_t)site >> 8) % SLOTS];
+    uint8_t seen = __atomic_load_n(count, __ATOMIC_RELAXED);
+    if (seen < TRAPS)
+        __atomic_store_n(count, (uint8_t)(seen + 1), __ATOMIC_RELAXED);
+    return seen + 1 >= TRAPS;
+}
+
+static void site_patch(unsigned char *site)
+{
+    struct pool *pool = pool_find(site);
+    if (!pool) {
+        engine.patch = false;
+        return;
+    }
+    unsigned char *stub = pool->next;
+    stub_write(pool, site);
+    site_write(site, stub);
+}
+
 void patch_site(unsigned char *call, long number)
 {
     unsigned char *site = call - SITE;
-    if (!is_site(site, call, number) || __atomic_exchange_n(&busy, 1, __ATOMIC_ACQUIRE))
+    if (!is_frequent(site) || !is_site(site, call, number) || __atomic_exchange_n(&busy, 1, __ATOMIC_ACQUIRE))
         return;
-    struct pool *pool = pool_find(site);
-    if (pool) {
-        unsigned char *stub = pool->next;
-        stub_write(pool, site);
-        site_write(site, stub);
-    } else {
-        engine.patch = false;
-    }
+    /* Again: another thread may have rewritten it meanwhile. */
+    if (is_site(site, call, number) && !is_writable(site))
+        site_patch(site);
     __atomic_store_n(&busy, 0, __ATOMIC_RELEASE);
 }
