@@ -34,7 +34,17 @@ RESULTS = Path(__file__).with_name("unittest_results.py")
 MODES = ("R1", "T1", "T2")
 PACKAGES = (
     *("libpython3.11-testsuite", "gcc", "libc6-dev", "make", "git", "perl", "golang-go", "nodejs"),
-    *("default-jdk-headless", "strace", "procps", "file", "patch", "autoconf", "automake", "pkg-config"),
+    *(
+        "default-jdk-headless",
+        "strace",
+        "procps",
+        "file",
+        "netbase",
+        "patch",
+        "autoconf",
+        "automake",
+        "pkg-config",
+    ),
 )
 
 

@@ -58,6 +58,7 @@ static const struct {
     {"masks", masks_and_handlers_over_exec},
     {"threads", threads_work_side_by_side},
     {"forks", forks_by_the_hundred_at_once},
+    {"users", every_thread_changes_its_user},
     {"sockets", sockets_have_the_containers_names},
     {"datagrams", datagrams_go_to_names},
     {"passing", descriptors_pass_through_sockets},

@@ -51,6 +51,7 @@ void calls_are_interrupted_or_go_on(void);
 void masks_and_handlers_over_exec(void);
 void threads_work_side_by_side(void);
 void forks_by_the_hundred_at_once(void);
+void every_thread_changes_its_user(void);
 void sockets_have_the_containers_names(void);
 void datagrams_go_to_names(void);
 void descriptors_pass_through_sockets(void);

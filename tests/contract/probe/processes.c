@@ -139,3 +139,23 @@ void forks_by_the_hundred_at_once(void)
     for (int i = 0; i < FORKS; i++)
         EXPECT(ended_well(children[i]));
 }
+
+static void *thread_wait(void *end)
+{
+    char byte;
+    return read(*(int *)end, &byte, 1) == 0 ? end : NULL;
+}
+
+/* A child that shares memory resets its handlers; the C library's own signal for such calls still has its handler. */
+void every_thread_changes_its_user(void)
+{
+    char *arguments[] = {"image_probe", "nothing", NULL};
+    int ends[2];
+    void *result;
+    pthread_t thread;
+    pid_t child;
+    EXPECT(pipe(ends) == 0 && pthread_create(&thread, NULL, thread_wait, &ends[0]) == 0);
+    EXPECT(posix_spawn(&child, self, NULL, NULL, arguments, environ) == 0 && ended_well(child));
+    EXPECT(setuid(getuid()) == 0 && setgid(getgid()) == 0);
+    EXPECT(close(ends[1]) == 0 && pthread_join(thread, &result) == 0 && result == &ends[0]);
+}
