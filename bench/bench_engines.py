@@ -85,7 +85,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, help="instead of each job's own")
     parser.add_argument("--no-tables", action="store_true", help="the jobs alone")
     parser.add_argument(
-        "--trap", type=Path, default=PACKAGE / "udocker-trap", help="another build of the engine"
+        "--trap", type=Path, default=Path(PACKAGE, "udocker-trap"), help="another build of the engine"
     )
     options = parser.parse_args()
     if os.geteuid() != 0:

@@ -76,7 +76,7 @@ def _trap(stage: Stage, *options: str) -> list[str]:
 def _userns(stage: Stage) -> list[str]:
     binds = [word for bind in stage.binds() for word in ("--bind", *bind)]
     identity = ["--uid", str(ORDINARY), "--gid", str(ORDINARY)]
-    return [str(PACKAGE / "udocker-userns"), "--root", str(stage.root), *identity, *binds, "--"]
+    return [str(Path(PACKAGE, "udocker-userns")), "--root", str(stage.root), *identity, *binds, "--"]
 
 
 def _proot(stage: Stage) -> list[str]:
