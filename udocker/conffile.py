@@ -41,6 +41,7 @@ KEYS = {
     "registry_mirrors": "UDOCKER_REGISTRY_MIRRORS",
     "registry_parallel": "UDOCKER_REGISTRY_PARALLEL",
     "lower": "UDOCKER_LOWER",
+    "engine_without": "UDOCKER_ENGINE_WITHOUT",
     "lock_beat": "UDOCKER_LOCK_BEAT",
     "lock_stale": "UDOCKER_LOCK_STALE",
     "lock_wait": "UDOCKER_LOCK_WAIT",

@@ -73,6 +73,7 @@ class Config:
     tarball: str = ""
     lower: tuple[str, ...] = ()
     execution_mode: str = ""
+    engine_without: tuple[str, ...] = ()
     max_files: int = 1_000_000
     max_bytes: int = 1 << 40
     max_depth: int = 512
@@ -122,6 +123,7 @@ class Config:
             tarball=_text(settings, "UDOCKER_TARBALL"),
             lower=_lower(settings, directory),
             execution_mode=_text(settings, "UDOCKER_DEFAULT_EXECUTION_MODE"),
+            engine_without=tuple(_text(settings, "UDOCKER_ENGINE_WITHOUT").replace(",", " ").split()),
             max_files=_count(settings, "UDOCKER_MAX_FILES", cls.max_files),
             max_bytes=_count(settings, "UDOCKER_MAX_BYTES", cls.max_bytes),
             max_depth=_count(settings, "UDOCKER_MAX_DEPTH", cls.max_depth, _MAX_DEPTH),

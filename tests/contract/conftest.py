@@ -35,6 +35,8 @@ VARIANTS = {
     "T1": Variant(ExecutionMode.T1),
     "T2": Variant(ExecutionMode.T2),
     "T2-old-kernel": Variant(ExecutionMode.T2, ("openat2",)),
+    "T2-no-execmem": Variant(ExecutionMode.T2, ("execmem",)),
+    "T1-no-mm-map": Variant(ExecutionMode.T1, ("prctl-mm-map",)),
 }
 
 

@@ -58,6 +58,18 @@ def test_a_container_runs_in_the_mode_that_it_is_set_up_for(box: Commands) -> No
     assert user != "0\n"
 
 
+@pytest.mark.parametrize(
+    ("mode", "features"),
+    [("R1", "openat2,mount_setattr,pivot_root"), ("T1", "openat2 prctl-mm-map"), ("T2", "openat2,execmem")],
+)
+def test_an_engine_can_be_made_to_fall_back(box: Commands, mode: str, features: str) -> None:
+    run = ("run", f"--execmode={mode}", "box", "cat", "/etc/passwd")
+    assert box(*run, env={"UDOCKER_ENGINE_WITHOUT": features}, check=True).stdout == box.good(*run)
+    result = box(*run, env={"UDOCKER_ENGINE_WITHOUT": f"{features},luck"})
+    assert (result.returncode, result.stdout) == (125, "")
+    assert result.stderr.startswith("udocker: run: luck: ")
+
+
 def test_where_user_namespaces_are_forbidden_the_next_mode_runs(box: Commands) -> None:
     """A name space in which no further one may be made stands for a host that forbids them."""
     script = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'

@@ -103,6 +103,10 @@ class Engine(Protocol):
         """The same engine, with the programs in a directory in place of the package's."""
         ...
 
+    def doing_without(self, features: tuple[str, ...]) -> Engine:
+        """The same engine, which does without features of the kernel, as where it lacks or forbids them."""
+        ...
+
     def check(self, mode: ExecutionMode) -> Support:
         """Probe this host: whether it allows the mode, one of this engine's."""
         ...

@@ -50,6 +50,10 @@ class TrapEngine:
         """The same engine, with the launcher in a directory if there is one."""
         return replace(self, installed=installed)
 
+    def doing_without(self, features: tuple[str, ...]) -> TrapEngine:
+        """The same engine, made to fall back."""
+        return replace(self, without=features)
+
     def check(self, mode: ExecutionMode) -> Support:
         """Trap a call in a process of its own; for T2 also rewrite text in memory."""
         return probe(self._launcher, *_OPTIONS[mode], "--probe")

@@ -40,6 +40,10 @@ class UsernsEngine:
         """The same engine, with the launcher in a directory if there is one."""
         return replace(self, installed=installed)
 
+    def doing_without(self, features: tuple[str, ...]) -> UsernsEngine:
+        """The same engine, made to fall back."""
+        return replace(self, without=features)
+
     def check(self, mode: ExecutionMode) -> Support:
         """Try the namespaces in a process of their own."""
         return probe(self._launcher, "--probe")

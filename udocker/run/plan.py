@@ -49,6 +49,8 @@ def plan_run(
     if choice is None:
         choice = choose(mode_of(config, container, spec.mode), config.udocker_dir)
     engine, mode = choice
+    if config.engine_without:
+        engine = engine.doing_without(config.engine_without)
     if not spec.metadata:
         container = replace(container, config=ImageConfig({}, container.config.platform))
     _warn_of_platform(container)
