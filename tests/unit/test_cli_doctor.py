@@ -27,7 +27,13 @@ UDOCKER = Path(sys.executable).with_name("udocker")
 
 def doctor(tmp_path: Path, before: tuple[str, ...] = (), **options: Any) -> list[str]:
     """The lines that it prints; it always ends well."""
-    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "UDOCKER_DIR": str(tmp_path / "store")}
+    store = str(tmp_path / "store")
+    env = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "UDOCKER_DIR": store,
+        "XDG_RUNTIME_DIR": str(tmp_path),
+    }
     argv = [*before, str(UDOCKER), "--allow-root", "doctor"]
     done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=60, check=False, **options)
     assert (done.returncode, done.stderr) == (0, ""), done
@@ -56,8 +62,13 @@ def forbid_filters() -> None:
 
 @ON_X86
 def test_every_mode_has_a_line_and_one_is_the_default(tmp_path: Path) -> None:
+    remembered = tmp_path / f"udocker-{os.geteuid()}.engine"
+    doctor(tmp_path)
+    told = remembered.read_text()
+    remembered.write_text(told.replace("\nR1", "\nT1"))  # as on a day when name spaces were forbidden
     lines = doctor(tmp_path)
     assert [line.split(": ")[0] for line in lines] == ["R1", "T2", "T1", "default"]
+    assert remembered.read_text() == told
     assert lines[1] == "T2: works here, as you are, without other users"
     assert lines[2] == "T1: works here, as you are, without other users"
     assert lines[3].endswith(", the first of these that works here")

@@ -10,13 +10,14 @@ from typing import Optional
 from udocker.cli.output import printable
 from udocker.config import Config
 from udocker.engine.base import Engine
+from udocker.engine.probed import Probed
 from udocker.engine.select import MODES, engine_of, why_not
 from udocker.model.mode import ExecutionMode
 from udocker.run.modes import configured_mode
 
 DESCRIPTION = """Tell which execution modes work on this host, and what to do about the others.
 
-Each is tried. Compute nodes may differ from the login node: run it there."""
+Each is tried, and the default remembered. Compute nodes may differ from the login node: run it there."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +35,8 @@ def run(config: Config, options: argparse.Namespace) -> int:
             print(f"{mode.value}: works here, {_offers(engine)}")
         else:
             print(f"{mode.value}: does not work here: {printable(why_not(support))}")
+    # What was found on another day, or under other circumstances, is corrected with it.
+    Probed.here(config.udocker_dir).write(default.value if default is not None else "")
     _print_default(config, default)
     if _is_noexec(Path(config.udocker_dir)):
         print(
