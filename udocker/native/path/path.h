@@ -14,7 +14,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum { PATH_SIZE = 4096, PATH_LINKS = 40, PATH_VIEWS = 64 };
+enum { PATH_SIZE = 4096, PATH_LINKS = 40, PATH_VIEWS = 256 };
 
 /* One directory or file of the host, and where the container sees it.  Both are absolute, without links,
  * "." and "..", and without a slash at the end; "" is "/". */
