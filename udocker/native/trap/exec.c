@@ -105,11 +105,19 @@ static int plan_descriptor(struct plan *plan, int file)
     return 0;
 }
 
+static bool is_link(const char *host)
+{
+    char text[1];
+    return sys_call4(SYS_readlinkat, AT_FDCWD, host, text, sizeof text) >= 0;
+}
+
 static int plan_path(struct plan *plan, int dirfd, const char *guest, bool follow)
 {
     int result = path_resolve(&engine.world, dirfd, guest, follow ? PATH_FOLLOW : 0, &plan->place);
     if (result < 0)
         return result;
+    if (!follow && is_link(plan->place.host))
+        return -ELOOP;
     if (path_to_guest(&engine.world, plan->place.host, plan->guest) < 0)
         return -EACCES;
     return 0;
@@ -311,5 +319,7 @@ long exec_call(const struct call *entry, struct trapped *call)
     int first = entry->path + 1;
     int dirfd = entry->dirfd < 0 ? AT_FDCWD : (int)a[entry->dirfd];
     int flags = entry->flags < 0 ? 0 : (int)a[entry->flags];
+    if (flags & ~(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW))
+        return -EINVAL;
     return exec_program(dirfd, guest, (char *const *)a[first], (char *const *)a[first + 1], flags);
 }
