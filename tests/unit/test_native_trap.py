@@ -90,7 +90,9 @@ class Guest:
     ) -> subprocess.CompletedProcess[bytes]:
         system = ("--bind", "/proc", "/proc", "--bind", "/dev", "/dev")
         root = ("--root", str(self.root))
-        return run([str(self.programs.engine), *root, *system, *binds, *self.options, "--", *command], pass_fds)
+        return run(
+            [str(self.programs.engine), *root, *system, *binds, *self.options, "--", *command], pass_fds
+        )
 
     def output(self, script: str, binds: tuple[str, ...] = ()) -> str:
         result = self("sh", "-c", script, binds=binds)
@@ -151,7 +153,7 @@ def test_every_call_says_of_a_wrong_path_what_the_kernel_says(guest: Guest) -> N
 
 
 def test_odd_paths_are_to_every_call_what_they_are_to_the_kernel(guest: Guest) -> None:
-    """Names that are "." or "..", directories without a name for they lie too deep, openat2(2)'s restrictions."""
+    """Names that are "." or "..", directories too deep to have a name, restrictions of openat2(2)."""
     without = ("without-openat2",) if "openat2" in guest.options else ()
     shown = guest("guest_paths", *without)
     (program,) = (check for check in guest.programs.checks if check.name == "guest_paths")
