@@ -84,6 +84,34 @@ static void dots(const char *top)
 
 /* ---- directories so deep that they have no name ---- */
 
+static void file_write(const char *path, const char *text)
+{
+    int file = open(path, O_CREAT | O_WRONLY | O_TRUNC, 0755);
+    if (file < 0 || write(file, text, strlen(text)) < 0 || close(file) < 0)
+        perror(path);
+}
+
+static void program_copy(const char *target)
+{
+    char block[65536];
+    int from = open("/proc/self/exe", O_RDONLY), to = open(target, O_CREAT | O_WRONLY, 0755);
+    for (ssize_t size; (size = read(from, block, sizeof block)) > 0;)
+        if (write(to, block, (size_t)size) != size)
+            perror(target);
+    close(from), close(to);
+}
+
+static void deep_programs(void)
+{
+    file_write("script", "#!/bin/sh\ntest \"$0\" = ./self/script && exec ./program count 3>&- 4>&-\n");
+    program_copy("program");
+    fflush(stdout);
+    say("system", "script", system("./self/script") == 0 ? 0 : -1);
+    say("system", "program", system("self/program count 3>&- 4>&-") == 0 ? 0 : -1);
+    say("system", "no program", system("./a/program 2>/dev/null") == 0 ? 0 : 127);
+    say("remove", "program", unlink("program") | unlink("script"));
+}
+
 static void deep_calls(const char *top)
 {
     char long_path[8192], buffer[8192];
@@ -122,6 +150,7 @@ static void deep_calls(const char *top)
     say("stat", "hard", stat("a/../hard", &info));
     printf("size %ld, mode %o, links %lu\n", (long)info.st_size, info.st_mode, (unsigned long)info.st_nlink);
     say("access", "a/../hard", access("a/../hard", W_OK));
+    deep_programs();
     say("rmdir", ".", rmdir("."));
     say("rmdir", "a/.", rmdir("a/."));
     say("rmdir", "a", rmdir("a"));
@@ -237,6 +266,11 @@ static void roots(void)
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
         say("chroot", paths[i], chroot(paths[i]));
     say("chroot", "8", syscall(SYS_chroot, 8));
+    say("chroot", "null", syscall(SYS_chroot, NULL));
+    say("lstat", "null", syscall(SYS_lstat, NULL, NULL));
+    say("open", "null", syscall(SYS_open, NULL, O_RDONLY));
+    say("rename", "null", syscall(SYS_rename, "file", NULL));
+    say("mknod", "4", syscall(SYS_mknod, 4, 0600, 0));
     rmdir("closed");
 }
 
@@ -276,6 +310,8 @@ static void opens(void)
 int main(int argc, char **argv)
 {
     char top[] = TOP;
+    if (argc > 1 && strcmp(argv[1], "count") == 0)
+        return dup(0) == 3 ? 0 : 4; /* no descriptor is left open */
     has_openat2 = argc < 2 || strcmp(argv[1], "without-openat2") != 0;
     setvbuf(stdout, NULL, _IOFBF, 1 << 20);
     if (!mkdtemp(top) || chdir(top) < 0)

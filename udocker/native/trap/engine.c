@@ -248,6 +248,8 @@ static long readlink_call(const struct call *entry, struct trapped *call)
         return result < 0 ? result : reissue(call);
     if (held.place.is_exe) {
         hold_end(&held);
+        if (engine.exe_guest[0] != '/')
+            return -ENAMETOOLONG; /* it lies too deep to have a name: exec.c */
         return text_return(buffer, (size_t)room, engine.exe_guest, bytes_length(engine.exe_guest));
     }
     long length = sys_call4(SYS_readlinkat, held.dirfd, held.path, text, sizeof text - 1);
