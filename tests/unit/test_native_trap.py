@@ -163,6 +163,31 @@ def test_odd_paths_are_to_every_call_what_they_are_to_the_kernel(guest: Guest) -
     assert shown.stdout.decode() == by_kernel.stdout.decode()
 
 
+def deep_directory(top: Path) -> int:
+    """A descriptor of a directory below `top` whose path is longer than PATH_MAX."""
+    handle = os.open(top, os.O_RDONLY)
+    for _ in range(DEPTH):
+        os.mkdir(DEEP_NAME, dir_fd=handle)
+        os.chmod(DEEP_NAME, 0o777, dir_fd=handle)
+        above, handle = handle, os.open(DEEP_NAME, os.O_RDONLY, dir_fd=handle)
+        os.close(above)
+    return handle
+
+
+@pytest.mark.parametrize("bind", ["--bind", "--bind-ro"])
+def test_a_directory_too_deep_for_a_name_is_as_read_only_as_its_bind(guest: Guest, bind: str) -> None:
+    data = guest.directory / "data"
+    data.mkdir()
+    handle = deep_directory(data)
+    for change in ("mkdir FD/a", "cd FD && mkdir b", "cd FD && cd -P .. && echo >c", "chmod 0 FD"):
+        script = change.replace("FD", f"/proc/self/fd/{handle}")
+        result = guest("sh", "-c", script, binds=(bind, str(data), "/data"), pass_fds=(handle,))
+        assert (b"Read-only file system" in result.stderr) == (bind == "--bind-ro"), result
+        assert (result.returncode == 0) == (bind == "--bind" and "chmod" not in change), result
+    assert len(os.listdir(handle)) == (2 if bind == "--bind" else 0)
+    os.close(handle)
+
+
 @pytest.mark.parametrize(("inside", "expected"), [(True, b"seen\nseen\n"), (False, b"")])
 def test_a_directory_too_deep_for_a_name_leads_nowhere_outside(
     guest: Guest, inside: bool, expected: bytes
@@ -172,12 +197,7 @@ def test_a_directory_too_deep_for_a_name_leads_nowhere_outside(
     top.mkdir()
     (top / "secret").write_text("seen\n")
     (guest.directory / "secret").write_text("secret\n")
-    handle = os.open(top, os.O_RDONLY)
-    for _ in range(DEPTH):
-        os.mkdir(DEEP_NAME, dir_fd=handle)
-        below = os.open(DEEP_NAME, os.O_RDONLY, dir_fd=handle)
-        os.close(handle)
-        handle = below
+    handle = deep_directory(top)
     start, up = f"/proc/self/fd/{handle}", "/".join([".."] * DEPTH)
     script = (
         f"cat {start}/{up}/secret; cat {start}/{up}/../deep/secret; cat {start}/{up}/../../secret;"
