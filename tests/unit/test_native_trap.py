@@ -34,6 +34,8 @@ VARIANTS = {
     "no-execmem": ("--patch", "--without", "execmem"),
     "no-mm-map": ("--without", "prctl-mm-map"),
 }
+# Directories of this name below each other have a path that is longer than PATH_MAX.
+DEEP_NAME, DEPTH = "d" * 200, 30
 CHECKS = {
     "guest_check": (
         *("pointers", "buffers", "masks", "sigsys", "children", "threads", "sockets", "nameless"),
@@ -45,6 +47,7 @@ CHECKS = {
     ),
     "guest_stack": ("executable-stack",),
     "guest_errors": (),
+    "guest_paths": (),
 }
 
 
@@ -56,7 +59,7 @@ class Programs:
     checks: tuple[Path, ...]
 
 
-def run(argv: list[str]) -> subprocess.CompletedProcess[bytes]:
+def run(argv: list[str], pass_fds: tuple[int, ...] = ()) -> subprocess.CompletedProcess[bytes]:
     """As the ordinary user, on the host."""
     return subprocess.run(
         argv,
@@ -65,6 +68,7 @@ def run(argv: list[str]) -> subprocess.CompletedProcess[bytes]:
         capture_output=True,
         check=False,
         timeout=120,
+        pass_fds=pass_fds,
         **identity_options(),
     )
 
@@ -81,10 +85,14 @@ class Guest:
     def root(self) -> Path:
         return self.directory / "root"
 
-    def __call__(self, *command: str, binds: tuple[str, ...] = ()) -> subprocess.CompletedProcess[bytes]:
+    def __call__(
+        self, *command: str, binds: tuple[str, ...] = (), pass_fds: tuple[int, ...] = ()
+    ) -> subprocess.CompletedProcess[bytes]:
         system = ("--bind", "/proc", "/proc", "--bind", "/dev", "/dev")
         root = ("--root", str(self.root))
-        return run([str(self.programs.engine), *root, *system, *binds, *self.options, "--", *command])
+        return run(
+            [str(self.programs.engine), *root, *system, *binds, *self.options, "--", *command], pass_fds
+        )
 
     def output(self, script: str, binds: tuple[str, ...] = ()) -> str:
         result = self("sh", "-c", script, binds=binds)
@@ -142,6 +150,63 @@ def test_every_call_says_of_a_wrong_path_what_the_kernel_says(guest: Guest) -> N
     (program,) = (check for check in guest.programs.checks if check.name == "guest_errors")
     assert errors.stdout.count(b" EFAULT\n") > 100
     assert (errors.returncode, errors.stdout.decode()) == (0, run([str(program)]).stdout.decode())
+
+
+def test_odd_paths_are_to_every_call_what_they_are_to_the_kernel(guest: Guest) -> None:
+    """Names that are "." or "..", directories too deep to have a name, restrictions of openat2(2)."""
+    without = ("without-openat2",) if "openat2" in guest.options else ()
+    shown = guest("guest_paths", *without)
+    (program,) = (check for check in guest.programs.checks if check.name == "guest_paths")
+    assert shown.stdout.count(b"up rmdir(name): done\n") == 45
+    by_kernel = run([str(program), *without])
+    assert (shown.returncode, shown.stderr) == (by_kernel.returncode, by_kernel.stderr) == (0, b"")
+    assert shown.stdout.decode() == by_kernel.stdout.decode()
+
+
+def deep_directory(top: Path) -> int:
+    """A descriptor of a directory below `top` whose path is longer than PATH_MAX."""
+    handle = os.open(top, os.O_RDONLY)
+    for _ in range(DEPTH):
+        os.mkdir(DEEP_NAME, dir_fd=handle)
+        os.chmod(DEEP_NAME, 0o777, dir_fd=handle)
+        above, handle = handle, os.open(DEEP_NAME, os.O_RDONLY, dir_fd=handle)
+        os.close(above)
+    return handle
+
+
+@pytest.mark.parametrize("bind", ["--bind", "--bind-ro"])
+def test_a_directory_too_deep_for_a_name_is_as_read_only_as_its_bind(guest: Guest, bind: str) -> None:
+    data = guest.directory / "data"
+    data.mkdir()
+    handle = deep_directory(data)
+    for change in ("mkdir FD/a", "cd FD && mkdir b", "cd FD && cd -P .. && echo >c", "chmod 0 FD"):
+        script = change.replace("FD", f"/proc/self/fd/{handle}")
+        result = guest("sh", "-c", script, binds=(bind, str(data), "/data"), pass_fds=(handle,))
+        assert (b"Read-only file system" in result.stderr) == (bind == "--bind-ro"), result
+        assert (result.returncode == 0) == (bind == "--bind" and "chmod" not in change), result
+    assert len(os.listdir(handle)) == (2 if bind == "--bind" else 0)
+    os.close(handle)
+
+
+@pytest.mark.parametrize(("inside", "expected"), [(True, b"seen\nseen\n"), (False, b"")])
+def test_a_directory_too_deep_for_a_name_leads_nowhere_outside(
+    guest: Guest, inside: bool, expected: bytes
+) -> None:
+    """One that was open before the container began: it may lie anywhere on the host."""
+    top = guest.root / "deep" if inside else guest.directory / "deep"
+    top.mkdir()
+    (top / "secret").write_text("seen\n")
+    (guest.directory / "secret").write_text("secret\n")
+    handle = deep_directory(top)
+    start, up = f"/proc/self/fd/{handle}", "/".join([".."] * DEPTH)
+    script = (
+        f"cat {start}/{up}/secret; cat {start}/{up}/../deep/secret; cat {start}/{up}/../../secret;"
+        f" cat {start}/{up}/../../../../../../..{guest.directory}/secret; cd {start}/.. && cat {up}/../secret"
+    )
+    result = guest("sh", "-c", script, pass_fds=(handle,))
+    os.close(handle)
+    assert result.stdout == expected
+    assert result.stderr.count(b"No such file") == (3 if inside else 5)
 
 
 def test_an_address_of_a_socket_is_the_containers(guest: Guest) -> None:

@@ -41,9 +41,13 @@ enum path_flags {
     PATH_FOLLOW = 1,  /* a symbolic link at the end is followed */
     PATH_MISSING = 2, /* what is missing on the way is taken for a directory */
     PATH_NAME = 4,    /* the last name itself is made or removed: no link is followed, even before a slash */
+    PATH_DEEP = 8,    /* a place may be found whose name is too long: see `file` below */
+    PATH_NO_LINKS = 256, /* openat2(2): -ELOOP where a link is to be followed, */
+    PATH_NO_MAGIC = 512, /* or one of /proc that leads to an object */
 };
 
-/* Where a guest path leads.  `host` ends with a slash where the guest path did. */
+/* Where a guest path leads.  `host` ends with a slash where the guest path did, and with "." or ".." where the last
+ * name was that, and is to be made or removed: the kernel then only tells what is wrong with it. */
 struct path_place {
     char host[PATH_SIZE];
     size_t length;
@@ -51,6 +55,9 @@ struct path_place {
     bool is_view;    /* the very place of a view, which the kernel would call busy: mount(2) */
     bool is_exe;     /* /proc/self/exe itself, not followed: its text is exe_guest */
     bool is_object;  /* a link of /proc, followed by the kernel to an object that the container may have */
+    long file;       /* of a directory whose name is too long, which `host` begins with, as a link of /proc; what */
+                     /* follows from `start` on is one name in it.  To be closed by path_end; negative for none */
+    size_t start;
 };
 
 /* Adds a view; a later one at the same guest path replaces the earlier.  Texts stay the caller's.
@@ -59,9 +66,11 @@ int path_world_add(struct path_world *world, const char *guest, const char *host
 
 /* Translates `guest`, relative to the directory `dirfd` (or AT_FDCWD).  Links and ".." are resolved inside
  * the world, whose root nothing is above.  Fails as the kernel does: -ENOENT, -ENOTDIR, -ELOOP, -EACCES,
- * -ENAMETOOLONG, -EBADF. */
+ * -ENAMETOOLONG, -EBADF.  With PATH_DEEP path_end is to be called when the place is no longer needed. */
 int path_resolve(const struct path_world *world, int dirfd, const char *guest, unsigned flags,
                  struct path_place *place);
+
+void path_end(struct path_place *place);
 
 /* The same, and the guest path without links that it came to; "" for the root. */
 int path_name(const struct path_world *world, int dirfd, const char *guest, unsigned flags,
@@ -81,5 +90,9 @@ int path_to_guest(const struct path_world *world, const char *host, char guest[P
 
 /* The directory's guest path, by its descriptor or AT_FDCWD; its length, or -errno. */
 int path_of_directory(const struct path_world *world, int dirfd, char guest[PATH_SIZE]);
+
+/* The same of the nearest directory, it or one above it, that has a path which is not too long.  -ENOENT where it lies
+ * outside of the world. */
+int path_above(const struct path_world *world, int dirfd, char guest[PATH_SIZE]);
 
 #endif

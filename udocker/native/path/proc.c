@@ -56,3 +56,18 @@ enum proc_link proc_link_kind(const char *host)
         return PROC_ROOT;
     return own ? PROC_OWN : PROC_OTHER;
 }
+
+size_t proc_file(char *path, long file)
+{
+    static const char prefix[] = "/proc/self/fd/";
+    char digits[12];
+    size_t count = 0, at = sizeof prefix - 1;
+    bytes_copy(path, prefix, at);
+    do
+        digits[count++] = (char)('0' + file % 10);
+    while (file /= 10);
+    while (count > 0)
+        path[at++] = digits[--count];
+    path[at] = '\0';
+    return at;
+}

@@ -12,21 +12,8 @@
 #include "path.h"
 #include "proc.h"
 #include "sys.h"
+#include "walk.h"
 #include "world.h"
-
-struct walk {
-    const struct path_world *world;
-    struct path_place *place;
-    char here[PATH_SIZE]; /* walked, without links; "" is the root */
-    size_t length;
-    char rest[2 * PATH_SIZE]; /* to be walked */
-    size_t at;
-    int links;
-    unsigned flags;
-    bool slash;     /* the last component is followed by one */
-    bool is_object; /* it is a link of /proc, which the kernel is to follow */
-    bool read_only; /* to what lies in a view that is so */
-};
 
 /* The kernel names what is gone by the name that it had, and this: proc(5).  Something else may have that
  * name by now, and a file may be called so. */
@@ -44,20 +31,14 @@ static bool is_gone(const char *object, const char *host, size_t length)
 
 int path_of_directory(const struct path_world *world, int dirfd, char guest[PATH_SIZE])
 {
-    char host[PATH_SIZE], link[32] = "/proc/self/fd/", digits[12];
+    char host[PATH_SIZE], link[PROC_FILE_SIZE];
     if (dirfd == AT_FDCWD) {
         long size = sys_call2(SYS_getcwd, host, sizeof host);
         return size < 0 ? (int)size : path_to_guest(world, host, guest);
     }
     if (dirfd < 0)
         return -EBADF;
-    size_t count = 0, at = bytes_length(link);
-    do
-        digits[count++] = (char)('0' + dirfd % 10);
-    while (dirfd /= 10);
-    while (count > 0)
-        link[at++] = digits[--count];
-    link[at] = '\0';
+    proc_file(link, dirfd);
     long size = sys_call4(SYS_readlinkat, AT_FDCWD, link, host, sizeof host - 1);
     if (size < 0)
         return size == -ENOENT ? -EBADF : (int)size;
@@ -67,7 +48,7 @@ int path_of_directory(const struct path_world *world, int dirfd, char guest[PATH
     return is_gone(link, host, (size_t)size) ? -ENOENT : path_to_guest(world, host, guest);
 }
 
-static int walk_map(struct walk *walk)
+int walk_map(struct walk *walk)
 {
     return world_map(walk->world, walk->here, walk->length, walk->place);
 }
@@ -84,7 +65,7 @@ static int walk_start(struct walk *walk, int dirfd, const char *guest)
         return 0;
     int length = path_of_directory(walk->world, dirfd, walk->here);
     if (length < 0)
-        return length;
+        return length == -ENAMETOOLONG ? deep_start(walk, dirfd) : length;
     walk->length = length == 1 ? 0 : (size_t)length;
     return 0;
 }
@@ -93,6 +74,8 @@ static int walk_start(struct walk *walk, int dirfd, const char *guest)
 static int walk_expect_directory(struct walk *walk)
 {
     struct stat info;
+    if (walk->file >= 0)
+        return 0;
     int result = walk_map(walk);
     if (result == 0)
         result = (int)sys_call4(SYS_newfstatat, AT_FDCWD, walk->place->host, &info, AT_SYMLINK_NOFOLLOW);
@@ -104,6 +87,8 @@ static int walk_expect_directory(struct walk *walk)
 
 static int walk_up(struct walk *walk)
 {
+    if (walk->file >= 0)
+        return deep_up(walk);
     if (walk->length == 0)
         return 0;
     int result = walk_expect_directory(walk);
@@ -121,14 +106,13 @@ static int walk_down(struct walk *walk, const char *name, size_t size)
     walk->here[walk->length++] = '/';
     bytes_copy(walk->here + walk->length, name, size);
     walk->length += size;
-    return 0;
+    return walk_map(walk);
 }
 
-/* Puts a link's text before the rest of the way; `parent` is the length of the link's directory. */
-static int walk_splice(struct walk *walk, const char *text, size_t size, size_t parent)
+int walk_splice(struct walk *walk, const char *text, size_t size, size_t parent)
 {
     size_t rest = bytes_length(walk->rest + walk->at);
-    if (++walk->links > PATH_LINKS)
+    if (++walk->links > PATH_LINKS || (walk->flags & PATH_NO_LINKS))
         return -ELOOP;
     if (size + rest + 2 > sizeof walk->rest)
         return -ENAMETOOLONG;
@@ -171,6 +155,17 @@ static int walk_object(struct walk *walk, enum proc_link kind, const char *host)
     return 1;
 }
 
+/* A link of /proc to what lies so deep that it has no name.  Nobody can tell which view a file of it lies in. */
+static int walk_unnamed(struct walk *walk, enum proc_link kind, bool last)
+{
+    if (!last || kind != PROC_OWN)
+        return deep_jump(walk);
+    walk->is_object = true;
+    for (size_t i = 0; i < walk->world->count; i++)
+        walk->read_only = walk->read_only || walk->world->views[i].read_only;
+    return 1;
+}
+
 /* Follows what lies at the place, if it is a link.  1 where the walk is over, for the kernel goes on. */
 static int walk_follow(struct walk *walk, size_t parent, bool last)
 {
@@ -179,7 +174,8 @@ static int walk_follow(struct walk *walk, size_t parent, bool last)
     if (result < 0)
         return result;
     enum proc_link kind = proc_link_kind(walk->place->host);
-    if (kind == PROC_ROOT) {
+    bool refused = kind != PROC_NONE && (walk->flags & (PATH_NO_LINKS | PATH_NO_MAGIC));
+    if (kind == PROC_ROOT && !refused) {
         walk->length = 0;
         return 0;
     }
@@ -188,9 +184,13 @@ static int walk_follow(struct walk *walk, size_t parent, bool last)
         return 0; /* no link */
     if (size == -ENOENT && (walk->flags & PATH_MISSING))
         return 0;
+    if (size == -ENAMETOOLONG && kind != PROC_NONE && !refused)
+        return walk_unnamed(walk, kind, last);
     if (size < 0)
         return last ? 1 : (int)size; /* the call itself will tell what is wrong, or make what is missing */
     text[size] = '\0';
+    if (refused)
+        return -ELOOP;
     /* By its name, for something else may lie there by now. */
     if (kind == PROC_EXE && walk->world->exe_host[0])
         return walk_splice(walk, walk->world->exe_guest, bytes_length(walk->world->exe_guest), parent);
@@ -214,15 +214,22 @@ static int walk_step(struct walk *walk)
     bool dot = size == 1 && name[0] == '.', dots = size == 2 && name[0] == '.' && name[1] == '.';
     /* "dir/." is a directory as "dir/" is. */
     walk->slash = last && (next > walk->at || dot);
+    if (last && (dot || dots) && (walk->flags & PATH_NAME)) {
+        walk->dots = dot ? "." : "..";
+        return walk_expect_directory(walk);
+    }
     if (dot)
         return last ? walk_expect_directory(walk) : 0;
     if (dots)
         return walk_up(walk);
-    int result = walk_down(walk, name, size);
-    bool follows = (walk->flags & PATH_FOLLOW) || (walk->slash && !(walk->flags & PATH_NAME));
-    if (result < 0 || (last && !follows))
-        return result;
-    return walk_follow(walk, parent, last);
+    bool follows = !last || (walk->flags & PATH_FOLLOW) || (walk->slash && !(walk->flags & PATH_NAME));
+    int result = walk->file >= 0 ? -ENAMETOOLONG : walk_down(walk, name, size);
+    if (result == -ENAMETOOLONG) {
+        walk->length = parent;
+        result = walk->file >= 0 ? 0 : deep_enter(walk);
+        return result < 0 ? result : deep_down(walk, name, size, last, follows);
+    }
+    return result < 0 || !follows ? result : walk_follow(walk, parent, last);
 }
 
 /* The kernel pins what is bound; a name cannot.  -ENOENT where a link stands in the way to a view by now. */
@@ -242,14 +249,40 @@ static int view_check(const struct path_view *view)
     return 0;
 }
 
+int walk_check(const struct walk *walk)
+{
+    return view_check(world_view(walk->world, walk->here, walk->length));
+}
+
+/* The kernel looks no further at such a name than to say what is wrong with it. */
+static int walk_add_dots(struct walk *walk)
+{
+    struct path_place *place = walk->place;
+    size_t size = bytes_length(walk->dots);
+    if (place->length + size + 2 > PATH_SIZE)
+        return -ENAMETOOLONG;
+    if (place->host[place->length - 1] != '/')
+        place->host[place->length++] = '/';
+    bytes_copy(place->host + place->length, walk->dots, size + 1);
+    place->length += size;
+    place->read_only = place->is_view = false;
+    return 0;
+}
+
 static int walk_finish(struct walk *walk)
 {
     struct path_place *place = walk->place;
+    if (walk->file >= 0) {
+        deep_finish(walk);
+        return walk->flags & PATH_DEEP ? 0 : -ENAMETOOLONG;
+    }
     int result = walk_map(walk);
     if (result == 0)
-        result = view_check(world_view(walk->world, walk->here, walk->length));
+        result = walk_check(walk);
     if (result < 0)
         return result;
+    if (walk->dots)
+        return walk_add_dots(walk);
     place->is_object = walk->is_object;
     if (walk->is_object)
         place->read_only = walk->read_only;
@@ -266,6 +299,9 @@ static int walk_whole(struct walk *walk, int dirfd, const char *guest)
     walk->length = walk->at = 0;
     walk->links = 0;
     walk->slash = walk->is_object = walk->read_only = false;
+    walk->dots = NULL;
+    walk->name[0] = '\0';
+    walk->file = -1;
     int result = walk_start(walk, dirfd, guest);
     while (result == 0) {
         while (walk->rest[walk->at] == '/')
@@ -274,7 +310,19 @@ static int walk_whole(struct walk *walk, int dirfd, const char *guest)
             break;
         result = walk_step(walk);
     }
-    return result < 0 ? result : walk_finish(walk);
+    result = result < 0 ? result : walk_finish(walk);
+    if (result < 0) {
+        deep_leave(walk);
+        walk->place->file = -1;
+    }
+    return result;
+}
+
+void path_end(struct path_place *place)
+{
+    if (place->file >= 0)
+        sys_call1(SYS_close, place->file);
+    place->file = -1;
 }
 
 int path_resolve(const struct path_world *world, int dirfd, const char *guest, unsigned flags,

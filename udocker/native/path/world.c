@@ -89,6 +89,7 @@ int world_map(const struct path_world *world, const char *guest, size_t length, 
     place->read_only = view->read_only;
     place->is_view = below == 0;
     place->is_exe = place->is_object = false;
+    place->file = -1;
     return 0;
 }
 

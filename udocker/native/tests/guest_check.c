@@ -253,8 +253,8 @@ static void descriptors_that_stay_closed(void)
     EXPECT(before >= 0 && close(before) == 0);
     EXPECT(execve("/no/such/program", nothing, none) == -1 && errno == ENOENT);
     EXPECT(execve("/etc/passwd", nothing, none) == -1 && errno == EACCES);
-    EXPECT(call(SYS_execveat, 0, (long)"", (long)nothing, (long)none) == -1);
-    EXPECT(call(SYS_execveat, 77, (long)"x", (long)nothing, (long)none) == -1 && errno == EBADF);
+    EXPECT(syscall(SYS_execveat, 0, "", nothing, none, 0) == -1);
+    EXPECT(syscall(SYS_execveat, 77, "x", nothing, none, 0) == -1 && errno == EBADF);
     int after = dup(0);
     EXPECT(after == before && close(after) == 0);
     EXPECT(posix_spawn(&child, "/bin/sh", NULL, NULL, arguments, environ) == 0);

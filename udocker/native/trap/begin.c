@@ -326,11 +326,11 @@ __asm__(".section .rodata\n"
         "    ret\n"
         ".text\n");
 
-/* chroot(2), which the engine refuses without a look at the path; the kernel would say EFAULT. */
+/* uselib(2), which the engine refuses without a look at the path; the kernel would say ENOSYS, or EFAULT. */
 static int probe(void)
 {
     engine_start(NULL);
-    if (probe_call(0, 0, SYS_chroot) != -EPERM)
+    if (probe_call(0, 0, SYS_uselib) != -EPERM)
         report_and_stop("seccomp", "a filter can be set here, but traps nothing", "try another execution mode");
     return engine.patch ? probe_patch() : 0;
 }

@@ -10,6 +10,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
+
+#include "begin.h"
 
 struct engine engine;
 
@@ -103,6 +106,12 @@ static unsigned hold_of(const struct call *entry)
            (entry->traits & (CALL_CHANGES | CALL_ASKS) ? HOLD_CHANGES : 0) | (entry->dirfd >= 0 ? HOLD_DIRECTORY : 0);
 }
 
+/* unlink(2) takes no directory, busy or not. */
+static bool is_unlink(const struct trapped *call)
+{
+    return call->number == SYS_unlink || (call->number == SYS_unlinkat && !(call->arguments[2] & AT_REMOVEDIR));
+}
+
 /* Puts the host's path in place of the guest's; 1 where the call is to be made as it is.  What is held is to be
  * let go after the call. */
 static int replace(const struct call *entry, struct trapped *call, int offset, unsigned flags, struct held *held)
@@ -110,7 +119,7 @@ static int replace(const struct call *entry, struct trapped *call, int offset, u
     char guest[PATH_SIZE];
     long *path = &call->arguments[entry->path + offset];
     int dirfd = directory_of(entry, call, offset), length = 0;
-    held->file = -1;
+    held->file = held->place.file = -1;
     if (*path != 0 || !(entry->traits & (CALL_NULLS | CALL_EMPTY)))
         length = user_string(guest, (const char *)*path);
     if (length < 0)
@@ -121,7 +130,7 @@ static int replace(const struct call *entry, struct trapped *call, int offset, u
     }
     int result = hold(dirfd, guest, flags | hold_of(entry), held);
     if (result == 0 && (entry->traits & CALL_REMOVES) && held->place.is_view)
-        result = -EBUSY;
+        result = is_unlink(call) && is_directory(held->place.host) ? -EISDIR : -EBUSY;
     if (result == 0 && (entry->traits & CALL_CHANGES) && held->read_only)
         result = -EROFS;
     if (result < 0) {
@@ -239,6 +248,8 @@ static long readlink_call(const struct call *entry, struct trapped *call)
         return result < 0 ? result : reissue(call);
     if (held.place.is_exe) {
         hold_end(&held);
+        if (engine.exe_guest[0] != '/')
+            return -ENAMETOOLONG; /* it lies too deep to have a name: exec.c */
         return text_return(buffer, (size_t)room, engine.exe_guest, bytes_length(engine.exe_guest));
     }
     long length = sys_call4(SYS_readlinkat, held.dirfd, held.path, text, sizeof text - 1);
@@ -264,6 +275,23 @@ static long getcwd_call(const struct trapped *call)
         return -ERANGE;
     int result = user_write((void *)call->arguments[0], guest, (size_t)length + 1);
     return result < 0 ? result : length + 1;
+}
+
+/* Of a directory that is there, what somebody without privileges is told: chroot(2). */
+static long root_call(const struct call *entry, struct trapped *call)
+{
+    struct held held;
+    struct stat info;
+    int result = replace(entry, call, 0, PATH_FOLLOW | HOLD_ENTERS, &held);
+    if (result != 0)
+        return result < 0 ? result : -ENOENT;
+    long done = sys_call4(SYS_newfstatat, held.dirfd, held.path, &info, 0);
+    if (done == 0 && !S_ISDIR(info.st_mode))
+        done = -ENOTDIR;
+    if (done == 0)
+        done = sys_call3(SYS_faccessat, held.dirfd, held.path, 1 /* X_OK */);
+    hold_end(&held);
+    return done < 0 ? done : -EPERM;
 }
 
 /* A change of what a descriptor is open on; other calls are trapped by a filter of the guest's own. */
@@ -312,7 +340,7 @@ long engine_call(struct trapped *call)
     case CALL_RECEIVED:
         return received_call(call);
     case CALL_REFUSE:
-        return -EPERM;
+        return call->number == SYS_chroot ? root_call(entry, call) : -EPERM;
     }
     return -ENOSYS;
 }

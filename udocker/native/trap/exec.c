@@ -88,10 +88,12 @@ static int plan_descriptor(struct plan *plan, int file)
     const char *number = number_text(digits, (size_t)plan->lent);
     bytes_copy(link + bytes_length(link), number, bytes_length(number) + 1);
     long length = sys_call4(SYS_readlinkat, AT_FDCWD, link, text, sizeof text - 1);
+    if (length == -ENAMETOOLONG) /* then it goes by what the caller says */
+        bytes_copy(text, plan->name, (size_t)(length = (long)bytes_length(plan->name)));
     if (length < 0)
         return (int)length;
     text[length] = '\0';
-    bool named = sys_call2(SYS_stat, text, &by_name) == 0 && sys_call2(SYS_fstat, file, &by_file) == 0 &&
+    bool named = text[0] == '/' && sys_call2(SYS_stat, text, &by_name) == 0 && sys_call2(SYS_fstat, file, &by_file) == 0 &&
                  by_name.st_dev == by_file.st_dev && by_name.st_ino == by_file.st_ino;
     const char *host = named ? text : link;
     plan->place.length = bytes_length(host);
@@ -105,11 +107,36 @@ static int plan_descriptor(struct plan *plan, int file)
     return 0;
 }
 
+/* A program in a directory that lies too deep to have a name. */
+static int plan_deep(struct plan *plan)
+{
+    struct path_place *place = &plan->place;
+    long file = sys_call4(SYS_openat, place->file, place->host + place->start, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
+    path_end(place);
+    if (file < 0)
+        return (int)file;
+    int result = plan_descriptor(plan, (int)file);
+    sys_call1(SYS_close, file);
+    return result;
+}
+
+static bool is_link(const char *host)
+{
+    char text[1];
+    return sys_call4(SYS_readlinkat, AT_FDCWD, host, text, sizeof text) >= 0;
+}
+
 static int plan_path(struct plan *plan, int dirfd, const char *guest, bool follow)
 {
-    int result = path_resolve(&engine.world, dirfd, guest, follow ? PATH_FOLLOW : 0, &plan->place);
-    if (result < 0)
+    int result = path_resolve(&engine.world, dirfd, guest, PATH_DEEP | (follow ? PATH_FOLLOW : 0), &plan->place);
+    if (result == 0 && !follow && is_link(plan->place.host))
+        result = -ELOOP;
+    if (result == 0 && plan->place.file >= 0)
+        return plan_deep(plan);
+    if (result < 0) {
+        path_end(&plan->place);
         return result;
+    }
     if (path_to_guest(&engine.world, plan->place.host, plan->guest) < 0)
         return -EACCES;
     return 0;
@@ -204,6 +231,9 @@ static int plan_make(struct plan *plan, int dirfd, const char *guest, int flags)
     const char *name = plan->name;
     while (result == 0 && (result = plan_look(plan, name)) == 1) {
         name = plan->scripts[plan->depth - 1].interpreter;
+        if (plan->lent >= 0)
+            sys_call1(SYS_close, plan->lent);
+        plan->lent = -1;
         result = plan->is_lost ? -ENOENT : plan_path(plan, AT_FDCWD, name, true);
     }
     return result;
@@ -311,5 +341,7 @@ long exec_call(const struct call *entry, struct trapped *call)
     int first = entry->path + 1;
     int dirfd = entry->dirfd < 0 ? AT_FDCWD : (int)a[entry->dirfd];
     int flags = entry->flags < 0 ? 0 : (int)a[entry->flags];
+    if (flags & ~(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW))
+        return -EINVAL;
     return exec_program(dirfd, guest, (char *const *)a[first], (char *const *)a[first + 1], flags);
 }

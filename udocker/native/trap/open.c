@@ -12,6 +12,7 @@ enum {
     PATH_FLAGS = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
     FLAGS = PATH_FLAGS | O_ACCMODE | O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_APPEND | O_NONBLOCK | O_SYNC | O_ASYNC |
             O_DIRECT | O_NOATIME | TEMPORARY,
+    HOW_SIZE = 4096, /* at most: the kernel takes a page */
     TURNS = 32, /* of a race that others win */
 };
 
@@ -23,6 +24,22 @@ struct wish {
     bool walked;   /* to its end */
 };
 
+/* A structure of later kernels is taken as far as what it has more is zero: openat2(2). */
+static int how_read(struct open_how *how, const char *guest, size_t size)
+{
+    if (size < sizeof *how)
+        return -EINVAL;
+    if (size > HOW_SIZE)
+        return -E2BIG;
+    for (size_t at = sizeof *how; at < size; at++) {
+        char byte;
+        int result = user_read(&byte, guest + at, 1);
+        if (result < 0 || byte)
+            return result < 0 ? result : -E2BIG;
+    }
+    return user_read(how, guest, sizeof *how);
+}
+
 static int wish_read(const struct call *entry, const struct trapped *call, struct wish *wish)
 {
     const long *a = call->arguments;
@@ -30,9 +47,7 @@ static int wish_read(const struct call *entry, const struct trapped *call, struc
     wish->extended = call->number == SYS_openat2;
     wish->how = (struct open_how){0};
     if (wish->extended) {
-        if (a[3] != (long)sizeof wish->how)
-            return a[3] < (long)sizeof wish->how ? -EINVAL : -E2BIG;
-        int result = user_read(&wish->how, (const void *)a[2], sizeof wish->how);
+        int result = how_read(&wish->how, (const char *)a[2], (size_t)a[3]);
         if (result < 0)
             return result;
     } else if (call->number == SYS_creat) {
@@ -80,6 +95,8 @@ static bool is_inconclusive(long result)
  * where the kernel can tell. */
 static long place_open(const struct path_place *place, const struct wish *wish)
 {
+    if (place->file >= 0)
+        return host_open((int)place->file, place->host + place->start, wish, engine.openat2);
     return host_open(AT_FDCWD, place->host, wish, engine.openat2 && !place->is_object);
 }
 
@@ -119,13 +136,19 @@ static bool try_fast(struct wish *wish, struct path_place *place, long *result)
 
 static long walk_open(struct wish *wish, struct path_place *place)
 {
-    int result = path_resolve(&engine.world, wish->dirfd, wish->guest, follows(wish) ? PATH_FOLLOW : 0, place);
+    unsigned flags = PATH_DEEP | (follows(wish) ? PATH_FOLLOW : 0);
+    if (wish->how.resolve & RESOLVE_NO_SYMLINKS)
+        flags |= PATH_NO_LINKS;
+    if (wish->how.resolve & RESOLVE_NO_MAGICLINKS)
+        flags |= PATH_NO_MAGIC;
+    int result = path_resolve(&engine.world, wish->dirfd, wish->guest, flags, place);
     wish->walked = result == 0;
     if (result < 0)
         return result;
-    if (place->read_only && changes(wish))
-        return read_only_open(place, wish);
-    return place_open(place, wish);
+    bool refused = place->read_only && changes(wish);
+    long file = refused ? read_only_open(place, wish) : place_open(place, wish);
+    path_end(place);
+    return file;
 }
 
 /* The kernel itself keeps such a path below the directory, which is the container's. */
