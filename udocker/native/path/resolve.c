@@ -3,6 +3,7 @@
  * The guest path is walked a component at a time, so that links and ".." mean what they mean inside.  What
  * has been walked is kept as a guest path without links: ".." is then its parent, and the view that a place
  * lies in is told by its name.  The kernel is asked for one thing only, whether a place is a link.
+ * Where names are too long deep.c goes on, by descriptors.
  */
 
 #include <errno.h>
