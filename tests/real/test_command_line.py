@@ -320,7 +320,9 @@ def test_user_namespaces_that_are_off_are_one_clear_line(
     script = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
     env = {"UDOCKER_DIR": str(udocker.store)}
     command = ["unshare", "--map-root-user", "sh", "-c", script, "sh"]
-    result = udocker.user.run([*command, udocker.programs / "udocker", "run", "box", "true"], env=env)
+    result = udocker.user.run(
+        [*command, udocker.programs / "udocker", "run", "--execmode=R1", "box", "true"], env=env
+    )
     assert result.returncode == 125, result
     assert "user namespace" in result.stderr
     assert len([line for line in result.stderr.splitlines() if line.startswith("udocker: ")]) == 1
