@@ -252,6 +252,16 @@ static bool search_goes_on(long error)
     return error == -ENOENT || error == -ENOTDIR || error == -EACCES || error == -ENAMETOOLONG || error == -ELOOP;
 }
 
+/* Starts a program; -ELIBACC where it is there, and what is to run it is not. */
+static long program_start(const char *file, char **command, char *const *environment)
+{
+    struct path_place place;
+    long error = exec_program(AT_FDCWD, file, command, environment, 0);
+    bool there = error == -ENOENT && *file && path_resolve(&engine.world, AT_FDCWD, file, PATH_FOLLOW, &place) == 0 &&
+                 sys_call3(SYS_faccessat, AT_FDCWD, place.host, 0) == 0;
+    return there ? -ELIBACC : error;
+}
+
 /* Tries `name` in every directory of PATH.  A file that may not be executed is remembered, for it tells more
  * than that no later one exists. */
 static long program_search(char **command, char *const *environment)
@@ -269,10 +279,10 @@ static long program_search(char **command, char *const *environment)
             size_t at = length ? length : 1;
             file[at++] = '/';
             bytes_copy(file + at, command[0], name + 1);
-            long error = exec_program(AT_FDCWD, file, command, environment, 0);
-            if (!search_goes_on(error))
+            long error = program_start(file, command, environment);
+            if (error != -ELIBACC && !search_goes_on(error))
                 return error;
-            worst = error == -EACCES ? error : worst;
+            worst = error == -EACCES || error == -ELIBACC ? error : worst;
         }
         path = path[length] ? path + length + 1 : NULL;
     }
@@ -282,10 +292,7 @@ static long program_search(char **command, char *const *environment)
 /* Says why the program did not start; returns the exit status. */
 static int program_refused(const char *program, bool by_path, long error)
 {
-    struct path_place place;
-    bool there = by_path && *program && path_resolve(&engine.world, AT_FDCWD, program, PATH_FOLLOW, &place) == 0 &&
-                 sys_call3(SYS_faccessat, AT_FDCWD, place.host, 0) == 0;
-    if (error == -ENOENT && there)
+    if (error == -ELIBACC)
         report_line(program, "its interpreter or dynamic loader is not in the container",
                     "see the first line of a script, or what ldd says of a program");
     else if (error == -ENOENT)
@@ -297,7 +304,7 @@ static int program_refused(const char *program, bool by_path, long error)
         report_line(program, "not executable", "no x permission, a directory, or a file system mounted noexec");
     else
         report_error(program, (int)-error);
-    return error == -ENOENT || error == -ENOTDIR ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE;
+    return error == -ENOENT || error == -ENOTDIR || error == -ELIBACC ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE;
 }
 
 static bool has_openat2(void)
@@ -355,7 +362,7 @@ int engine_begin(char **arguments, char **environment)
     listing_start();
     for (const char *c = command[0]; *c; c++)
         by_path = by_path || *c == '/';
-    long error = by_path || !command[0][0] ? exec_program(AT_FDCWD, command[0], command, environment, 0)
+    long error = by_path || !command[0][0] ? program_start(command[0], command, environment)
                                            : program_search(command, environment);
     return program_refused(command[0], by_path, error);
 }

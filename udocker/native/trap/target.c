@@ -192,8 +192,8 @@ void target_show(const struct target *target, const char *host, bool read_only)
 {
     int result = engine_add_view(target->guest, host, read_only);
     if (result == -ENOSPC)
-        report_and_stop(target->guest, "too many places that something is shown at",
-                        "this execution mode has room for some sixty");
+        report_and_stop("--volume", "more binds, or longer paths of theirs, than this execution mode has room for",
+                        "bind a directory in place of many files, or run with --execmode=R1");
     if (result < 0)
         target_refuse(target->guest, result);
     if (target->is_unlisted)

@@ -178,7 +178,14 @@ static bool search_goes_on(int error)
     return error == ENOENT || error == ENOTDIR || error == EACCES || error == ENAMETOOLONG || error == ELOOP;
 }
 
-/* Tries `name` in every directory of PATH; returns only with -errno.  A file that is there but may not be
+/* What execve(2) says of a file: ELIBACC where it is there, and what is to run it is not. */
+static int program_error(const char *file)
+{
+    int error = errno;
+    return error == ENOENT && access(file, F_OK) == 0 ? ELIBACC : error;
+}
+
+/* Tries `name` in every directory of PATH; returns only with -errno.  A file that is there but cannot be
  * executed is remembered, for it tells more than that no later one exists. */
 static int program_search(char **command)
 {
@@ -192,10 +199,11 @@ static int program_search(char **command)
             size = snprintf(file, sizeof file, "./%s", command[0]);
         if (size > 0 && (size_t)size < sizeof file) {
             execve(file, command, environ);
-            if (!search_goes_on(errno))
-                return -errno;
-            if (errno == EACCES)
-                worst = EACCES;
+            int error = program_error(file);
+            if (error != ELIBACC && !search_goes_on(error))
+                return -error;
+            if (error == EACCES || error == ELIBACC)
+                worst = error;
         }
         path = path[length] ? path + length + 1 : NULL;
     }
@@ -206,7 +214,7 @@ static int program_search(char **command)
 static int program_refused(const char *program, int error)
 {
     bool by_path = strchr(program, '/') != NULL;
-    if (error == ENOENT && by_path && access(program, F_OK) == 0)
+    if (error == ELIBACC)
         report_line(program, "its interpreter or dynamic loader is not in the container",
                     "see the first line of a script, or what ldd says of a program");
     else if (error == ENOENT)
@@ -219,7 +227,7 @@ static int program_refused(const char *program, int error)
                     "no x permission, a directory, or a file system mounted noexec");
     else
         report_error(program, error, NULL);
-    return error == ENOENT || error == ENOTDIR ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE;
+    return error == ENOENT || error == ENOTDIR || error == ELIBACC ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE;
 }
 
 static int program_run(char **command)
@@ -229,7 +237,7 @@ static int program_run(char **command)
         error = -program_search(command);
     } else {
         execve(command[0], command, environ);
-        error = errno;
+        error = program_error(command[0]);
     }
     return program_refused(command[0], error);
 }
