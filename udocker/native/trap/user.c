@@ -6,11 +6,12 @@
 enum { PAGE = 4096 };
 
 /* rt_sigprocmask(2) reads the set before it looks at `how`, which is no operation here: EFAULT where the
- * page cannot be read, EINVAL otherwise, and nothing happens.  The cheapest question there is. */
+ * page cannot be read, EINVAL otherwise, and nothing happens.  The cheapest question there is.  A null pointer would be
+ * no set: nothing to read. */
 int user_check(const void *address)
 {
     const void *word = (const void *)((uintptr_t)address & ~(uintptr_t)7);
-    return sys_call4(SYS_rt_sigprocmask, -1, word, NULL, 8) == -EFAULT ? -EFAULT : 0;
+    return !word || sys_call4(SYS_rt_sigprocmask, -1, word, NULL, 8) == -EFAULT ? -EFAULT : 0;
 }
 
 static size_t left_in_page(uintptr_t address)
