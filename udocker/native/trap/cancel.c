@@ -36,9 +36,9 @@ static bool is_done(long number, const greg_t *r)
     return !in_engine || (takes && is_syscall((const unsigned char *)place - SYSCALL_SIZE) && r[REG_RAX] >= 0);
 }
 
-static void on_cancel(int number, siginfo_t *information, void *context)
+void cancel_on_signal(int number, siginfo_t *information, void *context, const struct disposition *action)
 {
-    void (*guest)(int, siginfo_t *, void *) = (void (*)(int, siginfo_t *, void *))engine.cancel[number - FIRST].handler;
+    void (*guest)(int, siginfo_t *, void *) = (void (*)(int, siginfo_t *, void *))action->handler;
     greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
     mcontext_t ours;
     bytes_copy((char *)ours.gregs, (const char *)registers, sizeof ours.gregs);
@@ -53,23 +53,13 @@ static void on_cancel(int number, siginfo_t *information, void *context)
         stacks_abandon((const char *)ours.gregs[REG_RSP]);
 }
 
-/* rt_sigaction(2); `new` is NULL where it only asks. */
-long cancel_action(const struct trapped *call, const struct disposition *new)
+long cancel_set(long number, const struct disposition *guest, struct disposition *old)
 {
-    const long *a = call->arguments;
-    struct disposition *guest = &engine.cancel[a[0] - FIRST], old = *guest, ours;
-    long result = 0;
-    if (new) {
-        ours = *new;
-        if (new->handler != (void *)SIG_DFL && new->handler != (void *)SIG_IGN) {
-            ours.handler = (void *)on_cancel;
-            ours.flags |= SA_SIGINFO;
-            signal_guard(1ull << (a[0] - 1));
-        }
-        *guest = *new; /* before it can come */
-        result = sys_call4(SYS_rt_sigaction, a[0], &ours, NULL, 8);
-        if (result < 0)
-            *guest = old;
-    }
-    return result == 0 && a[2] ? user_write((void *)a[2], &old, sizeof old) : result;
+    struct disposition ours;
+    if (!guest || guest->handler == (void *)SIG_DFL || guest->handler == (void *)SIG_IGN)
+        return action_set(number, guest, NULL, old);
+    ours = *guest;
+    ours.handler = (void *)action_enter_cancel;
+    signal_guard(1ull << (number - 1));
+    return action_set(number, &ours, guest, old);
 }

@@ -9,7 +9,6 @@
 enum { TRAPPED = 1 /* SYS_SECCOMP of siginfo's si_code */ };
 
 #define SIGSYS_BIT (1ull << (SIGSYS - 1))
-#define RESTORER 0x04000000ul /* SA_RESTORER */
 
 static bool is_wait(long number)
 {
@@ -28,26 +27,32 @@ static long reissue(const struct trapped *call)
     return sys_call6(call->number, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
 
+/* The guest's action for SIGSYS, in which ours stands. */
+static long sigsys_set(const struct disposition *guest, struct disposition *old)
+{
+    struct disposition ours = {
+        (void *)action_enter_sigsys,
+        SA_SIGINFO | SA_NODEFER | SA_ONSTACK | SA_RESTART,
+        NULL,
+        engine.guard,
+    };
+    return action_set(SIGSYS, guest ? &ours : NULL, guest, old);
+}
+
 static long action_call(struct trapped *call)
 {
     const long *a = call->arguments;
-    struct disposition new;
+    struct disposition new, old;
     if (a[3] != 8)
         return -EINVAL;
     if (a[1] && user_read(&new, (const void *)a[1], sizeof new) < 0)
         return -EFAULT;
-    if (a[0] != SIGSYS) {
-        if (!a[1])
-            return cancel_is_signal(a[0]) ? cancel_action(call, NULL) : reissue(call);
-        new.mask &= ~SIGSYS_BIT;
-        if (cancel_is_signal(a[0]))
-            return cancel_action(call, &new);
-        return sys_call4(call->number, a[0], &new, a[2], 8);
-    }
-    struct disposition old = engine.sigsys;
-    if (a[1])
-        engine.sigsys = new;
-    return a[2] ? user_write((void *)a[2], &old, sizeof old) : 0;
+    new.mask &= ~SIGSYS_BIT;
+    if (a[0] != SIGSYS && !cancel_is_signal(a[0]))
+        return a[1] ? sys_call4(call->number, a[0], &new, a[2], 8) : reissue(call);
+    const struct disposition *guest = a[1] ? &new : NULL;
+    long result = a[0] == SIGSYS ? sigsys_set(guest, &old) : cancel_set(a[0], guest, &old);
+    return result == 0 && a[2] ? user_write((void *)a[2], &old, sizeof old) : result;
 }
 
 /* The mask of a trapped call is the one that its handler's return brings back, so that one is changed. */
@@ -119,13 +124,13 @@ long signal_call(struct trapped *call)
 }
 
 /* SIGSYS that is none of ours, sent by somebody or by a filter of the guest's: what the guest has set for it. */
-static void deliver(int number, siginfo_t *information, void *context)
+static void deliver(int number, siginfo_t *information, void *context, struct disposition guest)
 {
-    struct disposition guest = engine.sigsys, none = {0};
+    const struct disposition none = {0};
     if (guest.handler == (void *)SIG_IGN && information->si_code != TRAPPED)
         return;
     if (guest.flags & SA_RESETHAND)
-        engine.sigsys = none;
+        sigsys_set(&none, NULL);
     if (guest.handler != (void *)SIG_DFL && guest.handler != (void *)SIG_IGN) {
         guest.mask &= ~SIGSYS_BIT;
         sys_call4(SYS_rt_sigprocmask, SIG_BLOCK, &guest.mask, NULL, 8); /* the frame's comes back */
@@ -145,11 +150,11 @@ static bool has_shadow_stack(void)
     return pointer != 0;
 }
 
-static void on_sigsys(int number, siginfo_t *information, void *context)
+void signal_on_sigsys(int number, siginfo_t *information, void *context, const struct disposition *guest)
 {
     greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
     if (information->si_code != TRAPPED || information->si_errno != TRAP_MARK) {
-        deliver(number, information, context);
+        deliver(number, information, context, *guest);
         return;
     }
     struct trapped call = {
@@ -170,39 +175,23 @@ static void on_sigsys(int number, siginfo_t *information, void *context)
         stacks_visit(context);
 }
 
-__attribute__((visibility("hidden"))) void signal_return(void);
-__asm__(".text\n"
-        ".globl signal_return\n"
-        ".hidden signal_return\n"
-        "signal_return:\n"
-        "    mov $15, %eax\n"
-        "    syscall\n");
-
-static long signal_take(struct disposition *old)
-{
-    struct disposition ours = {
-        (void *)on_sigsys,
-        SA_SIGINFO | SA_NODEFER | SA_ONSTACK | SA_RESTART | RESTORER,
-        (void *)signal_return,
-        engine.guard,
-    };
-    return sys_call4(SYS_rt_sigaction, SIGSYS, &ours, old, 8);
-}
-
+/* That a process has made it so is asked of the kernel: of those that share memory each has its own. */
 void signal_guard(uint64_t mask)
 {
-    if ((engine.guard | mask) != engine.guard) {
-        engine.guard |= mask;
-        signal_take(NULL);
-    }
+    struct disposition now;
+    __atomic_or_fetch(&engine.guard, mask, __ATOMIC_RELAXED);
+    sys_call4(SYS_rt_sigaction, SIGSYS, NULL, &now, 8);
+    if ((now.mask & mask) != mask)
+        sigsys_set(now.restorer, NULL);
 }
 
 void signal_install(void)
 {
+    struct disposition none = {0}, old;
     uint64_t mask = SIGSYS_BIT;
-    signal_take(&engine.sigsys);
     /* Of an engine before this one only what survives execve is the guest's: that it is ignored. */
-    if (engine.sigsys.handler != (void *)SIG_IGN)
-        engine.sigsys = (struct disposition){0};
+    sigsys_set(&none, &old);
+    if (old.handler == (void *)SIG_IGN)
+        sigsys_set(&old, NULL);
     sys_call4(SYS_rt_sigprocmask, SIG_UNBLOCK, &mask, NULL, 8);
 }

@@ -7,6 +7,7 @@
 #ifndef TRAP_H
 #define TRAP_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -31,13 +32,11 @@ struct disposition {
     uint64_t mask;
 };
 
-/* What this process's engine knows: made at its start, then only read, but for `sigsys`. */
+/* What this process's engine knows: made at its start, then only read, but for `guard`. */
 struct engine {
     struct path_world world;
     struct path_world outer; /* in which this engine was started as a program; without views for the host */
-    struct disposition sigsys; /* the guest's idea of SIGSYS, which is ours */
-    struct disposition cancel[2]; /* and of the signals that cancel threads */
-    uint64_t guard;               /* signals that wait until a trapped call is on its own stack */
+    uint64_t guard;            /* signals that wait until a trapped call is on its own stack */
     bool openat2;              /* the kernel has it (5.6) */
     bool read_only;            /* some view is */
     bool patch;                /* call sites are rewritten after their first trap */
@@ -123,6 +122,7 @@ bool signal_is_call(long number);
 long signal_call(struct trapped *call);
 void signal_install(void);
 void signal_guard(uint64_t mask);
+void signal_on_sigsys(int number, siginfo_t *information, void *context, const struct disposition *guest);
 
 /* stacks.c */
 int stacks_map(const unsigned long *auxiliary);
@@ -133,7 +133,15 @@ void stacks_abandon(const char *at);
 
 /* cancel.c */
 bool cancel_is_signal(long number);
-long cancel_action(const struct trapped *call, const struct disposition *new);
+long cancel_set(long number, const struct disposition *guest, struct disposition *old);
+void cancel_on_signal(int number, siginfo_t *information, void *context, const struct disposition *action);
+
+/* actions.c: rt_sigaction(2) for a signal of ours.  `ours` is put in force, `guest` is what was asked for where that is
+ * one of the two handlers (else NULL), `old` gets what the guest had asked for before.  `ours` NULL only asks; -ENOMEM
+ * after some hundred different actions. */
+long action_set(long number, const struct disposition *ours, const struct disposition *guest, struct disposition *old);
+void action_enter_sigsys(int number, siginfo_t *information, void *context);
+void action_enter_cancel(int number, siginfo_t *information, void *context);
 
 /* filter.c.  TRAP_MARK tells our filter's signals from those of one that the guest has installed (seccomp(2),
  * SECCOMP_RET_DATA in si_errno: of two filters that trap a call the later one's). */
