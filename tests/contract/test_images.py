@@ -40,6 +40,9 @@ from udocker.model.runspec import Accounts
 
 TABLE = (PROBE / "main.c").read_text()
 CHECKS = re.findall(r'^    \{"(\w+)", \w+\},$', TABLE, re.MULTILINE)
+# Without PR_SET_MM_MAP programs see the engine's words in /proc/self/cmdline; the rest of that fall-back has sentences
+# in the other files of this suite.
+MODES = [name for name in VARIANTS if name != "T1-no-mm-map"]
 on_debians = pytest.mark.parametrize("image", DEBIANS, indirect=True)
 
 
@@ -56,7 +59,7 @@ def image(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(params=VARIANTS)
+@pytest.fixture(params=MODES)
 def staged(request: pytest.FixtureRequest, image: str, images: Images, launchers: Path) -> Iterator[Stage]:
     """A container of an image under each mode; what a test leaves in /tmp is removed."""
     variant = VARIANTS[request.param]
