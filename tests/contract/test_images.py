@@ -40,8 +40,8 @@ from udocker.model.runspec import Accounts
 
 TABLE = (PROBE / "main.c").read_text()
 CHECKS = re.findall(r'^    \{"(\w+)", \w+\},$', TABLE, re.MULTILINE)
-# Without PR_SET_MM_MAP programs see the engine's words in /proc/self/cmdline; the rest of that fall-back has sentences
-# in the other files of this suite.
+# Without PR_SET_MM_MAP programs see the engine's words in /proc/self/cmdline; the rest of that fall-back has
+# sentences in the other files of this suite.
 MODES = [name for name in VARIANTS if name != "T1-no-mm-map"]
 on_debians = pytest.mark.parametrize("image", DEBIANS, indirect=True)
 
