@@ -42,6 +42,7 @@ CHECKS = {
         *("jumps", "alternate", "waiting", "every-signal", "restart", "registers", "filter"),
         *("room", "cancel", "shared-memory", "starting-threads"),
     ),
+    "guest_actions": ("own", "shared", "beside", "killed", "once"),
     "guest_stack": ("executable-stack",),
     "guest_errors": (),
     "guest_paths": (),

@@ -27,7 +27,7 @@ void restore(void);
 __asm__(".text\n"
         "restore: mov $15, %rax; syscall\n");
 
-static volatile int heard[65], heard_by_child, must_end;
+static volatile int heard[65], heard_by_child, may_send, must_end;
 
 static void hear(int number)
 {
@@ -139,6 +139,8 @@ static void children_that_share_actions(void)
 
 static void *thread_listen(void *unused)
 {
+    while (!may_send)
+        sched_yield();
     while (!must_end)
         send_all();
     return unused;
@@ -150,7 +152,8 @@ static void threads_beside_such_children(void)
     pthread_t thread;
     act_all((void *)hear, SA_RESTART);
     EXPECT(pthread_create(&thread, NULL, thread_listen, NULL) == 0);
-    act_all((void *)hear, SA_RESTART); /* a C library may have set its own */
+    act_all((void *)hear, SA_RESTART); /* a C library may set its own when it makes a thread */
+    may_send = 1;
     for (int i = 0; i < 500; i++)
         child_run(child_ignore, 0);
     EXPECT(heard_by_child == 500 * COUNT);

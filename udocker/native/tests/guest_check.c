@@ -36,6 +36,17 @@ static void pointers_that_lead_nowhere(void)
     EXPECT(call(SYS_readlink, (long)"/proc/self/exe", 8, 100, 0) == -1 && errno == EFAULT);
     EXPECT(call(SYS_getcwd, 8, 100, 0, 0) == -1 && errno == EFAULT);
     EXPECT(call(SYS_execve, (long)"/bin/true", 8, 0, 0) == -1 && errno == EFAULT);
+    EXPECT(mprotect(page, 4096, PROT_NONE) == 0);
+    long bad[] = {0, 7, 8, (long)page};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        EXPECT(call(SYS_openat2, AT_FDCWD, (long)"/", bad[i], 24) == -1 && errno == EFAULT);
+        EXPECT(call(SYS_mknod, bad[i], S_IFREG, 0, 0) == -1 && errno == EFAULT);
+        EXPECT(call(SYS_connect, 0, bad[i], 110, 0) == -1 && (errno == EFAULT || errno == ENOTSOCK));
+        EXPECT(call(SYS_rt_sigprocmask, SIG_BLOCK, bad[i] ? bad[i] : 8, 0, 8) == -1 && errno == EFAULT);
+        EXPECT(call(SYS_rt_sigaction, SIGSYS, bad[i] ? bad[i] : 8, 0, 8) == -1 && errno == EFAULT);
+        EXPECT(call(SYS_rt_sigaction, 33, 0, bad[i] ? bad[i] : 8, 8) == -1 && errno == EFAULT);
+    }
+    EXPECT(mprotect(page, 4096, PROT_READ | PROT_WRITE) == 0);
     strcpy(page + 4094, "/");
     EXPECT(call(SYS_stat, (long)(page + 4094), (long)&info, 0, 0) == 0);
 }

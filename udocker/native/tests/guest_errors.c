@@ -25,12 +25,13 @@ struct text {
 };
 
 /* The paths, none of which is there. */
-static struct text texts[8];
+static struct text texts[10];
 
 static void texts_make(void)
 {
     static char longer[5000], name[300];
     char *page = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char *closed = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     munmap(page + 4096, 4096);
     memset(page, 'x', 4096);
     memset(longer, '/', sizeof longer - 1);
@@ -43,6 +44,8 @@ static void texts_make(void)
     texts[5] = (struct text){"long name", name};
     texts[6] = (struct text){"missing", "/no/such/place"};
     texts[7] = (struct text){"below a file", "/etc/passwd/x"};
+    texts[8] = (struct text){"null", NULL};
+    texts[9] = (struct text){"closed", closed};
 }
 
 /* Calls of which only somebody with privileges learns more than that he has none. */
