@@ -12,20 +12,10 @@
 #include <unistd.h>
 
 #include "guest.h"
+#include "guest_action.h"
 
 static const int NUMBERS[] = {SIGSYS, 32, 33, SIGUSR1};
 enum { COUNT = sizeof NUMBERS / sizeof *NUMBERS, STACK = 65536, RESTORER = 0x04000000 };
-
-struct kernel_action {
-    void *handler;
-    unsigned long flags;
-    void *restorer;
-    uint64_t mask;
-};
-
-void restore(void);
-__asm__(".text\n"
-        "restore: mov $15, %rax; syscall\n");
 
 static volatile int heard[65], heard_by_child, may_send, must_end;
 

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "guest.h"
+#include "guest_action.h"
 
 #ifndef SS_AUTODISARM
 #define SS_AUTODISARM (1u << 31)
@@ -291,17 +292,6 @@ __asm__(".text\n"
         "cancel_begin: syscall\n"
         "cancel_end: ret\n"
         "cancelled: mov $-77, %rax; ret\n");
-
-struct kernel_action {
-    void *handler;
-    unsigned long flags;
-    void *restorer;
-    uint64_t mask;
-};
-
-void restore(void);
-__asm__(".text\n"
-        "restore: mov $15, %rax; syscall\n");
 
 static void cancel(int number, siginfo_t *information, void *context)
 {

@@ -2,23 +2,13 @@
  * "patch_check NAME"; status 0, or a line that tells what was wrong.
  */
 
-#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define EXPECT(condition)                                                                        \
-    do {                                                                                         \
-        if (!(condition)) {                                                                      \
-            printf("%s:%d: %s (errno %d)\n", __func__, __LINE__, #condition, errno);             \
-            exit(1);                                                                             \
-        }                                                                                        \
-    } while (0)
+#include "guest.h"
 
 enum { PAGE = 4096, OFTEN = 100, THREADS = 8, LINE = 64 };
 
@@ -83,10 +73,7 @@ static void text_that_many_threads_run(void)
     }
 }
 
-static const struct {
-    const char *name;
-    void (*check)(void);
-} CHECKS[] = {
+static const struct check CHECKS[] = {
     {"made", text_that_is_made_stays_as_it_was_made},
     {"fixed", text_that_is_fixed_does_as_before},
     {"threads", text_that_many_threads_run},
@@ -94,11 +81,5 @@ static const struct {
 
 int main(int argc, char **argv)
 {
-    for (size_t i = 0; argc == 2 && i < sizeof CHECKS / sizeof *CHECKS; i++)
-        if (strcmp(CHECKS[i].name, argv[1]) == 0) {
-            CHECKS[i].check();
-            return 0;
-        }
-    printf("no such check\n");
-    return 2;
+    return guest_main(argc, argv, CHECKS, sizeof CHECKS / sizeof *CHECKS);
 }

@@ -230,7 +230,7 @@ static void workdir_enter(const char *workdir)
 static void listing_start(void)
 {
     for (size_t i = 0; i < engine.world.count; i++) {
-        int result = engine.unlisted[i] ? also_trap(SYS_getdents64) : 0;
+        int result = engine.unlisted[i] ? filter_add_call(SYS_getdents64) : 0;
         if (result < 0)
             report_failure("seccomp", result);
         if (engine.unlisted[i])

@@ -41,9 +41,8 @@ void scratch_add(const char *guest);
 void scratch_volume(const char *guest);
 void own_directory(char path[PATH_SIZE]); /* /tmp/udocker-UID, made where it is missing */
 
-/* kernel.c, also.c */
+/* kernel.c */
 int kernel_pretend(const char *release);
-int also_trap(long number);
 
 /* Text put together; too much of it is cut off, and then `at` is PATH_SIZE. */
 struct line {

@@ -174,14 +174,30 @@ bool filter_is_installed(void)
     return sys_call0(QUESTION) == -ANSWER;
 }
 
+static int install(struct program *program)
+{
+    struct sock_fprog text = {(unsigned short)program->count, program->lines};
+    long result = sys_call5(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    if (result == 0)
+        result = sys_call3(SYS_prctl, PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &text);
+    return (int)result;
+}
+
 int filter_install(void)
 {
     struct program program;
     program.count = 0;
     build(&program);
-    struct sock_fprog text = {(unsigned short)program.count, program.lines};
-    long result = sys_call5(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-    if (result == 0)
-        result = sys_call3(SYS_prctl, PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &text);
-    return (int)result;
+    return install(&program);
+}
+
+int filter_add_call(long number)
+{
+    struct program program;
+    program.count = 0;
+    add_load(&program, offsetof(struct seccomp_data, nr));
+    add(&program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)number, 1, 0);
+    add_return(&program, SECCOMP_RET_ALLOW);
+    add_verdict(&program);
+    return install(&program);
 }

@@ -11,7 +11,7 @@ int kernel_pretend(const char *release)
     if (size > sizeof engine.kernel)
         return -ENAMETOOLONG;
     bytes_copy(engine.kernel, release, size);
-    return also_trap(SYS_uname);
+    return filter_add_call(SYS_uname);
 }
 
 long kernel_call(const struct trapped *call)

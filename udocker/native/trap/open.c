@@ -7,11 +7,10 @@
 #include "trap.h"
 
 enum {
-    TEMPORARY = 020000000, /* of O_TMPFILE */
     /* open takes any flag, openat2 those that mean something, and few beside O_PATH. */
     PATH_FLAGS = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
     FLAGS = PATH_FLAGS | O_ACCMODE | O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_APPEND | O_NONBLOCK | O_SYNC | O_ASYNC |
-            O_DIRECT | O_NOATIME | TEMPORARY,
+            O_DIRECT | O_NOATIME | OPEN_TEMPORARY,
     HOW_SIZE = 4096, /* at most: the kernel takes a page */
     TURNS = 32, /* of a race that others win */
 };
@@ -57,16 +56,20 @@ static int wish_read(const struct call *entry, const struct trapped *call, struc
         wish->how.flags = (uint32_t)a[entry->path + 1] & FLAGS;
         if (wish->how.flags & O_PATH)
             wish->how.flags &= PATH_FLAGS;
-        bool makes = wish->how.flags & (O_CREAT | TEMPORARY);
+        bool makes = wish->how.flags & (O_CREAT | OPEN_TEMPORARY);
         wish->how.mode = makes ? (uint64_t)a[entry->path + 2] & 07777 : 0;
     }
     return user_string(wish->guest, (const char *)a[entry->path]);
 }
 
+bool open_changes(uint64_t flags)
+{
+    return !(flags & O_PATH) && ((flags & O_ACCMODE) != O_RDONLY || (flags & (O_CREAT | O_TRUNC | OPEN_TEMPORARY)));
+}
+
 static bool changes(const struct wish *wish)
 {
-    uint64_t flags = wish->how.flags;
-    return !(flags & O_PATH) && ((flags & O_ACCMODE) != O_RDONLY || (flags & (O_CREAT | O_TRUNC | TEMPORARY)));
+    return open_changes(wish->how.flags);
 }
 
 static bool follows(const struct wish *wish)
@@ -104,7 +107,7 @@ static long place_open(const struct path_place *place, const struct wish *wish)
 static long read_only_open(const struct path_place *place, struct wish *wish)
 {
     uint64_t flags = wish->how.flags;
-    bool writes = (flags & O_ACCMODE) != O_RDONLY || (flags & (O_TRUNC | TEMPORARY));
+    bool writes = (flags & O_ACCMODE) != O_RDONLY || (flags & (O_TRUNC | OPEN_TEMPORARY));
     long there = sys_call3(SYS_faccessat, AT_FDCWD, place->host, 0);
     if (there < 0)
         return there == -ENOENT && (flags & O_CREAT) ? -EROFS : there;

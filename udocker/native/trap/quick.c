@@ -11,9 +11,10 @@
 #include <linux/openat2.h>
 
 #include "trap.h"
+#include "../path/world.h"
 
 enum { SHORT = 512, TEXT = 128, HOPS = 8, HINTS = 4, PAGE = 4096, TOO_LONG = 1, UNDECIDED = 1 };
-enum { LARGE_FILE = 0100000 /* O_LARGEFILE, which means nothing here */, TEMPORARY = 020000000 /* of O_TMPFILE */ };
+enum { LARGE_FILE = 0100000 /* O_LARGEFILE, which means nothing here */ };
 
 #ifndef SYS_faccessat2
 #define SYS_faccessat2 439
@@ -55,23 +56,10 @@ static long host_open(int dirfd, const char *path, uint64_t flags, uint64_t mode
     return sys_call4(SYS_openat2, dirfd, path, &how, sizeof how);
 }
 
-static const struct path_view *view_of(const char *guest, size_t length)
-{
-    const struct path_view *best = &engine.world.views[0];
-    for (size_t i = 1; i < engine.world.count; i++) {
-        const struct path_view *view = &engine.world.views[i];
-        size_t size = view->guest_length;
-        if (size <= length && size >= best->guest_length && (size == length || guest[size] == '/') &&
-            bytes_equal(guest, view->guest, size))
-            best = view;
-    }
-    return best;
-}
-
 /* The host's path of the first `length` bytes of the guest's; false where it is long or the walk's affair. */
 static bool map(struct quick *quick, size_t length, bool slash)
 {
-    const struct path_view *view = view_of(quick->guest, length);
+    const struct path_view *view = world_view(&engine.world, quick->guest, length);
     size_t below = length - view->guest_length, at = view->host_length + below;
     if (below == 0 || at + 2 > sizeof quick->host)
         return false;
@@ -192,7 +180,7 @@ static bool top_follow(struct quick *quick)
     size_t end = first_name(quick);
     if (end == quick->length && !quick->follow && !quick->slash)
         return false;
-    if (view_of(quick->guest, end) != &engine.world.views[0] || !map(quick, end, false))
+    if (world_view(&engine.world, quick->guest, end) != &engine.world.views[0] || !map(quick, end, false))
         return false;
     long size = sys_call4(SYS_readlinkat, AT_FDCWD, quick->host, text, sizeof text);
     uint64_t *hint = hint_of(quick, end);
@@ -289,18 +277,13 @@ static bool ask(const struct quick *quick, const struct question *question, cons
     return *result != -ENOSYS;
 }
 
-static bool opens_to_change(uint64_t flags)
-{
-    return !(flags & O_PATH) && ((flags & O_ACCMODE) != O_RDONLY || (flags & (O_CREAT | O_TRUNC | TEMPORARY)));
-}
-
 static bool open_file(const struct quick *quick, const char *path, long *result)
 {
     size_t place = quick->call->number == SYS_open ? 1 : 2;
     uint64_t flags = (uint32_t)quick->call->arguments[place] & ~(uint32_t)LARGE_FILE;
-    uint64_t mode = flags & (O_CREAT | TEMPORARY) ? (uint64_t)quick->call->arguments[place + 1] & 07777 : 0;
+    uint64_t mode = flags & (O_CREAT | OPEN_TEMPORARY) ? (uint64_t)quick->call->arguments[place + 1] & 07777 : 0;
     /* A relative path may lie in a read-only view. */
-    if (opens_to_change(flags) && (path == quick->host ? quick->read_only : engine.read_only))
+    if (open_changes(flags) && (path == quick->host ? quick->read_only : engine.read_only))
         return false;
     long file = host_open(quick->dirfd, path, flags, mode);
     *result = file;

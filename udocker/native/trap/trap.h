@@ -103,6 +103,8 @@ bool hold_is_proc(const struct path_place *place);
 
 /* open.c, exec.c, socket.c, answer.c: the calls that need more than a path translated */
 long open_call(const struct call *entry, struct trapped *call);
+enum { OPEN_TEMPORARY = 020000000 /* of O_TMPFILE */ };
+bool open_changes(uint64_t flags); /* whether a read-only view refuses it */
 long exec_call(const struct call *entry, struct trapped *call);
 long exec_program(int dirfd, const char *guest, char *const *arguments, char *const *environment, int flags);
 long socket_call(const struct call *entry, struct trapped *call);
@@ -147,6 +149,7 @@ void action_enter_cancel(int number, siginfo_t *information, void *context);
  * SECCOMP_RET_DATA in si_errno: of two filters that trap a call the later one's). */
 enum { TRAP_MARK = 0x7ea0 };
 int filter_install(void);
+int filter_add_call(long number); /* one more is trapped, which only few runs ask for */
 bool filter_is_installed(void);
 
 /* patch.c */
