@@ -60,7 +60,8 @@ def plan_job(config: api.Config, job: JobSpec, scheduler: Scheduler, after: Opti
     Raises RegistryError, InvalidJob, TemplateError.
     """
     mounts = tuple(str(api.Mount.parse(text, job.directory or "/")) for text in job.mounts)
-    pinned = replace(job, image=api.resolve(config, job.image), mounts=mounts)
+    prefetch = tuple(api.resolve(config, image) for image in job.prefetch)
+    pinned = replace(job, image=api.resolve(config, job.image), mounts=mounts, prefetch=prefetch)
     return _plan(pinned, TaskSpec.of(pinned, config), scheduler, after)
 
 
