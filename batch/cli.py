@@ -19,7 +19,7 @@ from .arguments import SCHEDULERS, Parser, add_stage_arguments, current_director
 from .errors import InvalidJob
 from .jobspec import PREPARE_CHOICES, JobSpec
 from .scheduler import TaskStatus
-from .submit import Job, exit_status, plan_job, scheduler_of, submit
+from .submission import Job, exit_status, plan_job, scheduler_of, submit
 from .taskspec import TaskSpec
 
 _EPILOG = """A job file is YAML:

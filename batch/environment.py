@@ -14,6 +14,7 @@ from .errors import InvalidJob
 _PASSED = (
     "SLURM_",
     "SLURMD_",
+    "PBS_",
     "UDOCKER_JOB_",
     "UDOCKER_TASK_",
     "UDOCKER_SCHEDULER",

@@ -19,7 +19,7 @@ from udocker import api
 from .accounting.records import ENDED, RUNNING, JobRecords
 from .accounting.sampler import Measurement, measure
 from .environment import TaskIdentity, allocated_cores, passed_variables, task_identity
-from .prepare import Preparation, prepare
+from .prepare import WARM, Preparation, prepare
 from .taskspec import TaskSpec
 from .usage import Usage
 
@@ -39,7 +39,7 @@ def run_task(config: api.Config, spec: TaskSpec, environ: Mapping[str, str]) -> 
     record = _Record(config, spec, identity, allocated_cores(environ))
     try:
         with _terminable():
-            prepared = prepare(config, spec.image)
+            prepared = _prepare(config, spec)
         if spec.prepare_only:
             record.end_prepared(prepared)
             return 0
@@ -55,6 +55,12 @@ def run_task(config: api.Config, spec: TaskSpec, environ: Mapping[str, str]) -> 
     return started.exit_status
 
 
+def _prepare(config: api.Config, spec: TaskSpec) -> Preparation:
+    if spec.container:
+        return Preparation(api.find_container(config, spec.container), WARM, 0.0)
+    return prepare(config, spec.image)
+
+
 def _run_spec(spec: TaskSpec, environ: Mapping[str, str]) -> api.RunSpec:
     # Relative sources of binds were made absolute at submission.
     mounts = tuple(api.Mount.parse(text, spec.directory or "/") for text in spec.mounts)
@@ -65,6 +71,8 @@ def _run_spec(spec: TaskSpec, environ: Mapping[str, str]) -> api.RunSpec:
         workdir=spec.workdir,
         user=spec.user,
         mounts=mounts,
+        mode=api.ExecutionMode.parse(spec.mode) if spec.mode else None,
+        nvidia=spec.nvidia,
     )
 
 
@@ -98,7 +106,7 @@ class _Record:
             task=identity.task,
             attempt=identity.attempt,
             host=socket.gethostname(),
-            image=spec.image,
+            image=spec.image or spec.container,
             digest=spec.image.partition("@")[2],
             command=spec.command,
             state=RUNNING,

@@ -10,6 +10,7 @@ from udocker.api import Config
 
 from .errors import InvalidJob
 from .jobspec import JobSpec
+from .script import SCRIPT_TARGET, interpreter, kept_script
 
 # Linux hands a program no single string longer than this (execve(2), MAX_ARG_STRLEN), the NUL included.
 _MAX_TEXT = 128 * 1024 - 1
@@ -25,6 +26,9 @@ class TaskSpec:
     image: str
     command: tuple[str, ...]
     udocker_dir: str
+    container: str = ""
+    mode: str = ""
+    nvidia: bool = False
     env: tuple[tuple[str, str], ...] = ()
     mounts: tuple[str, ...] = ()
     workdir: str = ""
@@ -42,15 +46,23 @@ class TaskSpec:
     @classmethod
     def of(cls, job: JobSpec, config: Config) -> TaskSpec:
         """The task of a job whose ``image`` is pinned, with what it needs of the settings."""
+        command, entrypoint, mounts = job.command, job.entrypoint, job.mounts
+        if job.script:
+            command = (*interpreter(job.script), SCRIPT_TARGET, *job.command)
+            entrypoint = entrypoint or ()  # the image's own is for commands of its own
+            mounts = (*mounts, f"{kept_script(config.udocker_dir, job.script)}:{SCRIPT_TARGET}:ro")
         return cls(
             image=job.image,
-            command=job.command,
+            command=command,
             udocker_dir=config.udocker_dir,
+            container=job.container,
+            mode=job.mode,
+            nvidia=job.nvidia,
             env=job.env,
-            mounts=job.mounts,
+            mounts=mounts,
             workdir=job.workdir,
             user=job.user,
-            entrypoint=job.entrypoint,
+            entrypoint=entrypoint,
             directory=job.directory,
             usage=job.usage,
             stage=job.stage,

@@ -26,7 +26,7 @@ LAYERS = {
     "orchestration": (
         "udocker.api",
         "udocker.run.*",
-        "udocker_batch.submit",
+        "udocker_batch.submission",
         "udocker_batch.prepare",
         "udocker_batch.task",
         "udocker_batch.accounting.*",
@@ -58,6 +58,7 @@ LAYERS = {
         "udocker_batch.errors",
         "udocker_batch.files",
         "udocker_batch.process",
+        "udocker_batch.script",
         "udocker_batch.sizes",
     ),
 }

@@ -22,6 +22,7 @@ from udocker.errors import (
     from_os_error,
 )
 from udocker.model.manifest import Platform
+from udocker.model.mode import ExecutionMode
 from udocker.model.mount import Mount
 from udocker.model.reference import ImageReference
 from udocker.model.runspec import RunSpec
@@ -35,6 +36,7 @@ from udocker.values import replace
 __all__ = [
     "Config",
     "EngineError",
+    "ExecutionMode",
     "Holding",
     "Mount",
     "NotFoundError",
@@ -49,6 +51,7 @@ __all__ = [
     "UsageError",
     "create_container",
     "discard_workspaces",
+    "find_container",
     "from_os_error",
     "has_container",
     "make_store_directory",
@@ -85,6 +88,11 @@ def prepared_container(config: Config, image: str) -> str:
 def has_container(config: Config, container_id: str) -> bool:
     """Whether the container is there, whole: one look at one name, no lock."""
     return Store.at(config).containers.has(container_id)
+
+
+def find_container(config: Config, id_or_name: str) -> str:
+    """The id of a container of this store or of those below it; raises NotFoundError, StoreCorrupt."""
+    return Store.at(config).containers.find(id_or_name).id
 
 
 def create_container(config: Config, image: str, container_id: str, workspace: str) -> bool:
@@ -128,15 +136,15 @@ def make_store_directory(udocker_dir: Path, directory: Path) -> None:
     StorePaths(str(udocker_dir)).make(directory)
 
 
-def write_store_file(config: Config, path: Path, text: str) -> None:
-    """Write an ASCII file below UDOCKER_DIR, whole or not at all, with the store's permissions.
+def write_store_file(config: Config, path: Path, data: bytes) -> None:
+    """Write a file below UDOCKER_DIR, whole or not at all, with the store's permissions.
 
     Missing directories are made.  Raises StoreError.
     """
     paths = Store.at(config).create().paths
     try:
         paths.make(path.parent)
-        write_atomically(path, text.encode("ascii"), paths.file_mode)
+        write_atomically(path, data, paths.file_mode)
     except OSError as error:
         raise from_os_error("write", error, str(path)) from error
 

@@ -30,7 +30,8 @@ class RunSpec:
     ``docker run --entrypoint ''`` does.  ``user`` is ``name|uid[:group|gid]``.  ``excluded`` are sources of
     mounts, or SOURCE:TARGET, that are not to be made.  Without ``metadata`` the image's configuration is
     passed over.  With ``read_only`` nothing in the container can be changed.  ``kernel`` is the release that
-    the program sees, where an engine can show another than the host's.
+    the program sees, where an engine can show another than the host's.  With ``nvidia`` the host's driver is
+    shown, as for a container that is set up so.
     """
 
     command: tuple[str, ...] = ()
@@ -50,6 +51,7 @@ class RunSpec:
     graphics: bool = False
     read_only: bool = False
     kernel: str = ""
+    nvidia: bool = False
 
     def argv(self, image_entrypoint: Sequence[str], image_cmd: Sequence[str]) -> tuple[str, ...]:
         """The command line after docker's rules: a new entry point drops the image's command."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -17,6 +18,7 @@ from .errors import BatchError, JobUnknown, SchedulerMissing
 from .jobspec import JobSpec
 from .prepare import prepare
 from .scheduler import Command, Finished, JobState, Scheduler, TaskStatus
+from .script import kept_script
 from .taskspec import TaskSpec
 from .usage import Usage
 
@@ -46,23 +48,35 @@ def run_command(command: Command) -> Finished:
 
 @dataclass(frozen=True)
 class Plan:
-    """A submission before it is made: the pinned job, its files, and the batch system's command."""
+    """A submission before it is made: the pinned job, its files, and the batch system's command.
+
+    ``kept`` are files that the tasks need in the store.
+    """
 
     job: JobSpec
     task: TaskSpec
     files: dict[str, str]
     command: Command
+    kept: Mapping[Path, bytes] = field(default_factory=dict)
 
 
 def plan_job(config: api.Config, job: JobSpec, scheduler: Scheduler, after: Optional[str] = None) -> Plan:
     """Pin the image to its digest and render the job; changes nothing.
 
-    Raises RegistryError, InvalidJob, TemplateError.
+    Raises RegistryError, NotFoundError, InvalidJob, TemplateError.
     """
     mounts = tuple(str(api.Mount.parse(text, job.directory or "/")) for text in job.mounts)
     prefetch = tuple(api.resolve(config, image) for image in job.prefetch)
-    pinned = replace(job, image=api.resolve(config, job.image), mounts=mounts, prefetch=prefetch)
-    return _plan(pinned, TaskSpec.of(pinned, config), scheduler, after)
+    image = api.resolve(config, job.image) if job.image else ""
+    if job.container:
+        api.find_container(config, job.container)
+    if job.mode:
+        api.ExecutionMode.parse(job.mode)
+    pinned = replace(job, image=image, mounts=mounts, prefetch=prefetch)
+    plan = _plan(pinned, TaskSpec.of(pinned, config), scheduler, after)
+    if job.script:
+        return replace(plan, kept={kept_script(config.udocker_dir, job.script): os.fsencode(job.script)})
+    return plan
 
 
 def _plan(job: JobSpec, task: TaskSpec, scheduler: Scheduler, after: Optional[str]) -> Plan:
@@ -76,11 +90,14 @@ def submit(config: api.Config, job: JobSpec, scheduler: Scheduler, run: Run = ru
     Raises RegistryError, StoreError, BatchError; then no job of it is left.
     """
     plan = plan_job(config, job, scheduler)
-    if job.prepare == "submit":
+    if job.prepare == "submit" and job.image:
         prepare(config, plan.job.image)
+    for path, data in plan.kept.items():
+        if not path.exists():
+            api.write_store_file(config, path, data)
     made: list[str] = []
     try:
-        preparing = _submit_preparing(plan, scheduler, run) if job.prepare == "job" else None
+        preparing = _submit_preparing(plan, scheduler, run) if job.prepare == "job" and job.image else None
         if preparing is not None:
             made.append(preparing)
             plan = _plan(plan.job, plan.task, scheduler, preparing)
@@ -131,7 +148,8 @@ class Job:
             "tasks": len(job.array.indices) if job.array else 1,
             "spec": {**asdict(job), "array": job.array.text if job.array else None},
         }
-        api.write_store_file(self.config, self.records.directory / "job.json", json.dumps(document, indent=1))
+        text = json.dumps(document, indent=1)
+        api.write_store_file(self.config, self.records.directory / "job.json", text.encode("ascii"))
 
     def status(self) -> Sequence[TaskStatus]:
         """Every task as the batch system tells it now; raises JobUnknown.
