@@ -215,6 +215,7 @@ setup(
             "udocker = udocker.cli.start:start",
             "udocker-batch = udocker_batch.cli:main",
             "udocker-sbatch = udocker_batch.slurm.command:main",
+            "udocker-srun = udocker_batch.slurm.srun.command:main",
         ]
     },
     cmdclass={"build_py": BuildWithNative},

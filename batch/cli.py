@@ -20,7 +20,7 @@ from .errors import InvalidJob
 from .jobspec import PREPARE_CHOICES, JobSpec
 from .scheduler import TaskStatus
 from .submission import Job, exit_status, plan_job, scheduler_of, submit
-from .taskspec import TaskSpec
+from .taskspec import VARIABLE, TaskSpec
 
 _EPILOG = """A job file is YAML:
 
@@ -176,10 +176,20 @@ def _prepare(config: api.Config, options: argparse.Namespace) -> int:
 def _task(config: api.Config, options: argparse.Namespace) -> int:
     from .task import run_task
 
-    text = os.environ.pop("UDOCKER_BATCH_TASK", "")
+    return run_task(config, _carried_task("task"), os.environ)
+
+
+def _rank(config: api.Config, options: argparse.Namespace) -> int:
+    from .rank import run_rank
+
+    run_rank(config, _carried_task("rank"), os.environ)
+
+
+def _carried_task(act: str) -> TaskSpec:
+    text = os.environ.pop(VARIABLE, "")
     if not text:
-        raise InvalidJob("task: UDOCKER_BATCH_TASK is not set", "this command is for job scripts")
-    return run_task(config, TaskSpec.from_json(text), os.environ)
+        raise InvalidJob(f"{act}: {VARIABLE} is not set", "this command is for job scripts")
+    return TaskSpec.from_json(text)
 
 
 def _submit_arguments(parser: argparse.ArgumentParser) -> None:
@@ -217,7 +227,7 @@ def _prepare_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _no_arguments(parser: argparse.ArgumentParser) -> None:
-    """``task`` takes all from the environment."""
+    """``task`` and ``rank`` take all from the environment."""
 
 
 _Act = Callable[[api.Config, argparse.Namespace], int]
@@ -230,6 +240,7 @@ _COMMANDS: Mapping[str, tuple[_Act, _Arguments, str]] = {
     "cancel": (_cancel, _job_arguments, "cancel what is left of a job"),
     "usage": (_usage, _usage_arguments, "print what every task used"),
     "prepare": (_prepare, _prepare_arguments, "pull and unpack an image for jobs to come"),
+    "rank": (_rank, _no_arguments, "run a rank of a step; for udocker-srun"),
     "task": (_task, _no_arguments, "run a task; for job scripts"),
 }
 

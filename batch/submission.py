@@ -65,6 +65,19 @@ def plan_job(config: api.Config, job: JobSpec, scheduler: Scheduler, after: Opti
 
     Raises RegistryError, NotFoundError, InvalidJob, TemplateError.
     """
+    pinned = _pinned(config, job)
+    plan = _plan(pinned, TaskSpec.of(pinned, config), scheduler, after)
+    if job.script:
+        return replace(plan, kept={kept_script(config.udocker_dir, job.script): os.fsencode(job.script)})
+    return plan
+
+
+def plan_task(config: api.Config, job: JobSpec) -> TaskSpec:
+    """The task alone, for what runs without a job script; raises as plan_job does."""
+    return TaskSpec.of(_pinned(config, job), config)
+
+
+def _pinned(config: api.Config, job: JobSpec) -> JobSpec:
     mounts = tuple(str(api.Mount.parse(text, job.directory or "/")) for text in job.mounts)
     prefetch = tuple(api.resolve(config, image) for image in job.prefetch)
     image = api.resolve(config, job.image) if job.image else ""
@@ -72,11 +85,7 @@ def plan_job(config: api.Config, job: JobSpec, scheduler: Scheduler, after: Opti
         api.find_container(config, job.container)
     if job.mode:
         api.ExecutionMode.parse(job.mode)
-    pinned = replace(job, image=image, mounts=mounts, prefetch=prefetch)
-    plan = _plan(pinned, TaskSpec.of(pinned, config), scheduler, after)
-    if job.script:
-        return replace(plan, kept={kept_script(config.udocker_dir, job.script): os.fsencode(job.script)})
-    return plan
+    return replace(job, image=image, mounts=mounts, prefetch=prefetch)
 
 
 def _plan(job: JobSpec, task: TaskSpec, scheduler: Scheduler, after: Optional[str]) -> Plan:

@@ -38,12 +38,12 @@ def run_task(config: api.Config, spec: TaskSpec, environ: Mapping[str, str]) -> 
     identity = task_identity(environ)
     record = _Record(config, spec, identity, allocated_cores(environ))
     try:
-        with _terminable():
-            prepared = _prepare(config, spec)
+        with terminable():
+            prepared = ready_container(config, spec)
         if spec.prepare_only:
             record.end_prepared(prepared)
             return 0
-        argv, env, cwd = api.plan(config, prepared.container, _run_spec(spec, environ), environ)
+        argv, env, cwd = api.plan(config, prepared.container, run_spec(spec, environ), environ)
     except api.UdockerError as error:
         record.end_failed(error.message, error.exit_status)
         raise
@@ -55,13 +55,15 @@ def run_task(config: api.Config, spec: TaskSpec, environ: Mapping[str, str]) -> 
     return started.exit_status
 
 
-def _prepare(config: api.Config, spec: TaskSpec) -> Preparation:
+def ready_container(config: api.Config, spec: TaskSpec) -> Preparation:
+    """Make the task's container ready, or find it so; raises UdockerError."""
     if spec.container:
         return Preparation(api.find_container(config, spec.container), WARM, 0.0)
     return prepare(config, spec.image)
 
 
-def _run_spec(spec: TaskSpec, environ: Mapping[str, str]) -> api.RunSpec:
+def run_spec(spec: TaskSpec, environ: Mapping[str, str]) -> api.RunSpec:
+    """What to run in it, with the batch system's variables of ``environ``."""
     # Relative sources of binds were made absolute at submission.
     mounts = tuple(api.Mount.parse(text, spec.directory or "/") for text in spec.mounts)
     return api.RunSpec(
@@ -77,7 +79,7 @@ def _run_spec(spec: TaskSpec, environ: Mapping[str, str]) -> api.RunSpec:
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
+def terminable() -> Iterator[None]:
     """Let SIGTERM unwind, so that a cancelled task gives its lock to the others at once."""
 
     def leave(number: int, _: Optional[FrameType]) -> None:

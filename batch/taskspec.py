@@ -14,7 +14,7 @@ from .script import SCRIPT_TARGET, interpreter, kept_script
 
 # Linux hands a program no single string longer than this (execve(2), MAX_ARG_STRLEN), the NUL included.
 _MAX_TEXT = 128 * 1024 - 1
-_VARIABLE = "UDOCKER_BATCH_TASK="
+VARIABLE = "UDOCKER_BATCH_TASK"
 _LISTS = ("command", "mounts", "insecure_registries", "entrypoint", "prefetch", "lower")
 
 
@@ -75,7 +75,7 @@ class TaskSpec:
     def to_json(self) -> str:
         """One line of ASCII; raises InvalidJob when it is too long to be handed to a program."""
         text = json.dumps(asdict(self), sort_keys=True)
-        if len(_VARIABLE) + len(text) > _MAX_TEXT:
+        if len(VARIABLE) + 1 + len(text) > _MAX_TEXT:
             raise InvalidJob(
                 f"job: command, environment and mounts: {len(text)} bytes as JSON, more than the {_MAX_TEXT}"
                 " that a program can be handed",

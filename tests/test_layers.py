@@ -28,6 +28,7 @@ LAYERS = {
         "udocker.run.*",
         "udocker_batch.submission",
         "udocker_batch.prepare",
+        "udocker_batch.rank",
         "udocker_batch.task",
         "udocker_batch.accounting.*",
     ),
