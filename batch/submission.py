@@ -14,7 +14,7 @@ from typing import Any, Callable, Optional
 from udocker import api
 
 from .accounting.records import ENDED, LOST, RUNNING, JobRecords, Records
-from .errors import BatchError, JobUnknown, SchedulerMissing
+from .errors import BatchError, JobUnknown, SchedulerMissing, WaitTimeout
 from .jobspec import JobSpec
 from .prepare import prepare
 from .scheduler import Command, Finished, JobState, Scheduler, TaskStatus
@@ -134,6 +134,24 @@ def _submit_preparing(plan: Plan, scheduler: Scheduler, run: Run) -> str:
 
 
 @dataclass(frozen=True)
+class JobResult:
+    """How every task of a job ended."""
+
+    id: str
+    tasks: tuple[TaskStatus, ...]
+
+    @property
+    def exit_status(self) -> int:
+        """0 when every task completed, else the first failed one's, at least 1."""
+        return exit_status(self.tasks)
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether every task completed."""
+        return self.exit_status == 0
+
+
+@dataclass(frozen=True)
 class Job:
     """A job of a batch system."""
 
@@ -182,10 +200,17 @@ class Job:
             words = finished.stderr.strip() or f"status {finished.status}"
             raise JobUnknown(f"cancel: {self.scheduler.name} job {self.id}: {words}")
 
-    def wait(self, seen: Callable[[Sequence[TaskStatus]], None] = lambda _: None) -> Sequence[TaskStatus]:
-        """Wait until every task has ended; ``seen`` is given each state of affairs.  Raises JobUnknown."""
+    def wait(
+        self,
+        seen: Callable[[Sequence[TaskStatus]], None] = lambda _: None,
+        timeout: Optional[float] = None,
+    ) -> Sequence[TaskStatus]:
+        """Wait until every task has ended; ``seen`` is given each state of affairs.
+
+        Raises JobUnknown, and WaitTimeout when that takes longer than ``timeout`` seconds.
+        """
         pause = _FIRST_POLL
-        heard = time.monotonic()
+        begun = heard = time.monotonic()
         while True:
             try:
                 tasks = self.status()
@@ -197,8 +222,19 @@ class Job:
                 seen(tasks)
                 if all(task.state.ended for task in tasks):
                     return tasks
+            if timeout is not None and time.monotonic() - begun > timeout:
+                raise WaitTimeout(f"wait: {self.scheduler.name} job {self.id}: not ended after {timeout:g} s")
             time.sleep(pause)
             pause = min(pause * 1.3, _LAST_POLL)
+
+    def result(self, timeout: Optional[float] = None) -> JobResult:
+        """How the job ended, once it has; raises as ``wait`` does."""
+        return JobResult(self.id, tuple(self.wait(timeout=timeout)))
+
+    def outputs(self, stream: str = "stdout") -> Mapping[Optional[int], Path]:
+        """The file that each task that has a record wrote its ``stdout`` or ``stderr`` to."""
+        written = {usage.task: usage.extra.get(stream) for usage in self.records.read().usages}
+        return {task: Path(path) for task, path in written.items() if isinstance(path, str)}
 
     def usage(self) -> Records:
         """The usage of every task: our own records, and the batch system's for tasks that have none.

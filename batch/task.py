@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import socket
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -92,6 +93,19 @@ def terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def _outputs() -> dict[str, str]:
+    """The files that standard output and error go to, where they are files: proc(5), /proc/PID/fd."""
+    found = {}
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        try:
+            path = os.readlink(f"/proc/self/fd/{number}")
+            if stat.S_ISREG(os.fstat(number).st_mode) and path.startswith("/"):
+                found[name] = path
+        except OSError:
+            pass  # closed, or of a host without /proc: nothing is known then
+    return found
+
+
 class _Record:
     """The task's usage record, through its states.
 
@@ -115,7 +129,7 @@ class _Record:
             started=time.time(),
             pid=os.getpid(),
             scheduler=identity.scheduler,
-            extra={} if cores is None else {"cpus": cores},
+            extra={**_outputs(), **({} if cores is None else {"cpus": cores})},
         )
 
     def prepared(self, preparation: Preparation) -> None:

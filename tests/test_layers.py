@@ -19,7 +19,9 @@ LAYERS = {
     "commands": (
         "udocker.cli.*",
         "udocker_batch.cli",
+        "udocker_batch",
         "udocker_batch.arguments",
+        "udocker_batch.interface",
         "udocker_batch.*.command",
         "udocker_batch.*.__main__",
     ),
@@ -55,7 +57,6 @@ LAYERS = {
         "udocker.log",
         "udocker.values",
         "udocker.system.*",
-        "udocker_batch",
         "udocker_batch.errors",
         "udocker_batch.files",
         "udocker_batch.process",

@@ -51,6 +51,7 @@ __all__ = [
     "UsageError",
     "create_container",
     "discard_workspaces",
+    "execution_modes",
     "find_container",
     "from_os_error",
     "has_container",
@@ -134,6 +135,14 @@ def make_store_directory(udocker_dir: Path, directory: Path) -> None:
     if not udocker_dir.exists():
         udocker_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     StorePaths(str(udocker_dir)).make(directory)
+
+
+def execution_modes(config: Config) -> Mapping[str, str]:
+    """Every execution mode, tried on this host, with what hinders it: nothing where it works."""
+    from udocker.engine.select import MODES, engine_of, why_not
+
+    supports = {mode.value: engine_of(mode, config.udocker_dir).check(mode) for mode in MODES}
+    return {name: "" if support.available else why_not(support) for name, support in supports.items()}
 
 
 def write_store_file(config: Config, path: Path, data: bytes) -> None:
