@@ -91,6 +91,7 @@ TEST_REQUIRES = [
     "pytest>=7",  # the test runner
     "pytest-timeout",  # a test that hangs fails instead of hanging the run
     "hypothesis>=6",  # hostile values for parsers, templates and layers
+    "jsonschema",  # job files by their published schema
     "mfusepy>=3",  # a file system whose operations fail on command
 ]
 

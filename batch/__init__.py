@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .errors import BatchError, InvalidJob, JobUnknown, SchedulerMissing, SubmitFailed, WaitTimeout
-    from .interface import find, load, render, submit
+    from .interface import find, job_files, load, submit
     from .jobspec import ArraySpec, JobSpec
     from .scheduler import JobState, TaskStatus
     from .submission import Job, JobResult
@@ -38,7 +38,7 @@ _WHERE = {
     "WaitTimeout": "errors",
     "find": "interface",
     "load": "interface",
-    "render": "interface",
+    "job_files": "interface",
     "submit": "interface",
 }
 __all__ = [
@@ -57,7 +57,7 @@ __all__ = [
     "WaitTimeout",
     "find",
     "load",
-    "render",
+    "job_files",
     "submit",
 ]
 

@@ -66,20 +66,20 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 
 def _submit(config: api.Config, options: argparse.Namespace) -> int:
-    from .interface import render, submit
+    from .interface import job_files, submit
 
     job = _loaded(options)
     if options.dry_run:
-        _print_files(render(job, options.scheduler, config=config))
+        _print_files(job_files(job, options.scheduler, config=config))
         return 0
     print(submit(job, options.scheduler, config=config).id)
     return 0
 
 
 def _render(config: api.Config, options: argparse.Namespace) -> int:
-    from .interface import render
+    from .interface import job_files
 
-    _print_files(render(_loaded(options), options.scheduler, config=config))
+    _print_files(job_files(_loaded(options), options.scheduler, config=config))
     return 0
 
 

@@ -23,14 +23,17 @@ from .jobspec import JobSpec
 def submit(job: JobSpec, scheduler_name: str, *, config: Optional[api.Config] = None) -> submission.Job:
     """Submit a job to a batch system, ``slurm`` or ``local``.
 
-    Raises UdockerError, of whose kinds the README of errors tells; then no job of it is left.
+    Raises UdockerError (``docs/errors.md`` has its kinds); then no job of it is left.
     """
     config = _settings(config)
     return submission.submit(config, _placed(job), scheduler(scheduler_name, config))
 
 
-def render(job: JobSpec, scheduler_name: str, *, config: Optional[api.Config] = None) -> dict[str, str]:
-    """The files that would be handed to the batch system, by name; submits nothing.  Raises as submit does."""
+def job_files(job: JobSpec, scheduler_name: str, *, config: Optional[api.Config] = None) -> dict[str, str]:
+    """The files that would be handed to the batch system, by name; submits nothing.
+
+    Raises as submit does.
+    """
     config = _settings(config)
     return submission.plan_job(config, _placed(job), scheduler(scheduler_name, config)).files
 

@@ -248,6 +248,9 @@ class Job:
         own = [_settled(usage, accounted.get(usage.task)) for usage in records.usages]
         known = {usage.task for usage in own}
         missing = [usage for usage in accounted.values() if usage.task not in known]
+        if known - {None}:
+            # An accounting that lags behind tells of an array as of one task.
+            missing = [usage for usage in missing if usage.task is not None]
         usages = sorted((*own, *missing), key=lambda usage: -1 if usage.task is None else usage.task)
         return Records(tuple(usages), records.problems)
 

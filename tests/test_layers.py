@@ -50,6 +50,8 @@ LAYERS = {
         "udocker_batch.usage",
     ),
     "base": (
+        "udocker_batch.doctor",
+        "udocker_batch.job",
         "udocker",
         "udocker.config",
         "udocker.conffile",

@@ -15,7 +15,7 @@ from ..scheduler import Command
 from ..submission import run_command
 
 # Directories that every node has for itself.
-_OF_A_NODE = ("/tmp", "/var/tmp", "/dev/shm", "/run")
+_OF_A_NODE = ("/tmp/", "/dev/shm/", "/run/")
 _SLURM = ("sbatch", "srun", "squeue", "sacct", "scancel", "sinfo")
 
 
@@ -37,7 +37,7 @@ def _store(config: api.Config) -> Iterator[str]:
     directory = Path(config.udocker_dir).absolute()
     where = f"store: {directory}"
     if str(directory).startswith(_OF_A_NODE):
-        yield f"!{where}: every node has a {directory.parent} of its own: set UDOCKER_DIR to a shared directory"
+        yield f"!{where}: every node has that for itself: set UDOCKER_DIR to a shared directory"
         return
     place = next(path for path in (directory, *directory.parents) if path.exists())
     if not os.access(place, os.W_OK | os.X_OK):
@@ -55,7 +55,7 @@ def _program() -> Iterator[str]:
         yield f"!{error.message}: {error.hint}"
         return
     if program.startswith(_OF_A_NODE):
-        yield f"!program: {program}: every node has such a directory of its own: install it where all see it"
+        yield f"!program: {program}: every node has that for itself: install it where all see it"
     else:
         yield f"program: {program}; the nodes have to see it"
 
@@ -77,15 +77,15 @@ def _slurm() -> Iterator[str]:
     if missing:
         yield f"!slurm: {', '.join(missing)}: not found"
         return
-    answer = run_command(Command(("sinfo", "--noheader", "--format=%D %t %P")))
+    answer = run_command(Command(("sinfo", "--noheader", "--Node", "--format=%N")))
     if answer.status != 0:
         yield f"!slurm: {(answer.stderr.strip() or 'sinfo failed').splitlines()[0]}"
         return
-    yield f"slurm: {sum(int(line.split()[0]) for line in answer.stdout.splitlines())} nodes in its partitions"
+    yield f"slurm: {len(set(answer.stdout.split()))} nodes"
     accounting = run_command(
         Command(("sacct", "--noheader", "--parsable2", "--format=JobID", "--starttime=now"))
     )
     if accounting.status == 0:
         yield "slurm: its accounting answers"
     else:
-        yield "slurm: no accounting here: how tasks ended is known from our records, and for minutes from squeue"
+        yield "slurm: no accounting: how tasks ended is known from our records, and for minutes from squeue"

@@ -17,6 +17,7 @@ from udocker_batch.scheduler import Command, Finished, JobState
 from udocker_batch.slurm.command import main
 from udocker_batch.slurm.options import SBATCH
 from udocker_batch.slurm.scheduler import STATES, SlurmScheduler
+from udocker_batch.usage import Usage
 
 SLURM = SlurmScheduler("/opt/bin/udocker-batch")
 RUNNING = """Q|17|3|PENDING||Resources
@@ -270,3 +271,13 @@ def test_every_state_word_is_upper_case_and_known_states_differ_from_unknown() -
 def test_an_option_without_a_letter_is_found_by_name_only() -> None:
     line = SBATCH.read(["--ntasks-per-node=3", "-n1"])
     assert (line.last("ntasks-per-node"), line.words({"ntasks-per-node"})) == ("3", ("-n1",))
+
+
+def test_an_array_that_the_accounting_tells_of_as_one_task_has_its_tasks_only(tmp_path: Path) -> None:
+    config = Config.from_environment({"UDOCKER_DIR": str(tmp_path)})
+    row = SACCT.splitlines()[0].replace("17_1", "17")
+    job = submission.Job(config, SLURM, "17", lambda _: Finished(0, row, ""))
+    assert [usage.task for usage in job.usage().usages] == [None]
+    record = Usage("17", 1, 0, "n1", "", "", (), "ended", started=1.0, exit_status=0)
+    job.records.write(record)
+    assert [usage.task for usage in job.usage().usages] == [1]
