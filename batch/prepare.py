@@ -65,7 +65,7 @@ class _Attempt:
             return WAITED, False
         error, hint = "", ""
         try:
-            if self._ready_at(holding.generation - 1):
+            if api.is_published(self._config, self._container):
                 return WAITED, False
             api.discard_workspaces(self._config, f"{self._key}-g")
             workspace = f"{self._key}-g{holding.generation}"
@@ -86,6 +86,8 @@ class _Attempt:
         if api.has_container(self._config, self._container):
             return True
         outcome = self._lock.outcome(generation) if generation > self._known else None
-        if outcome is not None and outcome.error:
+        if outcome is None:
+            return False
+        if outcome.error:
             raise BatchError(outcome.error, outcome.hint)
-        return False
+        return api.is_published(self._config, self._container)

@@ -51,6 +51,7 @@ __all__ = [
     "discard_workspaces",
     "from_os_error",
     "has_container",
+    "is_published",
     "make_store_directory",
     "plan",
     "prepared_container",
@@ -85,6 +86,11 @@ def prepared_container(config: Config, image: str) -> str:
 def has_container(config: Config, container_id: str) -> bool:
     """Whether the container is there, whole: one look at one name, no lock."""
     return Store.at(config).containers.has(container_id)
+
+
+def is_published(config: Config, container_id: str) -> bool:
+    """As ``has_container``, for who has learnt that it may have come since it was missing: a list more."""
+    return Store.at(config).containers.is_published(container_id)
 
 
 def create_container(config: Config, image: str, container_id: str, workspace: str) -> bool:
