@@ -93,3 +93,26 @@ def test_of_200_tasks_on_4_nodes_one_pulls_and_creates(
         blobs = [request.path for request in registry.requests() if "/blobs/" in request.path]
         assert sorted(Counter(blobs).values()) == [1, 1]
         assert unfinished(cluster.store) == []
+
+
+def test_of_200_tasks_on_4_nodes_each_node_unpacks_one_copy(
+    user1: User, udocker_bin: Path, registry: Registry, busybox_image: PushedImage
+) -> None:
+    with cluster_of(user1, udocker_bin, busybox_image, delay=0.001) as cluster:
+        registry.clear()
+        tasks = [cluster.start(number, stage="node") for number in range(TASKS)]
+        results = Counter(cluster.finish(task) for task in tasks)
+        assert results == {(0, "ran\n", ""): TASKS}
+        roles = cluster.roles()
+        assert (roles["prepared"], roles["staged"]) == (1, 3), roles
+        assert roles["warm"] + roles["waited"] == TASKS - 4
+        blobs = [request.path for request in registry.requests() if "/blobs/" in request.path]
+        assert sorted(Counter(blobs).values()) == [1, 1]
+        assert cluster.containers() == []
+        [archive] = (cluster.store / "batch" / "staged").iterdir()
+        assert archive.name.endswith(".tar.zst")
+        for node in cluster.nodes:
+            [copy] = node.local.glob("udocker-stage-*/*/containers/*")
+            assert (copy / "ROOT/bin/busybox").is_file()
+            assert list(copy.parents[1].glob("tmp/*")) == []
+        assert unfinished(cluster.store) == []

@@ -72,8 +72,11 @@ class ContainerStore(ContainerNames):
         durable: bool = False,
         name: str = "",
         replace: bool = False,
+        filled: Optional[Callable[[Path], None]] = None,
     ) -> Container:
         """Make a container; ``unpack`` fills its root directory.
+
+        ``filled`` is given its directory when that is whole and nobody sees it yet.
 
         Where a container of the same ``container_id`` is there first, that one is returned.  ``extra`` is
         kept in ``udocker.json``.  With ``durable`` the files have reached the disk before anybody sees the
@@ -83,6 +86,8 @@ class ContainerStore(ContainerNames):
 
         def fill(directory: Path) -> None:
             self._fill(directory, image, config, unpack, extra or {})
+            if filled is not None:
+                filled(directory)
 
         return self.publish(container_id or _new_id(), fill, durable, "create", name, replace)
 
