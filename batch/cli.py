@@ -19,6 +19,7 @@ from .arguments import SCHEDULERS, Parser, add_stage_arguments, current_director
 from .errors import InvalidJob
 from .jobspec import PREPARE_CHOICES, JobSpec
 from .scheduler import TaskStatus
+from .stage import command as stage
 from .submit import Job, exit_status, plan_job, scheduler_of, submit
 from .taskspec import TaskSpec
 
@@ -230,6 +231,7 @@ _COMMANDS: Mapping[str, tuple[_Act, _Arguments, str]] = {
     "cancel": (_cancel, _job_arguments, "cancel what is left of a job"),
     "usage": (_usage, _usage_arguments, "print what every task used"),
     "prepare": (_prepare, _prepare_arguments, "pull and unpack an image for jobs to come"),
+    "stage": (stage.run, stage.add_arguments, "list or remove the copies of containers on this node"),
     "task": (_task, _no_arguments, "run a task; for job scripts"),
 }
 

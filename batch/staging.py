@@ -87,7 +87,6 @@ def release(config: api.Config, environ: Mapping[str, str], containers: Sequence
     node = NodeStore(config, node_place(config, environ))
     if not node.exists():
         return []
-    node.create()
     removed = [container for container in containers if node.evict(container)]
     return removed + [copy.container for copy in node.sweep(config.node_keep)]
 

@@ -60,6 +60,7 @@ LAYERS = {
         "udocker_batch",
         "udocker_batch.errors",
         "udocker_batch.files",
+        "udocker_batch.stage",
         "udocker_batch.process",
         "udocker_batch.sizes",
     ),
