@@ -204,6 +204,10 @@ _COMMANDS: Mapping[str, tuple[tuple[_Act, _Arguments], str]] = {
     "cancel": (_elsewhere("job", "cancel", "add_arguments"), "cancel what is left of a job"),
     "usage": (_elsewhere("job", "usage", "add_usage_arguments"), "print what every task used"),
     "prepare": ((_prepare, _prepare_arguments), "pull and unpack an image for jobs to come"),
+    "stage": (
+        _elsewhere("stage", "run", "add_arguments"),
+        "list or remove the copies of containers on this node",
+    ),
     "doctor": (_elsewhere("doctor", "run", "add_arguments"), "tell what would keep jobs from running"),
     "schema": ((_schema, _no_arguments), "print the JSON schema of job files"),
     "rank": ((_rank, _no_arguments), "run a rank of a step; for udocker-srun"),

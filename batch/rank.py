@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import NoReturn
 
 from udocker import api
 
 from .environment import step_variables
-from .task import ready_container, run_spec, terminable
+from .task import place_for, run_spec, terminable
 from .taskspec import TaskSpec
 
 # Python ignores these at its start (signal module, general rules); a program must not inherit that.
@@ -25,11 +26,13 @@ def run_rank(config: api.Config, spec: TaskSpec, environ: Mapping[str, str]) -> 
     """
     config = spec.config(config)
     environ = {**environ, **step_variables(environ)}
-    with terminable():
-        container = ready_container(config, spec).container
-    argv, env, cwd = api.plan(config, container, run_spec(spec, environ), environ)
-    for number in _IGNORED_BY_PYTHON:
-        signal.signal(number, signal.SIG_DFL)
-    if cwd is not None:
-        os.chdir(cwd)
-    os.execve(argv[0], argv, env)
+    with ExitStack() as kept:
+        with terminable():
+            place = kept.enter_context(place_for(config, spec, environ, keep=True))
+        container = place.preparation.container
+        argv, env, cwd = api.plan(place.config, container, run_spec(spec, environ), environ)
+        for number in _IGNORED_BY_PYTHON:
+            signal.signal(number, signal.SIG_DFL)
+        if cwd is not None:
+            os.chdir(cwd)
+        os.execve(argv[0], argv, env)

@@ -16,9 +16,9 @@ from udocker import api
 from .accounting.records import ENDED, LOST, RUNNING, JobRecords, Records
 from .errors import BatchError, JobUnknown, SchedulerMissing, WaitTimeout
 from .jobspec import JobSpec
-from .prepare import prepare
 from .scheduler import Command, Finished, JobState, Scheduler, TaskStatus
 from .script import kept_script
+from .staging import prepare_images
 from .taskspec import TaskSpec
 from .usage import Usage
 
@@ -100,7 +100,7 @@ def submit(config: api.Config, job: JobSpec, scheduler: Scheduler, run: Run = ru
     """
     plan = plan_job(config, job, scheduler)
     if job.prepare == "submit" and job.image:
-        prepare(config, plan.job.image)
+        prepare_images(config, job.stage, (plan.job.image, *plan.job.prefetch), os.environ)
     for path, data in plan.kept.items():
         if not path.exists():
             api.write_store_file(config, path, data)

@@ -9,7 +9,7 @@ import socket
 import stat
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 from types import FrameType
@@ -20,7 +20,8 @@ from udocker import api
 from .accounting.records import ENDED, RUNNING, JobRecords
 from .accounting.sampler import Measurement, measure
 from .environment import TaskIdentity, allocated_cores, passed_variables, task_identity
-from .prepare import WARM, Preparation, prepare
+from .prepare import WARM, Preparation
+from .staging import Place, place_of
 from .taskspec import TaskSpec
 from .usage import Usage
 
@@ -38,29 +39,35 @@ def run_task(config: api.Config, spec: TaskSpec, environ: Mapping[str, str]) -> 
     config = spec.config(config)
     identity = task_identity(environ)
     record = _Record(config, spec, identity, allocated_cores(environ))
-    try:
-        with terminable():
-            prepared = ready_container(config, spec)
-        if spec.prepare_only:
-            record.end_prepared(prepared)
-            return 0
-        argv, env, cwd = api.plan(config, prepared.container, run_spec(spec, environ), environ)
-    except api.UdockerError as error:
-        record.end_failed(error.message, error.exit_status)
-        raise
-    except SystemExit as stopped:
-        record.end_failed("ended by a signal while the image was prepared", int(stopped.code or 0))
-        raise
-    record.prepared(prepared)
-    started = measure(argv, env, cwd, on_start=record.running, on_end=record.measured)
-    return started.exit_status
+    with ExitStack() as kept:
+        try:
+            with terminable():
+                keep = identity.task is not None  # more tasks of an array are likely to come here
+                place = kept.enter_context(place_for(config, spec, environ, keep))
+            if spec.prepare_only:
+                record.end_prepared(place.preparation)
+                return 0
+            container = place.preparation.container
+            argv, env, cwd = api.plan(place.config, container, run_spec(spec, environ), environ)
+        except api.UdockerError as error:
+            record.end_failed(error.message, error.exit_status)
+            raise
+        except SystemExit as stopped:
+            record.end_failed("ended by a signal while the image was prepared", int(stopped.code or 0))
+            raise
+        record.prepared(place.preparation)
+        started = measure(argv, env, cwd, on_start=record.running, on_end=record.measured)
+        return started.exit_status
 
 
-def ready_container(config: api.Config, spec: TaskSpec) -> Preparation:
-    """Make the task's container ready, or find it so; raises UdockerError."""
+@contextmanager
+def place_for(config: api.Config, spec: TaskSpec, environ: Mapping[str, str], keep: bool) -> Iterator[Place]:
+    """Where the task's container is ready, as ``place_of``; raises UdockerError."""
     if spec.container:
-        return Preparation(api.find_container(config, spec.container), WARM, 0.0)
-    return prepare(config, spec.image)
+        yield Place(config, Preparation(api.find_container(config, spec.container), WARM, 0.0))
+        return
+    with place_of(config, spec.image, spec.stage, environ, spec.prefetch, keep) as place:
+        yield place
 
 
 def run_spec(spec: TaskSpec, environ: Mapping[str, str]) -> api.RunSpec:
