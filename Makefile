@@ -18,7 +18,7 @@ BUILD_REQUIRES := $(shell sed -n 's/^requires = \[\(.*\)\]$$/\1/p' pyproject.tom
 # Root installs for others to read.
 UMASK := if [ "$$(id -u)" = 0 ]; then umask 022; fi
 
-.PHONY: help venv demo test test-faults test-disks test-programs test-stress fuzz services lint bench clean
+.PHONY: help venv demo test test-faults test-disks test-programs test-array test-stress fuzz services lint bench clean
 
 help:
 	@echo "make demo [SCHEDULER=slurm]   run an image as a batch job, here or on Slurm"
@@ -26,6 +26,7 @@ help:
 	@echo "make test-faults              kill each command at 200 moments (40 minutes)"
 	@echo "make test-disks [MOMENTS=100] every command over a disk that fails at so many moments (hours)"
 	@echo "make test-programs            compare programs' own tests in each mode with chroot's: CPython, LTP, packages (an hour)"
+	@echo "make test-array               an array of 1,000 tasks from cold on a real Slurm (15 minutes)"
 	@echo "make test-stress              the trap engine: 1,000 runs of all at once, 2,000 processes (15 minutes)"
 	@echo "make fuzz [SECONDS=600]       look for input that parsers, unpacking and the translation of paths do not stand"
 	@echo "make lint                     check style and types"
@@ -55,6 +56,10 @@ test-programs: $(READY) services
 	@echo "the report goes to .programs/report.txt"
 	$(UMASK); UDOCKER_TEST_PROGRAMS=$(CURDIR)/.programs/report.txt \
 	    $(BIN)/python -m pytest $(or $(TESTS),tests/programs)
+
+# `make test` has 40 tasks.
+test-array: $(READY) services
+	$(UMASK); UDOCKER_TEST_TASKS=1000 $(BIN)/python -m pytest --timeout=0 tests/real/test_main_job.py -k from_cold
 
 # `make test` does the same a few times.
 test-stress: $(READY)

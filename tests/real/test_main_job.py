@@ -18,6 +18,8 @@ from tests.services.cluster import Slurm
 from tests.services.registry import Registry
 from tests.services.users import User
 
+# `make test-array` has 1,000.
+TASKS = int(os.environ.get("UDOCKER_TEST_TASKS", "40"))
 WORK = (
     "import os, subprocess, sys; index = int(os.environ['UDOCKER_TASK_ID']); "
     "subprocess.run([sys.executable, '-c', 'sum(range(2000000))']); "
@@ -43,18 +45,19 @@ def containers(store: Path) -> list[Path]:
     return [path for path in (store / "containers").iterdir() if path.is_dir() and not path.is_symlink()]
 
 
-def test_an_array_of_40_tasks_from_cold_pulls_and_creates_once(
+def test_an_array_from_cold_pulls_and_creates_once(
     desk: Desk, slurm: Slurm, cluster_registry: Registry, debian_there: str
 ) -> None:
     cluster_registry.clear()
-    job = desk.sbatch(debian_there, "python3", "-c", WORK, options=("--array=0-39", "-oout-%a"))
-    assert desk.call("udocker-batch", "wait", job, timeout=300).returncode == 0
-    outputs = [(desk.directory / f"out-{index}").read_text() for index in range(40)]
-    assert outputs == [f"task {index} 40 True\n" for index in range(40)]
+    options = (f"--array=0-{TASKS - 1}", "-oout-%a")
+    job = desk.sbatch(debian_there, "python3", "-c", WORK, options=options)
+    assert desk.call("udocker-batch", "wait", job, timeout=60 + 6 * TASKS).returncode == 0
+    outputs = [(desk.directory / f"out-{index}").read_text() for index in range(TASKS)]
+    assert outputs == [f"task {index} {TASKS} True\n" for index in range(TASKS)]
     assert pulls(cluster_registry) == (1, 4)  # three layers and the configuration
     assert len(containers(desk.store)) == 1
     records = desk.records(job)
-    assert len(records) == 40
+    assert len(records) == TASKS
     assert_prepared_once(records)
     assert len({record["host"] for record in records}) > 1
     for record in records:
@@ -65,10 +68,10 @@ def test_an_array_of_40_tasks_from_cold_pulls_and_creates_once(
         assert record["peak_memory"] > 5 << 20
         assert record["written_bytes"] > 0
     usage = json.loads(desk.batch("usage", job, "--format=json"))
-    assert len(usage["tasks"]) == 40
+    assert len(usage["tasks"]) == TASKS
     table = desk.batch("usage", job)
     assert "total" in table
-    assert len(re.findall(r"^│ \d+ +│ ok ", table, re.MULTILINE)) == 40
+    assert len(re.findall(r"^│ \d+ +│ ok ", table, re.MULTILINE)) == TASKS
 
 
 def test_our_cpu_is_what_slurm_measures(desk: Desk, slurm: Slurm, debian_there: str) -> None:

@@ -75,6 +75,10 @@ class Slurm:
             path.write_text(before)
             _output("scontrol", "reconfigure")
 
+    def restart_controller(self) -> None:
+        """Stop slurmctld and start it again; it answers when this returns."""
+        _script("controller")
+
     def kill_node(self, node: str) -> None:
         """Let ``node`` crash with all its processes; Slurm notices after SlurmdTimeout (10 s, often 25)."""
         _script("node", "kill", node)

@@ -57,6 +57,10 @@ launch() { # launch NAME COMMAND...: in the background, in a session and with an
     remember "$name" $!
 }
 
+launch_controller() {
+    launch slurmctld setpriv --reuid slurm --regid slurm --init-groups /usr/sbin/slurmctld -D -f "$SLURM_CONF"
+}
+
 as() { # as USER COMMAND...
     local user=$1
     shift
