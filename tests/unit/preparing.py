@@ -15,7 +15,8 @@ from udocker.config import Config
 from udocker.store.store import Store
 
 # What a process does: prepare or stage an image.  Its first argument counts file system events, after which
-# it kills itself; Python's audit events stand before the calls that they tell of, so every step between two is met.
+# it kills itself; Python's audit events stand before the calls that they tell of, so every step between two
+# is met.
 PROGRAM = """
 import json, os, signal, sys
 sys.path.insert(0, {tree!r})
