@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 from collections import Counter
@@ -11,12 +12,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
+import pytest
+
 from tests.real.commands import unfinished
 from tests.services.base_images import PushedImage
+from tests.services.faultfs import EVERY, SPACE, Fault
 from tests.services.registry import Registry
 from tests.services.sharedfs import Node, nodes
 from tests.services.sharing import session_directory
 from tests.services.users import User
+from tests.services.waiting import wait_until
 from udocker_batch.taskspec import TaskSpec
 
 TASKS = 200
@@ -116,3 +121,62 @@ def test_of_200_tasks_on_4_nodes_each_node_unpacks_one_copy(
             assert (copy / "ROOT/bin/busybox").is_file()
             assert list(copy.parents[1].glob("tmp/*")) == []
         assert unfinished(cluster.store) == []
+
+
+FAULTS = {
+    "stale": Fault(errno.ESTALE, EVERY, first=20, count=1),
+    "broken": Fault(errno.EIO, EVERY, first=40),
+    "full": Fault(errno.ENOSPC, SPACE, first=10),
+    "over quota": Fault(errno.EDQUOT, SPACE, first=10),
+}
+
+
+@pytest.mark.parametrize("stage", ["shared", "node"])
+@pytest.mark.parametrize("kind", [*FAULTS, "lost"])
+def test_when_a_node_fails_that_prepares_the_others_finish(
+    user1: User, udocker_bin: Path, busybox_image: PushedImage, kind: str, stage: str
+) -> None:
+    with cluster_of(user1, udocker_bin, busybox_image, count=3) as cluster:
+        bad, *good = cluster.nodes
+        if kind == "lost":
+            first = cluster.start(0, bad, stage=stage)
+            wait_until(lambda: list(cluster.store.glob("locks/*/g1")), "the lock", every=0.01)
+            bad.disk.lose()
+        else:
+            bad.disk.set(FAULTS[kind])
+            first = cluster.start(0, bad, stage=stage)
+            wait_until(lambda: bad.disk.met().failed or first.poll() is not None, "the fault", every=0.01)
+        others = [cluster.start(number, good[number % 2], stage=stage) for number in range(1, 9)]
+        ended = [cluster.finish(task) for task in others]
+        status, out, err = cluster.finish(first)
+        # A failure is told to those who wait for it, and to nobody else.
+        failed = [(number, end) for number, end in enumerate(ended) if end != (0, "ran\n", "")]
+        assert all(end[0] == 125 and "Traceback" not in end[2] for _, end in failed), failed
+        if status != 0:
+            assert (status, out) == (125, ""), err
+            assert err.startswith("udocker-batch: "), err
+            assert "Traceback" not in err
+        last = cluster.start(9, good[0], stage=stage)
+        assert cluster.finish(last) == (0, "ran\n", "")
+        if stage == "shared":
+            assert len(cluster.containers()) == 1
+
+
+@pytest.mark.parametrize("stage", ["shared", "node"])
+def test_when_a_node_crashes_that_prepares_another_takes_over(
+    user1: User, udocker_bin: Path, busybox_image: PushedImage, stage: str
+) -> None:
+    """Its beat stands still, which the others have to see through their caches."""
+    with cluster_of(user1, udocker_bin, busybox_image, count=3, delay=0.01) as cluster:
+        cluster.start(0, cluster.nodes[0], stage=stage)
+        wait_until(
+            lambda: (
+                list(cluster.store.glob("locks/stage-*/g1")) + list(cluster.store.glob("locks/prepare-*/g1"))
+            ),
+            "the lock",
+            every=0.005,
+        )
+        cluster.nodes[0].crash()
+        others = [cluster.start(number, cluster.nodes[1 + number % 2], stage=stage) for number in range(1, 9)]
+        assert Counter(cluster.finish(task) for task in others) == {(0, "ran\n", ""): 8}
+        assert cluster.roles()["prepared"] == 1
