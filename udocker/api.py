@@ -235,5 +235,6 @@ def plan(
     """
     from udocker.run.plan import plan_run
 
-    launch = plan_run(config, Store.at(config).containers.find(container_id), spec, environ)
+    container = Store.at(config).containers.find(container_id, named=False)
+    launch = plan_run(config, container, spec, environ)
     return launch.argv, launch.env, launch.cwd
