@@ -17,7 +17,7 @@ from udocker import api
 
 from .arguments import SCHEDULERS, Parser, add_stage_arguments, current_directory, failure_lines, scheduler
 from .errors import InvalidJob
-from .jobspec import PREPARE_CHOICES, JobSpec
+from .jobspec import PREPARE_CHOICES, STAGE_CHOICES, JobSpec
 from .scheduler import TaskStatus
 from .stage import command as stage
 from .submit import Job, exit_status, plan_job, scheduler_of, submit
@@ -164,13 +164,13 @@ def _no_records(job: Job) -> int:
 
 
 def _prepare(config: api.Config, options: argparse.Namespace) -> int:
-    from .prepare import prepare
+    from .staging import prepare_images
 
     if options.insecure:
         config = replace(config, insecure=True)
-    image = api.resolve(config, options.image)
-    prepared = prepare(config, image)
-    print(f"{image} {prepared.container} {prepared.role}")
+    images = [api.resolve(config, image) for image in options.image]
+    for prepared in prepare_images(config, options.stage, images, os.environ):
+        print(f"{prepared.image} {prepared.container} {prepared.role}")
     return 0
 
 
@@ -213,7 +213,10 @@ def _usage_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _prepare_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("image", metavar="IMAGE")
+    parser.add_argument("image", metavar="IMAGE", nargs="+")
+    parser.add_argument(
+        "--stage", choices=STAGE_CHOICES, default="shared", help="for jobs with this --stage (shared)"
+    )
     parser.add_argument("--insecure", action="store_true", help="allow plain HTTP and unverified TLS")
 
 
@@ -230,7 +233,7 @@ _COMMANDS: Mapping[str, tuple[_Act, _Arguments, str]] = {
     "wait": (_wait, _wait_arguments, "wait for a job; exits with 0 if every task did"),
     "cancel": (_cancel, _job_arguments, "cancel what is left of a job"),
     "usage": (_usage, _usage_arguments, "print what every task used"),
-    "prepare": (_prepare, _prepare_arguments, "pull and unpack an image for jobs to come"),
+    "prepare": (_prepare, _prepare_arguments, "pull and unpack images for jobs to come"),
     "stage": (stage.run, stage.add_arguments, "list or remove the copies of containers on this node"),
     "task": (_task, _no_arguments, "run a task; for job scripts"),
 }

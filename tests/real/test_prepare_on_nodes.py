@@ -180,3 +180,21 @@ def test_when_a_node_crashes_that_prepares_another_takes_over(
         others = [cluster.start(number, cluster.nodes[1 + number % 2], stage=stage) for number in range(1, 9)]
         assert Counter(cluster.finish(task) for task in others) == {(0, "ran\n", ""): 8}
         assert cluster.roles()["prepared"] == 1
+
+
+def test_a_warm_task_with_a_copy_on_its_node_asks_the_shared_file_system_for_its_record_alone(
+    user1: User, udocker_bin: Path, busybox_image: PushedImage
+) -> None:
+    with cluster_of(user1, udocker_bin, busybox_image, count=1) as cluster:
+        [node] = cluster.nodes
+        for number in range(2):
+            assert cluster.finish(cluster.start(number, stage="node"))[0] == 0
+        node.disk.clear()
+        assert cluster.finish(cluster.start(2, stage="node", usage=False))[0] == 0
+        # The settings of the store, which may have changed.
+        assert set(node.disk.clear().operations) <= {"getattr"}
+        assert cluster.finish(cluster.start(3, stage="node"))[0] == 0
+        met = node.disk.met()
+        kinds = {"getattr", "create", "write", "fsync", "flush", "rename"}
+        assert set(met.operations) <= kinds
+        assert met.metadata <= 24

@@ -20,6 +20,7 @@ from udocker import api
 from udocker.errors import StoreCorrupt
 from udocker.store.packed import packed_size
 from udocker.system.files import tree_size
+from udocker_batch.cli import main
 from udocker_batch.nodestore import NodeStore
 from udocker_batch.prepare import prepare
 from udocker_batch.staging import place_of, prepare_images, release, staged_archive
@@ -294,3 +295,29 @@ def test_the_file_of_a_container_lies_beside_the_jobs(site: Site) -> None:
     config = config_of(site)
     assert staged_archive(config, "x") == site.directory / "batch" / "staged" / "x.tar.zst"
     assert NodeStore(config, site.node).directory.parent.parent == site.node
+
+
+def test_engines_of_the_shared_store_are_the_nodes_too(site: Site) -> None:
+    engines = site.directory / "bin" / "engines"
+    engines.mkdir(parents=True)
+    site.run()
+    [link] = site.node.glob("udocker-stage-*/*/bin/engines")
+    assert link.resolve() == engines
+    [copy] = copies(site)
+    api.remove_tree(copy)
+    assert site.run()[1]["role"] == "staged"
+
+
+def test_the_command_prepares_several_images(
+    site: Site, registry: FaultyRegistry, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = add_small(registry, "team/other")
+    for name, value in site.environment.items():
+        monkeypatch.setenv(name, value)
+    assert main(["prepare", "--stage=node", site.image, other]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [(image.partition("@")[0], role) for image, _, role in lines] == [
+        (site.image.rpartition(":")[0], "prepared"),
+        (other.rpartition(":")[0], "prepared"),
+    ]
+    assert len(archives(site)) == 2
