@@ -48,7 +48,8 @@ class Cluster:
         """Task ``number``, on one node after the other if none is said."""
         node = node or self.nodes[number % len(self.nodes)]
         directory = str(node.shared / "store")
-        task = TaskSpec(image=self.image, command=("echo", "ran"), udocker_dir=directory, **spec)
+        spec.setdefault("command", ("echo", "ran"))
+        task = TaskSpec(image=self.image, udocker_dir=directory, **spec)
         env = {
             "UDOCKER_DIR": directory,
             "UDOCKER_BATCH_TASK": task.to_json(),
@@ -198,3 +199,45 @@ def test_a_warm_task_with_a_copy_on_its_node_asks_the_shared_file_system_for_its
         kinds = {"getattr", "create", "write", "fsync", "flush", "rename"}
         assert set(met.operations) <= kinds
         assert met.metadata <= 24
+
+
+@pytest.mark.parametrize("mode", ["R1", "T2"])
+def test_an_epilog_removes_what_no_program_uses_whoever_was_killed(
+    user1: User, udocker_bin: Path, busybox_image: PushedImage, mode: str
+) -> None:
+    """As root with the environment of a Slurm epilog, which has neither PATH nor HOME."""
+    root = User("root", 0, 0, Path("/root"))
+    epilog = [udocker_bin / "udocker-batch", "stage", "clean", "--user", str(user1.uid)]
+    bare = {name: None for name in ("PATH", "HOME", "USER", "LOGNAME", "LANG")}
+    with cluster_of(user1, udocker_bin, busybox_image, count=1) as cluster:
+        [node] = cluster.nodes
+        assert node.run(root, epilog, bare, check=True).stdout == ""
+        cluster.settings["UDOCKER_DEFAULT_EXECUTION_MODE"] = mode
+        task = cluster.start(0, stage="node", command=("sh", "-c", "echo up; exec sleep 1000"))
+        assert task.stdout is not None
+        assert task.stdout.readline() == "up\n"
+        [copy] = node.local.glob("udocker-stage-*/*/containers/*")
+        assert node.run(root, epilog, bare, check=True).stdout == ""
+        hook = node.run(root, ["pgrep", "-f", "udocker-batch task"]).stdout.split()
+        node.run(root, ["kill", "-KILL", *hook], check=True)
+        assert node.run(root, epilog, bare, check=True).stdout == ""
+        assert (copy / "ROOT/bin/busybox").is_file()
+        program = node.run(root, ["pgrep", "-f", "sleep 1000"]).stdout.split()
+        node.run(root, ["kill", "-KILL", *program], check=True)
+        removed = wait_until(lambda: node.run(root, epilog, bare, check=True).stdout, "the eviction")
+        assert removed == f"{copy.name} removed\n"
+        assert not copy.exists()
+        task.communicate()
+
+
+def test_nobody_but_root_cleans_for_others(
+    user1: User, user2: User, udocker_bin: Path, busybox_image: PushedImage
+) -> None:
+    with cluster_of(user1, udocker_bin, busybox_image, count=1) as cluster:
+        [node] = cluster.nodes
+        assert cluster.finish(cluster.start(0, stage="node"))[0] == 0
+        command = [udocker_bin / "udocker-batch", "stage", "clean", "--user", user1.name]
+        refused = node.run(user2, command)
+        assert (refused.returncode, refused.stdout) == (125, "")
+        assert "only root can act for others" in refused.stderr
+        assert len(list(node.local.glob("udocker-stage-*/*/containers/*"))) == 1
