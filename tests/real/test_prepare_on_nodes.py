@@ -17,6 +17,7 @@ import pytest
 from tests.real.commands import unfinished
 from tests.services.base_images import PushedImage
 from tests.services.faultfs import EVERY, SPACE, Fault
+from tests.services.images import ImageBuilder, directory, file
 from tests.services.registry import Registry
 from tests.services.sharedfs import Node, nodes
 from tests.services.sharing import session_directory
@@ -241,3 +242,30 @@ def test_nobody_but_root_cleans_for_others(
         assert (refused.returncode, refused.stdout) == (125, "")
         assert "only root can act for others" in refused.stderr
         assert len(list(node.local.glob("udocker-stage-*/*/containers/*"))) == 1
+
+
+@pytest.mark.parametrize("stage", ["shared", "node"])
+def test_images_fetched_beforehand_are_pulled_once_by_all_nodes_together(
+    user1: User, udocker_bin: Path, registry: Registry, busybox_image: PushedImage, stage: str
+) -> None:
+    images = [small_image(registry, number) for number in range(4)]
+    with cluster_of(user1, udocker_bin, busybox_image) as cluster:
+        registry.clear()
+        cluster.settings["UDOCKER_REGISTRY_PULLS"] = "2"
+        tasks = [cluster.start(number, stage=stage, prefetch=tuple(images)) for number in range(12)]
+        assert Counter(cluster.finish(task) for task in tasks) == {(0, "ran\n", ""): 12}
+        blobs = [request.path for request in registry.requests() if "/blobs/" in request.path]
+        assert sorted(Counter(blobs).values()) == [1] * 10
+        assert len(cluster.containers()) == (5 if stage == "shared" else 0)
+        for node in cluster.nodes:
+            copies = list(node.local.glob("udocker-stage-*/*/containers/*"))
+            assert len(copies) == (0 if stage == "shared" else 5)
+        assert unfinished(cluster.store) == []
+
+
+def small_image(registry: Registry, number: int) -> str:
+    builder = ImageBuilder()
+    layer = builder.layer([directory("etc"), file("etc/number", bytes([number]) * 1000)])
+    image = builder.image([layer], cmd=["/x"])
+    builder.push(registry.url, f"test/small{number}", "1", image)
+    return f"{registry.host}/test/small{number}@{image.digest}"
