@@ -342,6 +342,18 @@ static int probe(void)
     return engine.patch ? probe_patch() : 0;
 }
 
+static void self_find(void)
+{
+    static const char link[] = "/proc/self/exe";
+    char self[PATH_SIZE] = "";
+    long length = sys_call4(SYS_readlinkat, AT_FDCWD, link, self, sizeof self - 1);
+    if (length < 0)
+        report_failure(link, length);
+    engine.self = engine_keep(self);
+    if (!engine.self)
+        report_failure(self, -ENAMETOOLONG);
+}
+
 int engine_begin(char **arguments, char **environment)
 {
     struct options options = {.workdir = "/"};
@@ -355,9 +367,7 @@ int engine_begin(char **arguments, char **environment)
         return probe();
     if (engine.world.count == 0 || !*command)
         usage_stop("--root", "a root and a program are needed");
-    long length = sys_call4(SYS_readlinkat, AT_FDCWD, "/proc/self/exe", engine.self, PATH_SIZE - 1);
-    if (length < 0)
-        report_failure("/proc/self/exe", length);
+    self_find();
     workdir_enter(options.workdir);
     listing_start();
     for (const char *c = command[0]; *c; c++)

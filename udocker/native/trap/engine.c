@@ -14,35 +14,41 @@
 
 #include "begin.h"
 
-struct engine engine;
+struct engine engine __attribute__((section(".bss.engine"), aligned(ENGINE_PAGE)));
+
+const char *engine_keep(const char *text)
+{
+    size_t size = bytes_length(text) + 1;
+    if (size > ENGINE_TEXT - engine.text_used)
+        return NULL;
+    engine.text_used += size;
+    char *copy = engine.text + ENGINE_TEXT - engine.text_used;
+    bytes_copy(copy, text, size);
+    return copy;
+}
 
 static int view_put(const char *guest, const char *host, bool read_only)
 {
-    const char *texts[2] = {guest, host};
-    for (int i = 0; i < 2; i++) {
-        size_t size = bytes_length(texts[i]) + 1;
-        if (engine.text_used + size > sizeof engine.text)
-            return -ENOSPC;
-        char *copy = engine.text + engine.text_used;
-        bytes_copy(copy, texts[i], size);
-        engine.text_used += size;
-        texts[i] = copy;
-    }
+    guest = engine_keep(guest);
+    host = engine_keep(host);
+    if (!guest || !host)
+        return -ENOSPC;
     engine.read_only = engine.read_only || read_only;
-    return path_world_add(&engine.world, texts[0], texts[1], read_only);
+    return path_world_add(&engine.world, guest, host, read_only);
 }
 
 /* ---- an engine that was started in a container: its views are of what it sees there ---- */
 
 void engine_nest(void)
 {
+    engine.nested = engine.world.count > 0;
     engine.outer = engine.world;
     engine.world = (struct path_world){.exe_host = engine.exe_host, .exe_guest = engine.exe_guest};
 }
 
 int engine_outer_path(const char *text, struct path_place *place)
 {
-    if (engine.outer.count > 0)
+    if (engine.nested)
         return path_resolve(&engine.outer, AT_FDCWD, text, PATH_FOLLOW, place);
     place->length = bytes_length(text);
     if (place->length >= sizeof place->host)
@@ -75,7 +81,7 @@ int engine_add_view(const char *guest, const char *host, bool read_only)
 {
     char outer[PATH_SIZE];
     struct path_place place;
-    if (engine.outer.count == 0 || path_to_guest(&engine.outer, *host ? host : "/", outer) < 0)
+    if (!engine.nested || path_to_guest(&engine.outer, *host ? host : "/", outer) < 0)
         return view_put(guest, host, read_only);
     if (path_guess(&engine.outer, outer, &place))
         read_only = read_only || place.read_only;
@@ -307,10 +313,9 @@ long engine_call(struct trapped *call)
         return kernel_call(call);
     if (call->number == SYS_getdents64)
         return listing_call(call);
-    size_t place = (size_t)call->number < sizeof engine.calls ? engine.calls[call->number] : 0;
-    if (place == 0)
+    const struct call *entry = call_find(call->number);
+    if (!entry)
         return is_change(call->number) && hold_is_read_only((int)call->arguments[0]) ? -EROFS : reissue(call);
-    const struct call *entry = &call_table[place - 1];
     long result;
     if (quick_call(entry, call, &result))
         return result;

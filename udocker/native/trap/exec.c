@@ -29,7 +29,7 @@ struct plan {
     struct script scripts[SCRIPT_DEPTH];
     int depth;
     long lent; /* a descriptor that the next engine closes, or -1 */
-    char interpreter[PATH_SIZE];
+    char interpreter[PATH_SIZE]; /* what the program names, then the host's path of it; empty for none */
 };
 
 static bool is_blank(char c)
@@ -156,7 +156,8 @@ static long plan_open(const struct plan *plan)
     return hold_read(plan->place.host);
 }
 
-static int check_interpreter(const struct plan *plan)
+/* The next engine is told where on the host the dynamic loader is. */
+static int plan_interpreter(struct plan *plan)
 {
     struct path_place place;
     if (!plan->interpreter[0])
@@ -164,6 +165,7 @@ static int check_interpreter(const struct plan *plan)
     int result = path_resolve(&engine.world, AT_FDCWD, plan->interpreter, PATH_FOLLOW, &place);
     if (result == 0)
         result = (int)sys_call3(SYS_faccessat, AT_FDCWD, place.host, 1 /* X_OK */);
+    bytes_copy(plan->interpreter, place.host, result == 0 ? place.length + 1 : 0);
     return result;
 }
 
@@ -185,7 +187,7 @@ static int plan_look(struct plan *plan, const char *name)
     if (result == LOAD_32_BIT || result == LOAD_ENGINE)
         return plan->interpreter[0] = '\0';
     if (!is_script)
-        return result < 0 ? result : result | check_interpreter(plan);
+        return result < 0 ? result : plan_interpreter(plan);
     if (plan->depth == SCRIPT_DEPTH)
         return -ELOOP;
     struct script *script = &plan->scripts[plan->depth++];
@@ -281,6 +283,7 @@ static size_t vector_head(const char **vector, const struct plan *plan, char *op
     }
     vector[at++] = plan->place.host;
     vector[at++] = plan->guest;
+    vector[at++] = plan->interpreter;
     vector[at++] = plan->name;
     return at;
 }
@@ -303,7 +306,7 @@ static long start(const struct plan *plan, char *const *arguments, char *const *
     long count = argument_count(arguments);
     if (count < 0)
         return count;
-    size_t room = ((size_t)count + 8 + 3 * engine.world.count + 3 * SCRIPT_DEPTH) * sizeof(char *);
+    size_t room = ((size_t)count + 9 + 3 * engine.world.count + 3 * SCRIPT_DEPTH) * sizeof(char *);
     const char **vector = (const char **)sys_call6(SYS_mmap, 0, (long)room, PROT_READ | PROT_WRITE,
                                                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if ((uintptr_t)vector > -4096ul)

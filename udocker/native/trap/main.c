@@ -22,8 +22,6 @@ static _Noreturn void filter_refused(int error)
 
 void engine_start(const unsigned long *auxiliary)
 {
-    for (size_t i = 0; i < call_count; i++)
-        engine.calls[call_table[i].number] = (uint8_t)(i + 1);
     int result = stacks_map(auxiliary);
     if (result < 0)
         report_failure("memory", result);
@@ -82,17 +80,20 @@ static void lent_close(const char *host)
     sys_call1(SYS_close, number);
 }
 
-static void text_set_up_to(char *target, const char *source, size_t room)
+static const char *text_keep(const char *text)
 {
-    size_t size = bytes_length(source) + 1;
-    if (size > room)
-        report_failure(source, -ENAMETOOLONG);
-    bytes_copy(target, source, size);
+    const char *kept = engine_keep(text);
+    if (!kept)
+        report_failure(text, -ENAMETOOLONG);
+    return kept;
 }
 
-static void text_set(char target[PATH_SIZE], const char *source)
+static void release_read(const char *release)
 {
-    text_set_up_to(target, source, PATH_SIZE);
+    size_t size = bytes_length(release) + 1;
+    if (size > sizeof engine.kernel)
+        report_failure(release, -ENAMETOOLONG);
+    bytes_copy(engine.kernel, release, size);
 }
 
 /* Reads back what exec.c's vector_head wrote; returns how many arguments that were. */
@@ -101,7 +102,7 @@ static long engine_read(char **arguments)
     long at = 3, views = 0;
     for (const char *letter = arguments[1] + 1; *letter; letter++) {
         if (*letter == 'k') { /* the rest is the kernel's release */
-            text_set_up_to(engine.kernel, letter + 1, sizeof engine.kernel);
+            release_read(letter + 1);
             break;
         }
         engine.openat2 = engine.openat2 || *letter == 'o';
@@ -118,10 +119,10 @@ static long engine_read(char **arguments)
         if (arguments[at + 2][1] == 'u')
             listing_hide(arguments[at]);
     }
-    text_set(engine.self, arguments[0]);
-    text_set(engine.exe_host, arguments[at]);
-    text_set(engine.exe_guest, arguments[at + 1]);
-    return at + 3;
+    engine.self = text_keep(arguments[0]);
+    engine.world.exe_host = engine.exe_host = text_keep(arguments[at]);
+    engine.world.exe_guest = engine.exe_guest = text_keep(arguments[at + 1]);
+    return at + 4;
 }
 
 static __attribute__((noreturn)) void jump(uintptr_t entry, unsigned long *stack)
@@ -148,18 +149,13 @@ static void stack_make_executable(const unsigned long *stack)
 static void engine_restart(unsigned long *stack, char **arguments, char **environment, unsigned long *auxiliary)
 {
     struct image program, loader = {0};
-    struct path_place place;
-    char interpreter[PATH_SIZE];
     long used = engine_read(arguments);
-    const char *name = arguments[used - 1];
+    const char *interpreter = arguments[used - 2], *name = arguments[used - 1];
     engine_start(auxiliary);
-    int result = load_program(engine.exe_host, &program, interpreter);
+    int result = load_program(engine.exe_host, interpreter[0] ? LOAD_WITH_INTERPRETER : LOAD_ALONE, &program);
     lent_close(engine.exe_host);
-    if (result == 0 && interpreter[0]) {
-        result = path_resolve(&engine.world, AT_FDCWD, interpreter, PATH_FOLLOW, &place);
-        if (result == 0)
-            result = load_program(place.host, &loader, NULL);
-    }
+    if (result == 0 && interpreter[0])
+        result = load_program(interpreter, LOAD_INTERPRETER, &loader);
     if (result == LOAD_ENGINE) {
         engine_nest();
         process_stop(engine_begin(arguments + used, environment));
@@ -202,9 +198,8 @@ __attribute__((used, noreturn)) void engine_main(unsigned long *stack)
     char **end = environment;
     while (*end)
         end++;
-    engine.world.exe_host = engine.exe_host;
-    engine.world.exe_guest = engine.exe_guest;
-    if (stack[0] > 6 && arguments[1][0] == '\001')
+    engine.world.exe_host = engine.world.exe_guest = engine.exe_host = engine.exe_guest = "";
+    if (stack[0] > 7 && arguments[1][0] == '\001')
         engine_restart(stack, arguments, environment, (unsigned long *)(end + 1));
     process_stop(engine_begin(arguments, environment));
     __builtin_unreachable();

@@ -25,10 +25,10 @@ struct pool {
     unsigned char *next, *end;
 };
 
-static struct pool pools[POOL_COUNT];
-static int busy;
+static HOT struct pool pools[POOL_COUNT];
+static HOT int busy;
 /* How often the sites of a slot have trapped. */
-static uint8_t traps[SLOTS];
+static HOT uint8_t traps[SLOTS];
 
 __attribute__((visibility("hidden"))) void site_enter(void);
 __asm__(".text\n"

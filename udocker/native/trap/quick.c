@@ -32,7 +32,7 @@ struct quick {
 };
 
 /* Names at the top of the root that were links the last time, so that they are asked first. */
-static uint64_t hints[HINTS];
+static HOT uint64_t hints[HINTS];
 
 static int text_take(struct quick *quick, const char *address)
 {

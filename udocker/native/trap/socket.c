@@ -200,7 +200,7 @@ static long messages_send(const struct call *entry, const long *a)
 
 long message_call(struct trapped *call)
 {
-    const struct call *entry = &call_table[engine.calls[call->number] - 1];
+    const struct call *entry = call_find(call->number);
     const long *a = call->arguments;
     struct msghdr copy;
     if (call->number == SYS_sendmmsg)

@@ -32,24 +32,31 @@ struct disposition {
     uint64_t mask;
 };
 
-/* What this process's engine knows: made at its start, then only read, but for `guard`. */
+/* What most programs need of other files' lies in one page as well, with the first of the stacks: trap.ld. */
+#define HOT __attribute__((section(".bss.hot")))
+
+enum { ENGINE_PAGE = 4096, ENGINE_TEXT = (1 << 16) - ENGINE_PAGE / 2 };
+
+/* What this process's engine knows: made at its start, then only read, but for `guard`.  What every program needs lies
+ * in one page, for each page costs a fault at every execve and fork: the texts, which fill from their end, then the
+ * small things and the first views. */
 struct engine {
-    struct path_world world;
-    struct path_world outer; /* in which this engine was started as a program; without views for the host */
+    char text[ENGINE_TEXT]; /* the paths of the world, and the three below */
+    size_t text_used;
     uint64_t guard;            /* signals that wait until a trapped call is on its own stack */
     bool openat2;              /* the kernel has it (5.6) */
     bool read_only;            /* some view is */
     bool patch;                /* call sites are rewritten after their first trap */
     bool mm_map;               /* the kernel is told where the guest's program is (3.18) */
     bool execmem;              /* memory may be both written and executed */
-    uint8_t calls[512];        /* a call's number to its place in call_table, plus one */
-    bool unlisted[PATH_VIEWS]; /* views whose names their directories lack: listing.c */
+    const char *self;          /* this program, on the host */
+    const char *exe_host;      /* the guest's program */
+    const char *exe_guest;
     char kernel[65];           /* what uname(2) answers for the release; empty for the truth */
-    char self[PATH_SIZE];      /* this program, on the host */
-    char exe_host[PATH_SIZE];  /* the guest's program */
-    char exe_guest[PATH_SIZE];
-    char text[1 << 16]; /* the paths of the world */
-    size_t text_used;
+    bool unlisted[PATH_VIEWS]; /* views whose names their directories lack: listing.c */
+    bool nested;               /* this engine was started as a program */
+    struct path_world world;
+    struct path_world outer; /* in which it was started */
 };
 
 extern struct engine engine;
@@ -70,6 +77,7 @@ int user_write(void *address, const void *source, size_t size);
 /* engine.c */
 long engine_call(struct trapped *call);
 int engine_add_view(const char *guest, const char *host, bool read_only);
+const char *engine_keep(const char *text); /* a copy; NULL where there is no room */
 void engine_nest(void); /* the views that are added from now on are of places in the world that there was */
 int engine_outer_path(const char *text, struct path_place *place); /* in that world, or as it stands */
 
@@ -164,8 +172,9 @@ struct image {
     uintptr_t brk; /* where the heap begins */
     bool executable_stack;
 };
-/* With room for its interpreter's path, which is empty where it has none, as the program; else as an interpreter. */
-int load_program(const char *host, struct image *image, char interpreter[PATH_SIZE]);
+enum load_as { LOAD_ALONE, LOAD_WITH_INTERPRETER, LOAD_INTERPRETER };
+int load_program(const char *host, enum load_as as, struct image *image);
+/* The path of the interpreter that a program names; empty for none. */
 int load_check(int file, char interpreter[PATH_SIZE]);
 
 /* process.c: what the kernel and ps(1) believe of the process */
