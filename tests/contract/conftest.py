@@ -68,6 +68,10 @@ def _has_others(name: str) -> bool:
     return select.engine_of(VARIANTS[name].mode).abilities.other_users
 
 
+def _emulates(name: str) -> bool:
+    return select.engine_of(VARIANTS[name].mode).abilities.emulates_users
+
+
 def _has_namespaces(name: str) -> bool:
     return VARIANTS[name].mode.family == "R"
 
@@ -82,6 +86,13 @@ def stage(request: pytest.FixtureRequest, launchers: Path) -> Iterator[Stage]:
 @pytest.fixture(params=filter(_has_others, VARIANTS))
 def stage_of_others(request: pytest.FixtureRequest, launchers: Path) -> Iterator[Stage]:
     """The same for those modes whose programs can be other users than the caller."""
+    with staged(VARIANTS[request.param], launchers) as made:
+        yield made
+
+
+@pytest.fixture(params=filter(_emulates, VARIANTS))
+def stage_of_emulators(request: pytest.FixtureRequest, launchers: Path) -> Iterator[Stage]:
+    """The same for those that emulate users, root too."""
     with staged(VARIANTS[request.param], launchers) as made:
         yield made
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,7 @@ import pytest
 from tests.contract.roots import identity_options
 from tests.services.needs import need_command
 from tests.unit.test_native_path import SANITIZE
-from tests.unit.test_native_trap import CHECKS, Guest, guest, programs, run
+from tests.unit.test_native_trap import CHECKS, WARNINGS, Guest, guest, programs, run
 
 __all__ = ["guest", "programs"]  # fixtures
 
@@ -22,6 +25,8 @@ AS_ROOT = {
     "old-kernel": ("--uid", "0", "--gid", "0", "--without", "openat2"),
     "somebody": ("--uid", "1234", "--gid", "2345", "--patch"),
 }
+# Checks of guest_users; the others are what these start.
+USERS = ("drop", "shared", "spawn", "threads", "attributes", "files", "system")
 as_root = pytest.mark.parametrize("guest", AS_ROOT.values(), ids=AS_ROOT, indirect=True)
 
 
@@ -47,6 +52,36 @@ def _check(compiler: str, directory: Path) -> None:
 )
 def test_a_program_gets_from_its_calls_what_it_may_expect(guest: Guest, program: str, name: str) -> None:
     result = guest(program, name)
+    assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
+
+
+@pytest.fixture(scope="session")
+def users() -> Iterator[Path]:
+    """The program guest_users."""
+    compiler = need_command("gcc", "gcc libc6-dev")
+    with tempfile.TemporaryDirectory(prefix="udocker-root-") as directory:
+        program = Path(directory) / "guest_users"
+        source = NATIVE / "tests/guest_users.c"
+        subprocess.run([compiler, *WARNINGS, "-static", "-pthread", "-o", program, source], check=True)
+        yield program
+
+
+@pytest.mark.parametrize("name", USERS)
+@pytest.mark.parametrize("guest", list(AS_ROOT.values())[:-1], ids=list(AS_ROOT)[:-1], indirect=True)
+def test_root_gets_from_its_calls_what_it_may_expect(guest: Guest, users: Path, name: str) -> None:
+    shutil.copy(users, guest.root / "bin")
+    (guest.root / "bin" / users.name).chmod(0o755)
+    result = guest(users.name, name)
+    assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
+
+
+@pytest.mark.parametrize("guest", [AS_ROOT["somebody"]], ids=["somebody"], indirect=True)
+def test_a_set_user_id_program_runs_as_its_owner(guest: Guest, users: Path) -> None:
+    program = guest.root / "bin" / users.name
+    shutil.copy(users, program)
+    program.chmod(0o755)
+    os.setxattr(program, "user.udocker.owner", b"0:5:106755:0")
+    result = guest(users.name, "lent")
     assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
 
 

@@ -36,7 +36,7 @@ def new_file(name: bytes, mode: int, fd: int) -> int:
 
 
 def finish_file(out: int, mode: int, mtime: int, owner: bytes) -> None:
-    """Give a file whose content is written its mode, of which the umask took some, its owner, and its time."""
+    """Give a file whose content is written its mode, of which the umask took some, its owner and its time."""
     if mode & (_MASKED | stat.S_ISVTX):
         os.fchmod(out, mode)
     if owner:

@@ -1,8 +1,8 @@
-"""Whose a container's file is, where the host cannot tell: all of them belong to the user who made the container.
+"""Whose a container's file is, where the host cannot tell: all belong to the user who made the container.
 
 An extended attribute of the file itself says so, as engines that emulate root write and read it
-(``udocker/native/root``): "UID:GID:MODE:DEVICE", the mode in octal, 0 where the host's is right.  Files of root's
-have none; nor have symbolic links, and file systems without attributes.
+(``udocker/native/root``): "UID:GID:MODE:DEVICE", the mode in octal, 0 where the host's is right.  Files of
+root's have none; nor have symbolic links, and file systems without attributes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Owner(NamedTuple):
 def host_mode(mode: int, is_directory: bool) -> int:
     """The permissions that a file has on the host in place of ``mode``.
 
-    No program lends the caller's rights to others, and the caller can read, write and search everything, as root.
+    No program lends the caller's rights to others, and he can read, write and search everything, as root.
     """
     own = 0o700 if is_directory or mode & 0o111 else 0o600
     return (mode & 0o1777) | own

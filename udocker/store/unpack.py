@@ -40,8 +40,9 @@ def unpack_layers(layers: list[Path], root: Path, limits: Optional[Limits] = Non
 
     All files are the caller's, set-user-id and set-group-id bits are dropped (they would lend his rights to
     others), and he can read, write and search everything; what the layers say of it is written down beside
-    (``udocker.store.owners``).  Device nodes are skipped, of extended attributes only the user's are kept.  Raises UnpackError for a layer that is broken, leads out
-    of the root or is beyond the limits, StoreError for what the file system refuses.
+    (``udocker.store.owners``).  Device nodes are skipped, of extended attributes only the user's are kept.
+    Raises UnpackError for a layer that is broken, leads out of the root or is beyond the limits, StoreError for
+    what the file system refuses.
     """
     budget = Budget(limits or Limits())
     old = os.umask(0o022)
@@ -175,7 +176,8 @@ class _Layer:
         if self._writers:
             directory = path.rpartition(b"/")[0]
             if self._is_for_writers(member, directory, fd, name):
-                self._writers.add((directory, name, mode, member.mtime, owner, self._reader.offset, member.size))
+                job = (directory, name, mode, member.mtime, owner, self._reader.offset, member.size)
+                self._writers.add(job)
                 return
             self._writers.settle()
         try:
