@@ -30,8 +30,8 @@ class BadHeader(Exception):
     """A header that is none, in words; the reader of the archive says where."""
 
 
-# Name, type, mode, size in bytes as they lie in the archive, time in nanoseconds, target of a link, numbers of
-# owner and group.
+# Name, type, mode, size in bytes as they lie in the archive, time in nanoseconds, target of a link, owner and
+# group.
 Header = tuple[bytes, bytes, int, int, int, bytes, int, int]
 
 

@@ -41,8 +41,8 @@ def unpack_layers(layers: list[Path], root: Path, limits: Optional[Limits] = Non
     All files are the caller's, set-user-id and set-group-id bits are dropped (they would lend his rights to
     others), and he can read, write and search everything; what the layers say of it is written down beside
     (``udocker.store.owners``).  Device nodes are skipped, of extended attributes only the user's are kept.
-    Raises UnpackError for a layer that is broken, leads out of the root or is beyond the limits, StoreError for
-    what the file system refuses.
+    Raises UnpackError for a layer that is broken, leads out of the root or is beyond the limits, StoreError
+    for what the file system refuses.
     """
     budget = Budget(limits or Limits())
     old = os.umask(0o022)
