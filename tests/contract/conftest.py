@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import filterfalse
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import pytest
 
 from tests.contract.roots import Stage, make_stage, remove
 from udocker.engine import select, trap, userns
-from udocker.engine.base import Engine
+from udocker.engine.base import Abilities, Engine
 from udocker.engine.binaries import locate
 from udocker.engine.trap import TrapEngine
 from udocker.engine.userns import UsernsEngine
@@ -68,6 +68,14 @@ def _has_others(name: str) -> bool:
     return select.engine_of(VARIANTS[name].mode).abilities.other_users
 
 
+def _emulates(name: str) -> bool:
+    return select.engine_of(VARIANTS[name].mode).abilities.emulates_users
+
+
+def _has_namespaces(name: str) -> bool:
+    return VARIANTS[name].mode.family == "R"
+
+
 @pytest.fixture(params=VARIANTS)
 def stage(request: pytest.FixtureRequest, launchers: Path) -> Iterator[Stage]:
     """A container under each mode."""
@@ -82,11 +90,33 @@ def stage_of_others(request: pytest.FixtureRequest, launchers: Path) -> Iterator
         yield made
 
 
-@pytest.fixture(params=filterfalse(_has_others, VARIANTS))
-def stage_of_callers(request: pytest.FixtureRequest, launchers: Path) -> Iterator[Stage]:
-    """The same for those whose programs are the caller."""
+@pytest.fixture(params=filter(_emulates, VARIANTS))
+def stage_of_emulators(request: pytest.FixtureRequest, launchers: Path) -> Iterator[Stage]:
+    """The same for those that emulate users, root too."""
     with staged(VARIANTS[request.param], launchers) as made:
         yield made
+
+
+@pytest.fixture(params=filterfalse(_has_namespaces, VARIANTS))
+def stage_without_namespaces(request: pytest.FixtureRequest, launchers: Path) -> Iterator[Stage]:
+    """The same for those modes that translate calls."""
+    with staged(VARIANTS[request.param], launchers) as made:
+        yield made
+
+
+class _CallersOnly(TrapEngine):
+    """An engine as one is that has no other users: what is planned with it is asked here."""
+
+    @property
+    def abilities(self) -> Abilities:
+        return replace(super().abilities, other_users=False, emulates_users=False)
+
+
+@pytest.fixture
+def stage_of_callers(launchers: Path) -> Iterator[Stage]:
+    """A container under an engine whose programs are the caller."""
+    with staged(VARIANTS["T1"], launchers) as made:
+        yield replace(made, engine=_CallersOnly(launchers / trap.PROGRAM))
 
 
 @contextmanager

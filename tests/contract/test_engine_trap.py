@@ -19,10 +19,12 @@ from udocker.model.mount import Mount
 
 
 @pytest.fixture
-def trap(stage_of_callers: Stage) -> Stage:
-    if stage_of_callers.mode.family != "T":
+def trap(stage_without_namespaces: Stage) -> Stage:
+    """A container whose program is the caller by default."""
+    if stage_without_namespaces.mode.family != "T":
         pytest.skip("of the trap engine alone")
-    return stage_of_callers
+    uid, gid = caller()  # who is in no file of the container
+    return stage_without_namespaces.image(user=f"{uid}:{gid}")
 
 
 def with_options(launch: Launch, *options: str) -> Launch:

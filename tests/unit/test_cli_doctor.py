@@ -69,8 +69,8 @@ def test_every_mode_has_a_line_and_one_is_the_default(tmp_path: Path) -> None:
     lines = doctor(tmp_path)
     assert [line.split(": ")[0] for line in lines] == ["R1", "T2", "T1", "default"]
     assert remembered.read_text() == told
-    assert lines[1] == "T2: works here, as you are, without other users"
-    assert lines[2] == "T1: works here, as you are, without other users"
+    assert lines[1] == "T2: works here, with any user inside, by emulation"
+    assert lines[2] == "T1: works here, with any user inside, by emulation"
     assert lines[3].endswith(", the first of these that works here")
     assert not (tmp_path / "store").exists()
 

@@ -107,7 +107,7 @@ def programs() -> Iterator[Programs]:
     directory.chmod(0o755)
     made = Programs(directory / "udocker-trap", tuple(directory / name for name in CHECKS))
     script = f"-Wl,-T,{NATIVE / 'trap/trap.ld'}"
-    sources = [*(NATIVE / "trap").glob("*.c"), *(NATIVE / "path").glob("*.c")]
+    sources = [source for part in ("path", "root", "trap") for source in (NATIVE / part).glob("*.c")]
     subprocess.run([compiler, *WARNINGS, *ENGINE, script, "-o", made.engine, *sources], check=True)
     for check in made.checks:
         guest = NATIVE / "tests" / f"{check.name}.c"
@@ -124,7 +124,7 @@ def programs() -> Iterator[Programs]:
 @pytest.fixture(params=VARIANTS)
 def guest(request: pytest.FixtureRequest, programs: Programs) -> Iterator[Guest]:
     directory = Path(tempfile.mkdtemp(prefix="udocker-guest-")).resolve()
-    made = Guest(programs, VARIANTS[request.param], directory)
+    made = Guest(programs, VARIANTS.get(request.param, request.param), directory)
     make_root(made.root)
     for check in programs.checks:
         shutil.copy(check, made.root / "bin")

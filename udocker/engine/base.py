@@ -84,11 +84,13 @@ class Abilities:
     """What an engine can do that not every engine can.
 
     ``other_users``: the program can be another user than the caller.  ``kernel_release``: uname(2) can answer
-    another release than the host's.
+    another release than the host's.  ``emulates_users``: other users, root too, cost time, and the caller
+    himself does not.
     """
 
     other_users: bool
     kernel_release: bool
+    emulates_users: bool = False
 
 
 class Engine(Protocol):

@@ -32,8 +32,8 @@ def _trap() -> Engine:
 # Each family of execution modes and its engine, imported when a run takes it.
 ENGINES: Mapping[str, Callable[[], Engine]] = {"R": _userns, "T": _trap}
 
-# The modes that these engines offer, the one to prefer first: R passes every sentence of the contract's
-# suite, T2 all but those about other users, and T1 is T2 for hosts that forbid to rewrite programs in memory.
+# The modes that these engines offer, the one to prefer first: in R the kernel itself knows other users, T2
+# emulates them, and T1 is T2 for hosts that forbid to rewrite programs in memory.
 MODES = (ExecutionMode.R1, ExecutionMode.T2, ExecutionMode.T1)
 
 

@@ -43,8 +43,8 @@ class TrapEngine:
 
     @property
     def abilities(self) -> Abilities:
-        """The program is the caller; what uname(2) answers is trapped as paths are."""
-        return Abilities(other_users=False, kernel_release=True)
+        """Who the program is, and what uname(2) answers, is trapped as paths are."""
+        return Abilities(other_users=True, kernel_release=True, emulates_users=True)
 
     def using(self, installed: str) -> TrapEngine:
         """The same engine, with the launcher in a directory if there is one."""

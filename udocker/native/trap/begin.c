@@ -4,7 +4,7 @@
  *   udocker-trap [--patch] --probe
  *
  *   --root DIR              the container's root directory on the host
- *   --uid N, --gid N        accepted where they are the caller's own: the program is the caller
+ *   --uid N, --gid N        who the program is (the caller); anybody else is emulated, root too
  *   --workdir DIR           in the container; created where it is missing (/)
  *   --volume DIR            make sure that this directory is in the container, and writable
  *   --scratch DIR           an empty directory that ends with the run (scratch.c)
@@ -29,6 +29,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 static bool is_word(const char *one, const char *other)
 {
@@ -110,28 +111,27 @@ static void take_kernel(struct options *options, char **values)
         report_failure("--kernel", result);
 }
 
-static void own_number(const char *option, const char *text, long own)
+static uint32_t number_of(const char *option, const char *text)
 {
-    long number = 0;
+    uint64_t number = 0;
     for (const char *digit = text; *digit; digit++) {
-        if (*digit < '0' || *digit > '9' || number > 1L << 32)
+        if (*digit < '0' || *digit > '9' || number >= 1ul << 32)
             usage_stop(option, "not a user or group number");
-        number = number * 10 + (*digit - '0');
+        number = number * 10 + (uint64_t)(*digit - '0');
     }
-    if (!*text || number != own)
-        report_and_stop(text, "this execution mode runs programs as the caller only", "execution mode R1 has others");
+    if (!*text || number >= (1ul << 32) - 1)
+        usage_stop(option, "not a user or group number");
+    return (uint32_t)number;
 }
 
 static void take_uid(struct options *options, char **values)
 {
-    (void)options;
-    own_number("--uid", values[0], sys_call0(SYS_geteuid));
+    options->uid = number_of("--uid", values[0]);
 }
 
 static void take_gid(struct options *options, char **values)
 {
-    (void)options;
-    own_number("--gid", values[0], sys_call0(SYS_getegid));
+    options->gid = number_of("--gid", values[0]);
 }
 
 static void take_volume(struct options *options, char **values)
@@ -236,6 +236,21 @@ static void listing_start(void)
         if (engine.unlisted[i])
             return;
     }
+}
+
+/* Somebody else than the caller.  Within an engine that does without, its filter does not trap what this takes. */
+static void users_start(const struct options *options)
+{
+    struct stat root;
+    const char *host = engine.world.views[0].host;
+    if (options->uid == (uint32_t)sys_call0(SYS_geteuid) && options->gid == (uint32_t)sys_call0(SYS_getegid))
+        return;
+    long result = sys_call2(SYS_stat, host[0] ? host : "/", &root);
+    if (result < 0)
+        report_failure(options->root, result);
+    users_begin(options->uid, options->gid, &root);
+    if (filter_is_installed() && (result = filter_add_root()) < 0)
+        report_failure("seccomp", result);
 }
 
 static const char *variable(char *const *environment, const char *name)
@@ -356,7 +371,8 @@ static void self_find(void)
 
 int engine_begin(char **arguments, char **environment)
 {
-    struct options options = {.workdir = "/"};
+    struct options options = {
+        .workdir = "/", .uid = (uint32_t)sys_call0(SYS_geteuid), .gid = (uint32_t)sys_call0(SYS_getegid)};
     bool by_path = false;
     engine.openat2 = has_openat2();
     engine.mm_map = engine.execmem = true;
@@ -370,6 +386,7 @@ int engine_begin(char **arguments, char **environment)
     self_find();
     workdir_enter(options.workdir);
     listing_start();
+    users_start(&options);
     for (const char *c = command[0]; *c; c++)
         by_path = by_path || *c == '/';
     long error = by_path || !command[0][0] ? program_start(command[0], command, environment)

@@ -12,6 +12,7 @@ struct options {
     const char *workdir;
     const char *files; /* where extended files are kept; NULL: in a directory of the caller in /tmp */
     bool probe;
+    uint32_t uid, gid; /* who the program is to be */
 };
 
 /* A place of the container, as a path of it without links, and where it lies on the host. */

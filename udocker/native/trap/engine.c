@@ -43,6 +43,7 @@ void engine_nest(void)
 {
     engine.nested = engine.world.count > 0;
     engine.outer = engine.world;
+    engine.root = false; /* what is asked of the new one counts */
     engine.world = (struct path_world){.exe_host = engine.exe_host, .exe_guest = engine.exe_guest};
 }
 
@@ -100,10 +101,15 @@ static int directory_of(const struct call *entry, const struct trapped *call, in
     return entry->dirfd < 0 ? AT_FDCWD : (int)call->arguments[entry->dirfd + offset];
 }
 
-static unsigned follow_of(const struct call *entry, const struct trapped *call)
+bool engine_follows(const struct call *entry, const struct trapped *call)
 {
     bool set = entry->flags >= 0 && (call->arguments[entry->flags] & entry->bit);
-    return (entry->traits & CALL_FOLLOWS ? !set : set) ? PATH_FOLLOW : 0;
+    return entry->traits & CALL_FOLLOWS ? !set : set;
+}
+
+static unsigned follow_of(const struct call *entry, const struct trapped *call)
+{
+    return engine_follows(entry, call) ? PATH_FOLLOW : 0;
 }
 
 static unsigned hold_of(const struct call *entry)
@@ -118,9 +124,7 @@ static bool is_unlink(const struct trapped *call)
     return call->number == SYS_unlink || (call->number == SYS_unlinkat && !(call->arguments[2] & AT_REMOVEDIR));
 }
 
-/* Puts the host's path in place of the guest's; 1 where the call is to be made as it is.  What is held is to be
- * let go after the call. */
-static int replace(const struct call *entry, struct trapped *call, int offset, unsigned flags, struct held *held)
+int engine_replace(const struct call *entry, struct trapped *call, int offset, unsigned flags, struct held *held)
 {
     char guest[PATH_SIZE];
     long *path = &call->arguments[entry->path + offset];
@@ -162,10 +166,13 @@ static long ask(const struct call *entry, struct trapped *call)
 static long one_call(const struct call *entry, struct trapped *call)
 {
     struct held held;
-    int result = replace(entry, call, 0, follow_of(entry, call), &held);
+    int result = engine_replace(entry, call, 0, follow_of(entry, call), &held);
     if (result < 0)
         return result;
-    long done = result == 0 && (entry->traits & CALL_ASKS) && held.read_only ? ask(entry, call) : reissue(call);
+    bool asks = result == 0 && (entry->traits & CALL_ASKS);
+    long done = asks && held.read_only ? ask(entry, call) : reissue(call);
+    if (asks && engine.root && done == 0)
+        done = owners_held_access(&held, entry, call);
     hold_end(&held);
     return done;
 }
@@ -177,7 +184,7 @@ static long held_call(const struct call *entry, struct trapped *call)
     struct held held;
     long *a = call->arguments;
     unsigned flags = HOLD_OBJECT | (call->number == SYS_chdir ? HOLD_ENTERS : 0);
-    int result = replace(entry, call, 0, follow_of(entry, call) | flags, &held);
+    int result = engine_replace(entry, call, 0, follow_of(entry, call) | flags, &held);
     if (result < 0)
         return result;
     long done;
@@ -210,10 +217,10 @@ static long two_call(const struct call *entry, struct trapped *call)
     if (!(entry->traits & CALL_REMOVES))
         one.traits &= (uint8_t)~CALL_NAMES;
     other.traits = (uint8_t)((entry->traits & ~CALL_FOLLOWS) | CALL_KEEPS);
-    long result = replace(&one, call, 0, follow_of(entry, call), &first);
+    long result = engine_replace(&one, call, 0, follow_of(entry, call), &first);
     if (result < 0)
         return result;
-    result = replace(&other, call, entry->dirfd < 0 ? 1 : 2, 0, &second);
+    result = engine_replace(&other, call, entry->dirfd < 0 ? 1 : 2, 0, &second);
     if (result >= 0) {
         result = reissue(call);
         hold_end(&second);
@@ -249,7 +256,7 @@ static long readlink_call(const struct call *entry, struct trapped *call)
     int dirfd = directory_of(entry, call, 0);
     if (room <= 0)
         return -EINVAL;
-    int result = replace(entry, call, 0, 0, &held);
+    int result = engine_replace(entry, call, 0, 0, &held);
     if (result != 0)
         return result < 0 ? result : reissue(call);
     if (held.place.is_exe) {
@@ -288,7 +295,7 @@ static long root_call(const struct call *entry, struct trapped *call)
 {
     struct held held;
     struct stat info;
-    int result = replace(entry, call, 0, PATH_FOLLOW | HOLD_ENTERS, &held);
+    int result = engine_replace(entry, call, 0, PATH_FOLLOW | HOLD_ENTERS, &held);
     if (result != 0)
         return result < 0 ? result : -ENOENT;
     long done = sys_call4(SYS_newfstatat, held.dirfd, held.path, &info, 0);
@@ -307,17 +314,23 @@ static bool is_change(long number)
            number == SYS_ioctl;
 }
 
-long engine_call(struct trapped *call)
+/* A call that takes no path. */
+static long plain_call(struct trapped *call)
 {
-    if (call->number == SYS_uname)
-        return kernel_call(call);
-    if (call->number == SYS_getdents64)
-        return listing_call(call);
-    const struct call *entry = call_find(call->number);
-    if (!entry)
-        return is_change(call->number) && hold_is_read_only((int)call->arguments[0]) ? -EROFS : reissue(call);
+    long result;
+    if (is_change(call->number) && hold_is_read_only((int)call->arguments[0]))
+        return -EROFS;
+    if (engine.root && (users_call(call, &result) || owners_descriptor_call(call, &result)))
+        return result;
+    return reissue(call);
+}
+
+static long path_call(const struct call *entry, struct trapped *call)
+{
     long result;
     if (quick_call(entry, call, &result))
+        return result;
+    if (engine.root && owners_call(entry, call, &result))
         return result;
     switch ((enum call_shape)entry->shape) {
     case CALL_ONE:
@@ -348,4 +361,17 @@ long engine_call(struct trapped *call)
         return call->number == SYS_chroot ? root_call(entry, call) : -EPERM;
     }
     return -ENOSYS;
+}
+
+long engine_call(struct trapped *call)
+{
+    if (call->number == SYS_uname)
+        return kernel_call(call);
+    if (call->number == SYS_getdents64)
+        return listing_call(call);
+    const struct call *entry = call_find(call->number);
+    long result = entry ? path_call(entry, call) : plain_call(call);
+    if (engine.root)
+        owners_hide(call, &result);
+    return result;
 }

@@ -30,6 +30,7 @@ struct plan {
     int depth;
     long lent; /* a descriptor that the next engine closes, or -1 */
     char interpreter[PATH_SIZE]; /* what the program names, then the host's path of it; empty for none */
+    struct stat program; /* as the container sees it, where root is emulated: its mode may change who runs it */
 };
 
 static bool is_blank(char c)
@@ -181,6 +182,8 @@ static int plan_look(struct plan *plan, const char *name)
     bool is_script = length >= 2 && line[0] == '#' && line[1] == '!';
     if (result == 0 && !is_script)
         result = load_check((int)file, plan->interpreter);
+    if (engine.root && !is_script && root_file_stat(users_host(), file, &plan->program) < 0)
+        plan->program.st_mode = 0;
     sys_call1(SYS_close, file);
     /* The next engine tells the user of the one, for a caller that got ENOEXEC would take the file for a script;
      * and is the other itself. */
@@ -269,6 +272,10 @@ static size_t vector_head(const char **vector, const struct plan *plan, char *op
         *letter++ = 'm';
     if (engine.execmem)
         *letter++ = 'x';
+    if (engine.root) {
+        *letter++ = 'i';
+        letter += users_write(&plan->program, letter);
+    }
     if (engine.kernel[0])
         *letter++ = 'k';
     bytes_copy(letter, engine.kernel, bytes_length(engine.kernel) + 1);
@@ -302,7 +309,7 @@ static size_t vector_scripts(const char **vector, size_t at, const struct plan *
 
 static long start(const struct plan *plan, char *const *arguments, char *const *environment)
 {
-    char options[8 + sizeof engine.kernel], number[16];
+    char options[8 + ROOT_IDS_TEXT + sizeof engine.kernel], number[16];
     long count = argument_count(arguments);
     if (count < 0)
         return count;

@@ -13,7 +13,7 @@
 
 #include "trap.h"
 
-enum { QUESTION = 0x5a5a, ANSWER = 1234, PROGRAM_MAX = 256 };
+enum { QUESTION = 0x5a5a, ANSWER = 1234, PROGRAM_MAX = 512 };
 
 /* From here on the same calls have other numbers: __X32_SYSCALL_BIT of syscall(2). */
 enum { X32 = 0x40000000 };
@@ -127,6 +127,25 @@ static bool is_optional(long number)
     return false;
 }
 
+/* Those that only an emulated root needs: users.c and owners.c.  Two of them may be trapped already, which is no harm. */
+static void add_root(struct program *program)
+{
+    short number;
+    for (size_t i = 0; (number = users_call_number(i)) >= 0; i++)
+        add(program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)number, 0, 0);
+    for (size_t i = 0; (number = owners_call_number(i)) >= 0; i++)
+        add(program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)number, 0, 0);
+}
+
+/* Lines that compare with a call's number, which jump over the rest of them and a return to the verdict. */
+static void jumps_set(struct program *program, unsigned first)
+{
+    unsigned end = program->count;
+    add_return(program, SECCOMP_RET_ALLOW);
+    for (unsigned i = first; i < end; i++)
+        program->lines[i].jt = (unsigned char)(end - i);
+}
+
 static unsigned add_trapped(struct program *program)
 {
     unsigned first = program->count;
@@ -134,6 +153,8 @@ static unsigned add_trapped(struct program *program)
         add(program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)SIGNALS[i], 0, 0);
     for (size_t i = 0; engine.read_only && i < CHANGES_COUNT; i++)
         add(program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)CHANGES[i], 0, 0);
+    if (engine.root)
+        add_root(program);
     for (size_t i = 0; i < call_count; i++)
         if (!is_optional(call_table[i].number))
             add(program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)call_table[i].number, 0, 0);
@@ -157,9 +178,7 @@ static void build(struct program *program)
         add_optional(program, OPTIONAL[i].number, (unsigned)OPTIONAL[i].argument);
     unsigned requests = engine.read_only ? add_requests(program) : 0;
     unsigned first = add_trapped(program), end = program->count;
-    add_return(program, SECCOMP_RET_ALLOW);
-    for (unsigned i = first; i < end; i++)
-        program->lines[i].jt = (unsigned char)(end - i); /* over the rest, to the verdict */
+    jumps_set(program, first);
     for (unsigned i = 0; i < OPTIONAL_COUNT; i++) {
         unsigned jump = optional + 7 * i + 6;
         program->lines[jump].k = end - jump;
@@ -198,6 +217,17 @@ int filter_add_call(long number)
     add_load(&program, offsetof(struct seccomp_data, nr));
     add(&program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)number, 1, 0);
     add_return(&program, SECCOMP_RET_ALLOW);
+    add_verdict(&program);
+    return install(&program);
+}
+
+int filter_add_root(void)
+{
+    struct program program;
+    program.count = 0;
+    add_load(&program, offsetof(struct seccomp_data, nr));
+    add_root(&program);
+    jumps_set(&program, 1);
     add_verdict(&program);
     return install(&program);
 }

@@ -51,6 +51,25 @@ static void name_set(const char *path, bool is_file)
     sys_call5(SYS_prctl, PR_SET_NAME, name, 0, 0, 0);
 }
 
+/* What getauxval(3) tells of who the program is; AT_SECURE where it is lent somebody's rights. */
+static void auxiliary_set_users(unsigned long *auxiliary)
+{
+    const struct root_ids *ids = users_ids();
+    const uint32_t *uid = ids->uid, *gid = ids->gid;
+    for (unsigned long *entry = auxiliary; entry[0] != AT_NULL; entry += 2) {
+        if (entry[0] == AT_UID)
+            entry[1] = uid[ROOT_REAL];
+        else if (entry[0] == AT_EUID)
+            entry[1] = uid[ROOT_EFFECTIVE];
+        else if (entry[0] == AT_GID)
+            entry[1] = gid[ROOT_REAL];
+        else if (entry[0] == AT_EGID)
+            entry[1] = gid[ROOT_EFFECTIVE];
+        else if (entry[0] == AT_SECURE)
+            entry[1] = uid[ROOT_REAL] != uid[ROOT_EFFECTIVE] || gid[ROOT_REAL] != gid[ROOT_EFFECTIVE];
+    }
+}
+
 static void auxiliary_set(unsigned long *auxiliary, const struct image *program, const struct image *loader,
                           const char *name)
 {
@@ -104,6 +123,13 @@ static long engine_read(char **arguments)
         if (*letter == 'k') { /* the rest is the kernel's release */
             release_read(letter + 1);
             break;
+        }
+        if (*letter == 'i') { /* and who the program is */
+            int used = users_read(letter + 1);
+            if (used < 0)
+                report_failure("users", used);
+            letter += used;
+            continue;
         }
         engine.openat2 = engine.openat2 || *letter == 'o';
         engine.patch = engine.patch || *letter == 'p';
@@ -170,6 +196,8 @@ static void engine_restart(unsigned long *stack, char **arguments, char **enviro
     bool by_descriptor = bytes_equal(name, "/dev/fd/", 8);
     name_set(by_descriptor ? engine.exe_guest : name, by_descriptor);
     auxiliary_set(auxiliary, &program, &loader, name);
+    if (engine.root)
+        auxiliary_set_users(auxiliary);
     /* The stack loses the arguments that were ours; the rest stays where it is. */
     unsigned long count = stack[0] - (unsigned long)used;
     stack += used;

@@ -21,6 +21,7 @@ enum { SYSCALL_SIZE = 2 };
 #include "../path/calls.h"
 #include "../path/path.h"
 #include "../path/sys.h"
+#include "../root/root.h"
 
 enum { EXIT_LAUNCHER = 125, EXIT_NOT_EXECUTABLE = 126, EXIT_NOT_FOUND = 127 };
 
@@ -49,6 +50,7 @@ struct engine {
     bool patch;                /* call sites are rewritten after their first trap */
     bool mm_map;               /* the kernel is told where the guest's program is (3.18) */
     bool execmem;              /* memory may be both written and executed */
+    bool root;                 /* the program is somebody else than the caller: users.c, owners.c */
     const char *self;          /* this program, on the host */
     const char *exe_host;      /* the guest's program */
     const char *exe_guest;
@@ -74,12 +76,19 @@ int user_read(void *target, const void *address, size_t size);
 int user_string(char target[PATH_SIZE], const char *address); /* its length; -ENAMETOOLONG */
 int user_write(void *address, const void *source, size_t size);
 
+struct held;
+
 /* engine.c */
 long engine_call(struct trapped *call);
 int engine_add_view(const char *guest, const char *host, bool read_only);
 const char *engine_keep(const char *text); /* a copy; NULL where there is no room */
 void engine_nest(void); /* the views that are added from now on are of places in the world that there was */
 int engine_outer_path(const char *text, struct path_place *place); /* in that world, or as it stands */
+
+/* Puts the host's path in place of the guest's; 1 where the call is to be made as it is.  What is held is to be
+ * let go after the call.  `offset` is that of a second path's arguments. */
+int engine_replace(const struct call *entry, struct trapped *call, int offset, unsigned flags, struct held *held);
+bool engine_follows(const struct call *entry, const struct trapped *call);
 
 /* quick.c: false where the call is still to be made, as if nothing had been tried */
 bool quick_call(const struct call *entry, struct trapped *call, long *result);
@@ -122,6 +131,28 @@ long message_call(struct trapped *call);
 long address_call(const struct call *entry, struct trapped *call);
 long received_call(struct trapped *call);
 
+/* users.c, owners.c: only where engine.root is set.  The calls that are trapped then are numbered from 0 on, -1 ends them; those
+ * about files lie in call_table too, but for the ones of descriptors.  false: the call is to be made as any other. */
+void users_begin(uint32_t uid, uint32_t gid, const struct stat *root);
+size_t users_write(const struct stat *program, char text[ROOT_IDS_TEXT]);
+int users_read(const char *text);
+const struct root_ids *users_ids(void);
+const struct root_host *users_host(void);
+short users_call_number(size_t place);
+bool users_call(const struct trapped *call, long *result);
+short owners_call_number(size_t place);
+bool owners_call(const struct call *entry, struct trapped *call, long *result);
+bool owners_descriptor_call(const struct trapped *call, long *result);
+void owners_hide(const struct trapped *call, long *result); /* after a call that lists attributes */
+long owners_stat(long file, void *buffer);
+long owners_statx(long file, long flags, long mask, void *buffer);
+long owners_access(long file, long mode, bool effective);
+long owners_held_access(const struct held *held, const struct call *entry, const struct trapped *call);
+/* Of a file that open(2) makes: whether nothing has to be told of it, the permissions to make it with, and what to tell. */
+bool owners_new_is_plain(uint64_t mode);
+uint64_t owners_new_mode(uint64_t mode);
+void owners_made(long file, uint64_t mode);
+
 /* kernel.c, listing.c: uname(2) and getdents64(2), where they are trapped */
 long kernel_call(const struct trapped *call);
 long listing_call(const struct trapped *call);
@@ -158,6 +189,7 @@ void action_enter_cancel(int number, siginfo_t *information, void *context);
 enum { TRAP_MARK = 0x7ea0 };
 int filter_install(void);
 int filter_add_call(long number); /* one more is trapped, which only few runs ask for */
+int filter_add_root(void);         /* what users.c and owners.c answer, where a filter is there already */
 bool filter_is_installed(void);
 
 /* patch.c */
