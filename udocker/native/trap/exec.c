@@ -267,6 +267,8 @@ static size_t vector_head(const char **vector, const struct plan *plan, char *op
         *letter++ = 'm';
     if (engine.execmem)
         *letter++ = 'x';
+    if (engine.tracing)
+        *letter++ = engine.tracing == TRACE_PATHS ? 't' : 'a';
     if (engine.kernel[0])
         *letter++ = 'k';
     bytes_copy(letter, engine.kernel, bytes_length(engine.kernel) + 1);

@@ -15,6 +15,10 @@
 
 enum { SYSCALL_SIZE = 2 };
 
+/* Who brings a guest's call to the engine: a signal, or a tracer outside, which the filter calls at those that matter
+ * or which looks at each call itself (../tracer). */
+enum tracing { TRACE_NONE, TRACE_PATHS, TRACE_ALL };
+
 /* Everything lies in one text at one address: no table of addresses stands between the files. */
 #pragma GCC visibility push(hidden)
 
@@ -42,6 +46,7 @@ struct engine {
     bool patch;                /* call sites are rewritten after their first trap */
     bool mm_map;               /* the kernel is told where the guest's program is (3.18) */
     bool execmem;              /* memory may be both written and executed */
+    uint8_t tracing;           /* enum tracing */
     uint8_t calls[512];        /* a call's number to its place in call_table, plus one */
     bool unlisted[PATH_VIEWS]; /* views whose names their directories lack: listing.c */
     char kernel[65];           /* what uname(2) answers for the release; empty for the truth */
@@ -132,6 +137,9 @@ long stacks_run(struct trapped *call);
 void stacks_visit(const ucontext_t *context);
 long stacks_show_guest(greg_t *registers);
 void stacks_abandon(const char *at);
+/* Where a tracer lets a thread go on, in place of the call that it stopped at: ../tracer/tracer.h. */
+void traced_enter(void);
+void traced_leave(void); /* the engine has nothing to do any more, and the guest is about to go on */
 
 /* cancel.c */
 bool cancel_is_signal(long number);
@@ -151,6 +159,10 @@ enum { TRAP_MARK = 0x7ea0 };
 int filter_install(void);
 int filter_add_call(long number); /* one more is trapped, which only few runs ask for */
 bool filter_is_installed(void);
+struct sock_filter;
+void filter_keep(void); /* makes for filter_kept what no run asks for more of */
+const struct sock_filter *filter_kept(unsigned number); /* what a tracer judges calls by; NULL after the last */
+bool filter_is_engine(uintptr_t place); /* whether that lies in the engine's text */
 
 /* patch.c */
 void patch_site(unsigned char *call, long number);
