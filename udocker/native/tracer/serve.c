@@ -20,10 +20,25 @@ static long trace(long request, long thread, long address, long data)
 
 /* ---- a call: the thread goes on in the engine ---- */
 
+/* Once some process of the container handles such a signal. */
+static bool guards;
+
+/* Blocks those that are not; returns which. */
+static uint64_t guard(long thread)
+{
+    uint64_t all = (1ull << CANCEL_COUNT) - 1, mask, free;
+    if (!guards || trace(PTRACE_GETSIGMASK, thread, sizeof mask, (long)&mask) < 0)
+        return 0;
+    free = ~mask >> (CANCEL_FIRST - 1) & all;
+    mask |= all << (CANCEL_FIRST - 1);
+    return trace(PTRACE_SETSIGMASK, thread, sizeof mask, (long)&mask) < 0 ? 0 : free;
+}
+
 static long call_redirect(long thread, struct user_regs_struct *registers)
 {
+    guards = guards || registers->orig_rax == SYS_rt_sigaction;
     registers->rcx = registers->rip;
-    registers->r11 = registers->orig_rax;
+    registers->r11 = registers->orig_rax | guard(thread) << 32;
     registers->rip = (uintptr_t)traced_enter;
     registers->orig_rax = -1ul; /* no call is made now, and none is made again after a signal */
     return trace(PTRACE_SETREGS, thread, 0, (long)registers);
@@ -70,8 +85,11 @@ static long entry_stop(long thread)
     struct user_regs_struct r;
     if (trace(PTRACE_GETREGS, thread, 0, (long)&r) < 0)
         return PTRACE_SYSCALL;
-    if (filter_is_engine(r.rip))
-        return PTRACE_CONT;
+    if (filter_is_engine(r.rip)) {
+        /* Out of a handler of the engine's (actions.c) it leads to where the guest wants to be. */
+        in_call[thread] = r.orig_rax == SYS_rt_sigreturn;
+        return in_call[thread] ? PTRACE_SYSCALL : PTRACE_CONT;
+    }
     struct seccomp_data call = {
         (int)r.orig_rax,
         architecture(thread, r.rip),

@@ -3,7 +3,8 @@
  * where no filter can be set (seccomp(2)) every call is stopped.
  *
  * The tracer changes registers only.  At traced_enter the guest's are as they were at its `syscall`, but for those that
- * a system call destroys: rcx is where it goes on, r11 is the call's number.
+ * a system call destroys: rcx is where it goes on, r11 is the call's number and, in its upper half, which of the signals
+ * of ../trap/cancel.c are blocked until the call is on a stack of the engine's.
  */
 #ifndef TRACER_H
 #define TRACER_H

@@ -246,6 +246,7 @@ struct visit {
     struct work work;
     stack_t alternate;
     uint64_t mask;
+    uint64_t guarded; /* signals that a tracer has blocked until the call is on its own stack */
 };
 
 /* The kernel gave the handler fresh vector registers; the guest's own must be there when we jump back, and
@@ -267,6 +268,8 @@ __attribute__((used)) void visit_run(struct visit *visit)
         sys_call2(SYS_sigaltstack, &visit->alternate, NULL);
     if (engine.guard)
         sys_call4(SYS_rt_sigprocmask, SIG_SETMASK, &visit->mask, NULL, 8);
+    if (visit->guarded)
+        sys_call4(SYS_rt_sigprocmask, SIG_UNBLOCK, &visit->guarded, NULL, 8);
     if (engine.patch && engine.tracing == TRACE_PATHS)
         patch_site((unsigned char *)visit->ip - SYSCALL_SIZE, visit->call.number);
     work_run(&visit->work);
@@ -317,6 +320,7 @@ static struct visit *visit_make(const greg_t *r)
         {.call = &visit->call, .stack = stack},
         {.ss_flags = SS_DISABLE},
         0,
+        0,
     };
     claims[stack].visit = visit;
     return visit;
@@ -336,8 +340,12 @@ void stacks_visit(const ucontext_t *context)
 __attribute__((used, noreturn)) void traced_visit(greg_t *r)
 {
     enum { PUSHED = RED_ZONE + 2 * sizeof(greg_t) };
+    uint64_t number = (uint64_t)r[REG_RAX];
     r[REG_RSP] += PUSHED;
-    visit_enter(visit_make(r));
+    r[REG_RAX] = (uint32_t)number;
+    struct visit *visit = visit_make(r);
+    visit->guarded = number >> 32 << (CANCEL_FIRST - 1);
+    visit_enter(visit);
 }
 
 /* In the order of enum greg_t: sys/ucontext.h.  Behind the red zone of the guest's stack there is room for what claims

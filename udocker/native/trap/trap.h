@@ -141,7 +141,8 @@ void stacks_abandon(const char *at);
 void traced_enter(void);
 void traced_leave(void); /* the engine has nothing to do any more, and the guest is about to go on */
 
-/* cancel.c */
+/* cancel.c: the signals by which threads are cancelled */
+enum { CANCEL_FIRST = 32, CANCEL_COUNT = 2 };
 bool cancel_is_signal(long number);
 long cancel_set(long number, const struct disposition *guest, struct disposition *old);
 void cancel_on_signal(int number, siginfo_t *information, void *context, const struct disposition *action);
