@@ -99,6 +99,8 @@ static long tracer_await(long answer)
 void tracer_start(void)
 {
     int pipe[2], status;
+    /* As with a filter: a program's own privileges are not to be had. */
+    sys_call5(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     long program = sys_call0(SYS_getpid), result = sys_call2(SYS_pipe2, pipe, O_CLOEXEC);
     if (result < 0)
         refused(result);
