@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 
 from tests.contract.roots import Stage, make_stage, remove
-from udocker.engine import select, trap, userns
+from udocker.engine import select, userns
 from udocker.engine.base import Abilities, Engine
 from udocker.engine.binaries import locate
+from udocker.engine.launcher import TRANSLATOR
+from udocker.engine.ptrace import PtraceEngine
 from udocker.engine.trap import TrapEngine
 from udocker.engine.userns import UsernsEngine
 from udocker.model.mode import ExecutionMode
@@ -37,6 +39,9 @@ VARIANTS = {
     "T2-old-kernel": Variant(ExecutionMode.T2, ("openat2",)),
     "T2-no-execmem": Variant(ExecutionMode.T2, ("execmem",)),
     "T1-no-mm-map": Variant(ExecutionMode.T1, ("prctl-mm-map",)),
+    "P1": Variant(ExecutionMode.P1),
+    "P1-old-kernel": Variant(ExecutionMode.P1, ("openat2", "execmem")),
+    "P2": Variant(ExecutionMode.P2),
 }
 
 
@@ -45,7 +50,7 @@ def launchers() -> Iterator[Path]:
     """The engines' launchers, where an ordinary user can reach them although the tests may run as root."""
     directory = Path(tempfile.mkdtemp(prefix="udocker-launcher-"))
     directory.chmod(0o755)
-    for program in (userns.PROGRAM, trap.PROGRAM):
+    for program in (userns.PROGRAM, TRANSLATOR):
         shutil.copy(locate(program), directory / program)
         (directory / program).chmod(0o755)
     yield directory
@@ -61,7 +66,8 @@ def launcher(launchers: Path) -> Path:
 def engine_of(variant: Variant, launchers: Path) -> Engine:
     if variant.mode.family == "R":
         return UsernsEngine(launchers / userns.PROGRAM, variant.without)
-    return TrapEngine(launchers / trap.PROGRAM, variant.without)
+    made = PtraceEngine if variant.mode.family == "P" else TrapEngine
+    return made(launchers / TRANSLATOR, variant.without)
 
 
 def _has_others(name: str) -> bool:
@@ -116,7 +122,7 @@ class _CallersOnly(TrapEngine):
 def stage_of_callers(launchers: Path) -> Iterator[Stage]:
     """A container under an engine whose programs are the caller."""
     with staged(VARIANTS["T1"], launchers) as made:
-        yield replace(made, engine=_CallersOnly(launchers / trap.PROGRAM))
+        yield replace(made, engine=_CallersOnly(launchers / TRANSLATOR))
 
 
 @contextmanager

@@ -30,6 +30,9 @@ VARIANTS = {
     "old-kernel": ("--without", "openat2"),
     "no-execmem": ("--patch", "--without", "execmem"),
     "no-mm-map": ("--without", "prctl-mm-map"),
+    "trace": ("--trace",),
+    "trace-patch": ("--trace", "--patch"),
+    "trace-all": ("--trace-all",),
 }
 # Directories of this name below each other have a path that is longer than PATH_MAX.
 DEEP_NAME, DEPTH = "d" * 200, 30
@@ -107,7 +110,8 @@ def programs() -> Iterator[Programs]:
     directory.chmod(0o755)
     made = Programs(directory / "udocker-trap", tuple(directory / name for name in CHECKS))
     script = f"-Wl,-T,{NATIVE / 'trap/trap.ld'}"
-    sources = [source for part in ("path", "root", "trap") for source in (NATIVE / part).glob("*.c")]
+    parts = ("path", "root", "trap", "tracer")
+    sources = [source for part in parts for source in (NATIVE / part).glob("*.c")]
     subprocess.run([compiler, *WARNINGS, *ENGINE, script, "-o", made.engine, *sources], check=True)
     for check in made.checks:
         guest = NATIVE / "tests" / f"{check.name}.c"

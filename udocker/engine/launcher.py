@@ -6,12 +6,19 @@ import os
 from collections.abc import Iterator, Sequence
 
 from udocker.engine.base import Process, Support
+from udocker.model.container import Container
 from udocker.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import Callable
 
     from _typeshed import StrPath
+
+# The program of the engines that translate calls in the container's own processes: T and P.
+TRANSLATOR = "udocker-trap"
+
+# Beside a container's root: copies of its files with text after them, which all of its runs share.
+FILES = "trap.files"
 
 _PROBE_SECONDS = 30
 _PREFIX = "udocker: run: "
@@ -34,6 +41,15 @@ def options(root: StrPath, process: Process, without: Sequence[str]) -> Iterator
         yield from ("--bind-ro" if mount.read_only else "--bind", mount.source, mount.target)
     for file in process.files:
         yield from ("--extend", file.source, file.target, file.text)
+
+
+def translator_options(container: Container, process: Process, without: Sequence[str]) -> Iterator[str]:
+    """All that TRANSLATOR is asked for but what is special to a mode."""
+    yield from options(container.root, process, without)
+    if process.kernel:
+        yield from ("--kernel", process.kernel)
+    if process.files and not container.location:
+        yield from ("--files", os.path.join(container.directory, FILES))
 
 
 def probe(launcher: Callable[[], str], *words: str) -> Support:

@@ -29,12 +29,19 @@ def _trap() -> Engine:
     return TrapEngine()
 
 
+def _ptrace() -> Engine:
+    from udocker.engine.ptrace import PtraceEngine
+
+    return PtraceEngine()
+
+
 # Each family of execution modes and its engine, imported when a run takes it.
-ENGINES: Mapping[str, Callable[[], Engine]] = {"R": _userns, "T": _trap}
+ENGINES: Mapping[str, Callable[[], Engine]] = {"R": _userns, "T": _trap, "P": _ptrace}
 
 # The modes that these engines offer, the one to prefer first: in R the kernel itself knows other users, T2
-# emulates them, and T1 is T2 for hosts that forbid to rewrite programs in memory.
-MODES = (ExecutionMode.R1, ExecutionMode.T2, ExecutionMode.T1)
+# emulates them, and T1 is T2 for hosts that forbid to rewrite programs in memory.  P1 costs more for each program
+# that is started, P2 for each call.
+MODES = (ExecutionMode.R1, ExecutionMode.T2, ExecutionMode.T1, ExecutionMode.P1, ExecutionMode.P2)
 
 
 def engine_of(mode: ExecutionMode, store: Optional[StrPath] = None) -> Engine:

@@ -1,7 +1,7 @@
 /* udocker-trap: runs a program in a container's root, without privileges and without namespaces.
  *
  *   udocker-trap --root DIR [OPTION...] -- PROGRAM [ARGUMENT...]
- *   udocker-trap [--patch] --probe
+ *   udocker-trap [--trace] [--trace-all] [--patch] --probe
  *
  *   --root DIR              the container's root directory on the host
  *   --uid N, --gid N        who the program is (the caller); anybody else is emulated, root too
@@ -17,6 +17,8 @@
  *   --read-only             the container's own files cannot be changed
  *   --kernel RELEASE        what uname(2) answers
  *   --without FEATURE       do without openat2, prctl-mm-map or execmem, as where the kernel lacks or refuses it
+ *   --trace                 let a tracer deliver calls (../tracer), which a filter tells of
+ *   --trace-all             the same, without a filter
  *   --patch                 rewrite call sites after their first trap
  *   --probe                 only try whether calls can be trapped, and sites rewritten: status 0, or the reason
  *
@@ -30,6 +32,8 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+
+#include "../tracer/tracer.h"
 
 static bool is_word(const char *one, const char *other)
 {
@@ -74,6 +78,25 @@ static void take_patch(struct options *options, char **values)
 {
     (void)options, (void)values;
     engine.patch = true;
+}
+
+/* Who delivers calls in a container is settled: it does so for an engine that was started in it too. */
+static void trace_by(enum tracing tracing)
+{
+    if (!engine.nested)
+        engine.tracing = (uint8_t)tracing;
+}
+
+static void take_trace(struct options *options, char **values)
+{
+    (void)options, (void)values;
+    trace_by(TRACE_PATHS);
+}
+
+static void take_trace_all(struct options *options, char **values)
+{
+    (void)options, (void)values;
+    trace_by(TRACE_ALL);
 }
 
 static void take_probe(struct options *options, char **values)
@@ -164,7 +187,7 @@ static void take_extend(struct options *options, char **values)
 }
 
 /* In which order what is asked for is done, wherever it stands in the command line. */
-enum step { STEP_SET, STEP_PROTECT, STEP_VOLUMES, STEP_SCRATCH, STEP_BINDS, STEP_FILES, STEPS };
+enum step { STEP_MODE, STEP_SET, STEP_PROTECT, STEP_VOLUMES, STEP_SCRATCH, STEP_BINDS, STEP_FILES, STEPS };
 
 static const struct option {
     const char *name;
@@ -172,6 +195,8 @@ static const struct option {
     enum step step;
     void (*take)(struct options *options, char **values);
 } OPTIONS[] = {
+    {"--trace", 0, STEP_MODE, take_trace},
+    {"--trace-all", 0, STEP_MODE, take_trace_all},
     {"--root", 1, STEP_SET, take_root},
     {"--uid", 1, STEP_SET, take_uid},
     {"--gid", 1, STEP_SET, take_gid},
@@ -351,7 +376,10 @@ __asm__(".section .rodata\n"
 /* uselib(2), which the engine refuses without a look at the path; the kernel would say ENOSYS, or EFAULT. */
 static int probe(void)
 {
+    if (engine.tracing)
+        tracer_start();
     engine_start(NULL);
+    traced_leave();
     if (probe_call(0, 0, SYS_uselib) != -EPERM)
         report_and_stop("seccomp", "a filter can be set here, but traps nothing", "try another execution mode");
     return engine.patch ? probe_patch() : 0;
@@ -377,7 +405,7 @@ int engine_begin(char **arguments, char **environment)
     engine.openat2 = has_openat2();
     engine.mm_map = engine.execmem = true;
     char **command = NULL;
-    for (int step = STEP_SET; step < STEPS && !options.probe; step++)
+    for (int step = STEP_MODE; step < STEPS && !options.probe; step++)
         command = options_take(&options, arguments + 1, (enum step)step);
     if (options.probe)
         return probe();
@@ -387,6 +415,8 @@ int engine_begin(char **arguments, char **environment)
     workdir_enter(options.workdir);
     listing_start();
     users_start(&options);
+    if (engine.tracing && !engine.nested)
+        tracer_start();
     for (const char *c = command[0]; *c; c++)
         by_path = by_path || *c == '/';
     long error = by_path || !command[0][0] ? program_start(command[0], command, environment)

@@ -272,6 +272,8 @@ static size_t vector_head(const char **vector, const struct plan *plan, char *op
         *letter++ = 'm';
     if (engine.execmem)
         *letter++ = 'x';
+    if (engine.tracing)
+        *letter++ = engine.tracing == TRACE_PATHS ? 't' : 'a';
     if (engine.root) {
         *letter++ = 'i';
         letter += users_write(&plan->program, letter);

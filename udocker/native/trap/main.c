@@ -25,8 +25,9 @@ void engine_start(const unsigned long *auxiliary)
     int result = stacks_map(auxiliary);
     if (result < 0)
         report_failure("memory", result);
-    signal_install();
-    if (!filter_is_installed() && (result = filter_install()) < 0)
+    if (!engine.tracing)
+        signal_install();
+    if (engine.tracing != TRACE_ALL && !filter_is_installed() && (result = filter_install()) < 0)
         filter_refused(result);
 }
 
@@ -135,6 +136,8 @@ static long engine_read(char **arguments)
         engine.patch = engine.patch || *letter == 'p';
         engine.mm_map = engine.mm_map || *letter == 'm';
         engine.execmem = engine.execmem || *letter == 'x';
+        if (*letter == 't' || *letter == 'a')
+            engine.tracing = *letter == 't' ? TRACE_PATHS : TRACE_ALL;
     }
     for (const char *digit = arguments[2]; *digit; digit++)
         views = views * 10 + (*digit - '0');
@@ -216,6 +219,7 @@ static void engine_restart(unsigned long *stack, char **arguments, char **enviro
     process_describe(stack, auxiliary, &program);
     if (program.executable_stack)
         stack_make_executable(stack);
+    traced_leave();
     jump(interpreter[0] ? loader.entry : program.entry, stack);
 }
 

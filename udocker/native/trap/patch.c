@@ -1,5 +1,5 @@
 /* Call sites that trapped a few times are rewritten, so that they call the engine instead of trapping again.
- * Rewriting one takes as long as ten traps: most programs end before that pays.
+ * Rewriting one takes as long as ten traps, or as a stop by a tracer: most programs end before that pays.
  *
  * Compilers put `mov $number, %eax` (five bytes) right before `syscall`.  Only those five bytes become a jump, in
  * one store within a cache line; the `syscall` stays, so that a thread which is between the two, or one that
@@ -18,7 +18,7 @@
 
 #include "trap.h"
 
-enum { PAGE = 4096, POOL_COUNT = 64, SITE = 5, STUB = 48, LINE = 64, TRAPS = 8, SLOTS = 256 };
+enum { PAGE = 4096, POOL_COUNT = 64, SITE = 5, STUB = 48, LINE = 64, TRAPS = 8, STOPS = 2, SLOTS = 256 };
 
 /* A page of stubs, within a jump's reach of the text that it serves. */
 struct pool {
@@ -190,9 +190,10 @@ static bool is_frequent(const unsigned char *site)
 {
     uint8_t *count = &traps[((uintptr_t)site ^ (uintptr_t)site >> 8) % SLOTS];
     uint8_t seen = __atomic_load_n(count, __ATOMIC_RELAXED);
-    if (seen < TRAPS)
+    uint8_t most = engine.tracing ? STOPS : TRAPS;
+    if (seen < most)
         __atomic_store_n(count, (uint8_t)(seen + 1), __ATOMIC_RELAXED);
-    return seen + 1 >= TRAPS;
+    return seen + 1 >= most;
 }
 
 static void site_patch(unsigned char *site)

@@ -244,7 +244,7 @@ long stacks_run(struct trapped *call)
  * engine's stack, and the way back is a jump instead of rt_sigreturn(2).
  */
 
-enum { SW_RESERVED = 464 /* of a fxsave area: struct _fpx_sw_bytes */, XSTATE_MAGIC = 0x46505853 };
+enum { RED_ZONE = 128, SW_RESERVED = 464 /* of a fxsave area: struct _fpx_sw_bytes */, XSTATE_MAGIC = 0x46505853 };
 
 struct visit {
     /* trap_leave reads these by their places */
@@ -254,6 +254,7 @@ struct visit {
     struct work work;
     stack_t alternate;
     uint64_t mask;
+    uint64_t guarded; /* signals that a tracer has blocked until the call is on its own stack */
 };
 
 /* The kernel gave the handler fresh vector registers; the guest's own must be there when we jump back, and
@@ -275,8 +276,13 @@ __attribute__((used)) void visit_run(struct visit *visit)
         sys_call2(SYS_sigaltstack, &visit->alternate, NULL);
     if (engine.guard)
         sys_call4(SYS_rt_sigprocmask, SIG_SETMASK, &visit->mask, NULL, 8);
+    if (visit->guarded)
+        sys_call4(SYS_rt_sigprocmask, SIG_UNBLOCK, &visit->guarded, NULL, 8);
+    if (engine.patch && engine.tracing == TRACE_PATHS)
+        patch_site((unsigned char *)visit->ip - SYSCALL_SIZE, visit->call.number);
     work_run(&visit->work);
     visit->ax = visit->work.result;
+    traced_leave();
 }
 
 __attribute__((visibility("hidden"), noreturn)) void visit_enter(struct visit *visit);
@@ -308,10 +314,9 @@ __asm__(".text\n"
         "    movl $0, (%r11)\n"
         "    jmp *%rcx\n");
 
-/* Runs the trapped call of a signal's frame and goes on behind it; does not return. */
-void stacks_visit(const ucontext_t *context)
+/* What is known of a call by the guest's registers at it. */
+static struct visit *visit_make(const greg_t *r)
 {
-    const greg_t *r = context->uc_mcontext.gregs;
     int stack = stack_claim((const char *)r[REG_RSP]);
     uintptr_t top = (uintptr_t)stack_top(stack);
     struct visit *visit = (struct visit *)((top - sizeof *visit) & ~(uintptr_t)63);
@@ -321,13 +326,66 @@ void stacks_visit(const ucontext_t *context)
         &claims[stack].state,
         {r[REG_RAX], {r[REG_RDI], r[REG_RSI], r[REG_RDX], r[REG_R10], r[REG_R8], r[REG_R9]}, NULL},
         {.call = &visit->call, .stack = stack},
-        context->uc_stack,
-        *(const uint64_t *)&context->uc_sigmask,
+        {.ss_flags = SS_DISABLE},
+        0,
+        0,
     };
     claims[stack].visit = visit;
+    return visit;
+}
+
+/* Runs the trapped call of a signal's frame and goes on behind it; does not return. */
+void stacks_visit(const ucontext_t *context)
+{
+    struct visit *visit = visit_make(context->uc_mcontext.gregs);
+    visit->alternate = context->uc_stack;
+    visit->mask = *(const uint64_t *)&context->uc_sigmask;
     vectors_restore((const char *)context->uc_mcontext.fpregs);
     visit_enter(visit);
 }
+
+/* The same for a call that a tracer stopped, with the registers as traced_enter keeps them. */
+__attribute__((used, noreturn)) void traced_visit(greg_t *r)
+{
+    enum { PUSHED = RED_ZONE + 2 * sizeof(greg_t) };
+    uint64_t number = (uint64_t)r[REG_RAX];
+    r[REG_RSP] += PUSHED;
+    r[REG_RAX] = (uint32_t)number;
+    struct visit *visit = visit_make(r);
+    visit->guarded = number >> 32 << (CANCEL_FIRST - 1);
+    visit_enter(visit);
+}
+
+/* In the order of enum greg_t: sys/ucontext.h.  Behind the red zone of the guest's stack there is room for what claims
+ * one of ours. */
+__asm__(".text\n"
+        ".globl traced_enter\n"
+        ".hidden traced_enter\n"
+        "traced_enter:\n"
+        "    lea -128(%rsp), %rsp\n"
+        "    pushfq\n"
+        "    push %rcx\n" /* rip */
+        "    push %rsp\n"
+        "    push %rcx\n"
+        "    push %r11\n" /* rax */
+        "    push %rdx\n"
+        "    push %rbx\n"
+        "    push %rbp\n"
+        "    push %rsi\n"
+        "    push %rdi\n"
+        "    push %r15\n"
+        "    push %r14\n"
+        "    push %r13\n"
+        "    push %r12\n"
+        "    push %r11\n"
+        "    push %r10\n"
+        "    push %r9\n"
+        "    push %r8\n"
+        "    mov %rsp, %rdi\n"
+        "    and $-16, %rsp\n"
+        "    cld\n"
+        "    call traced_visit\n"
+        "    hlt\n");
 
 /* Shows a signal's handler the guest at its call instead of the engine in it: the registers that the guest had, at the
  * `syscall` itself; the number of the guest's call, or -1 where no trapped call was interrupted. */

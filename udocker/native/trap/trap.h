@@ -15,6 +15,10 @@
 
 enum { SYSCALL_SIZE = 2 };
 
+/* Who brings a guest's call to the engine: a signal, or a tracer outside, which the filter calls at those that matter
+ * or which looks at each call itself (../tracer). */
+enum tracing { TRACE_NONE, TRACE_PATHS, TRACE_ALL };
+
 /* Everything lies in one text at one address: no table of addresses stands between the files. */
 #pragma GCC visibility push(hidden)
 
@@ -50,6 +54,7 @@ struct engine {
     bool patch;                /* call sites are rewritten after their first trap */
     bool mm_map;               /* the kernel is told where the guest's program is (3.18) */
     bool execmem;              /* memory may be both written and executed */
+    uint8_t tracing;           /* enum tracing */
     bool root;                 /* the program is somebody else than the caller: users.c, owners.c */
     const char *self;          /* this program, on the host */
     const char *exe_host;      /* the guest's program */
@@ -171,8 +176,12 @@ long stacks_run(struct trapped *call);
 void stacks_visit(const ucontext_t *context);
 long stacks_show_guest(greg_t *registers);
 void stacks_abandon(const char *at);
+/* Where a tracer lets a thread go on, in place of the call that it stopped at: ../tracer/tracer.h. */
+void traced_enter(void);
+void traced_leave(void); /* the engine has nothing to do any more, and the guest is about to go on */
 
-/* cancel.c */
+/* cancel.c: the signals by which threads are cancelled */
+enum { CANCEL_FIRST = 32, CANCEL_COUNT = 2 };
 bool cancel_is_signal(long number);
 long cancel_set(long number, const struct disposition *guest, struct disposition *old);
 void cancel_on_signal(int number, siginfo_t *information, void *context, const struct disposition *action);
@@ -191,6 +200,10 @@ int filter_install(void);
 int filter_add_call(long number); /* one more is trapped, which only few runs ask for */
 int filter_add_root(void);         /* what users.c and owners.c answer, where a filter is there already */
 bool filter_is_installed(void);
+struct sock_filter;
+void filter_keep(void); /* makes for filter_kept what no run asks for more of */
+const struct sock_filter *filter_kept(unsigned number); /* what a tracer judges calls by; NULL after the last */
+bool filter_is_engine(uintptr_t place); /* whether that lies in the engine's text */
 
 /* patch.c */
 void patch_site(unsigned char *call, long number);
