@@ -12,7 +12,8 @@ from udocker.model.mode import ExecutionMode
 from udocker.model.mount import Mount
 from udocker.model.runspec import Accounts, RunSpec
 from udocker.run.execute import execute
-from udocker.run.plan import plan_run
+from udocker.run.notes import drop, note
+from udocker.run.plan import choice_of, plan_run
 from udocker.store.containers import check_name
 from udocker.store.store import Store
 from udocker.system.host import GRAPHICS_DIRECTORIES
@@ -51,6 +52,7 @@ def add_arguments(parser: Declaring) -> None:
 
 def _add_image_options(parser: Declaring) -> None:
     add = parser.add_argument_group("container and image").add_argument
+    add("-d", "--detach", action="store_true", help="run in the background, and print the container's id")
     add("--name", default="", help="a name for the container")
     add(
         "--rm",
@@ -136,23 +138,21 @@ def run(config: Config, options: argparse.Namespace) -> int:
 
         restrict_to(parse_cpus(options.cpuset_cpus))
     container, is_new = _container(config, options)
-    containers = Store.at(config).containers
+    store = Store.at(config)
+    containers = store.containers
     is_kept = options.location or not containers.is_own(container.directory)
-    if not options.rm or is_kept or containers.is_protected(container.directory):
-        execute(plan_run(config, container, spec, os.environ))
-    from udocker.run.wait import run_and_wait  # not for those who become the program
+    remove = options.rm and not is_kept and not containers.is_protected(container.directory)
+    if remove or options.detach:
+        from udocker.cli.keptrun import run_kept  # not for those who become the program
 
-    is_over = is_new  # a container that was there stays where the run cannot start
+        return run_kept(config, container, spec, options.detach, remove, is_new)
+    choice = choice_of(config, container, spec)
+    launch = plan_run(config, container, spec, os.environ, choice=choice)
+    path = None if container.location else note(container, launch, choice[1].value)
     try:
-        launch = plan_run(config, container, spec, os.environ)
-        is_over = True
-        return run_and_wait(launch)
+        execute(launch)
     finally:
-        if is_over:
-            try:
-                containers.remove(container.directory)
-            except NotFoundError:
-                pass  # another run with --rm, or udocker rm, was first: it is gone, as was asked
+        drop(path)  # it has not become the program
 
 
 def _settle_words(options: argparse.Namespace) -> None:
@@ -164,6 +164,8 @@ def _settle_words(options: argparse.Namespace) -> None:
         rest = Parser(prog="udocker run")
         add_arguments(rest)
         rest.parse_args(options.command, options)
+    if options.detach and options.location:
+        raise UsageError("run: --detach with --location: no container that could be known afterwards")
     if not options.object and not options.location:
         raise UsageError("run: no container and no image given", "see udocker run --help")
 
@@ -172,7 +174,7 @@ def _spec(options: argparse.Namespace) -> RunSpec:
     return RunSpec(
         command=tuple(options.command),
         entrypoint=_entrypoint(options.entrypoint),
-        env=tuple(_environment(options)),
+        env=tuple(environment(options)),
         workdir=options.workdir,
         user=options.user,
         mounts=tuple(_volumes(options.volume)),
@@ -223,7 +225,7 @@ def _directory() -> str:
         return "/proc/self/cwd"  # deleted under us: an absolute path needs none, others are not found
 
 
-def _environment(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
+def environment(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
     """The variables of files, then those of the command line, which win."""
     if options.env_file:
         from udocker.run.envfile import read_env_file

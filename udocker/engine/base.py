@@ -10,7 +10,7 @@ from udocker.model.mount import Mount
 from udocker.values import TYPE_CHECKING, dataclass
 
 if TYPE_CHECKING:
-    from typing import Protocol
+    from typing import Optional, Protocol
 else:
     Protocol = object
 
@@ -71,6 +71,22 @@ class Launch:
 
 
 @dataclass(frozen=True)
+class Joining:
+    """A program that joins a run: ``pid`` is the run's program, which has begun at ``start``.
+
+    ``start`` is in clock ticks since boot (proc(5), /proc/[pid]/stat, field 22).  ``workdir`` is empty, and
+    ``identity`` None, for the run's own.
+    """
+
+    pid: int
+    start: int
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    workdir: str = ""
+    identity: Optional[Identity] = None
+
+
+@dataclass(frozen=True)
 class Support:
     """Whether an engine works on this host; ``reason`` and ``hint`` say why it does not."""
 
@@ -121,4 +137,8 @@ class Engine(Protocol):
 
     def plan(self, container: Container, process: Process, mode: ExecutionMode) -> Launch:
         """The launch that runs ``process`` in ``container``."""
+        ...
+
+    def join(self, run: Launch, joining: Joining) -> Launch:
+        """The launch that brings a program into a run that was launched so; pure as ``plan``."""
         ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 
-from udocker.engine.base import Process, Support
+from udocker.engine.base import Joining, Launch, Process, Support
 from udocker.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -34,6 +34,20 @@ def options(root: StrPath, process: Process, without: Sequence[str]) -> Iterator
         yield from ("--bind-ro" if mount.read_only else "--bind", mount.source, mount.target)
     for file in process.files:
         yield from ("--extend", file.source, file.target, file.text)
+
+
+def again(run: Launch, joining: Joining) -> Launch:
+    """A launch like another one, of another program: it sees the same root and binds.
+
+    Only values that are options' own stand before the first ``--``: udocker makes no other ones.
+    """
+    words = list(run.argv[: run.argv.index("--")])
+    if joining.workdir:
+        words[words.index("--workdir") + 1] = joining.workdir
+    if joining.identity is not None:
+        words[words.index("--uid") + 1] = str(joining.identity.uid)
+        words[words.index("--gid") + 1] = str(joining.identity.gid)
+    return Launch((*words, "--", *joining.argv), joining.env, run.cwd)
 
 
 def probe(launcher: Callable[[], str], *words: str) -> Support:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 
-from udocker.engine.base import Abilities, Launch, Process, Support
+from udocker.engine.base import Abilities, Joining, Launch, Process, Support
 from udocker.engine.binaries import locate
-from udocker.engine.launcher import options, probe
+from udocker.engine.launcher import again, options, probe
 from udocker.model.container import Container
 from udocker.model.mode import ExecutionMode
 from udocker.values import TYPE_CHECKING, dataclass, replace
@@ -68,6 +68,10 @@ class TrapEngine:
         """The launcher's command line; its environment is the program's, which it passes on as it is."""
         asked = (*_OPTIONS[mode], *self._options(container, process))
         return Launch((self._launcher(), *asked, "--", *process.argv), process.env, "/")
+
+    def join(self, run: Launch, joining: Joining) -> Launch:
+        """The same launch with another program: a container is what the engine shows, and no more."""
+        return again(run, joining)
 
     def _launcher(self) -> str:
         return os.fspath(self.program) if self.program else locate(PROGRAM, installed=self.installed)

@@ -46,9 +46,7 @@ def plan_run(
     This host is looked at where ``facts`` or the engine's ``choice`` are not given.  Raises UsageError
     for a spec that makes no sense here, StoreCorrupt for an image that does not, EngineUnavailable.
     """
-    if choice is None:
-        choice = choose(mode_of(config, container, spec.mode), config.udocker_dir)
-    engine, mode = choice
+    engine, mode = choice or choice_of(config, container, spec)
     if config.engine_without:
         engine = engine.doing_without(config.engine_without)
     if not spec.metadata:
@@ -61,6 +59,11 @@ def plan_run(
     return engine.plan(container, process, mode)
 
 
+def choice_of(config: Config, container: Container, spec: RunSpec) -> tuple[Engine, ExecutionMode]:
+    """The engine and the mode for ``spec``; raises UsageError, EngineUnavailable."""
+    return choose(mode_of(config, container, spec.mode), config.udocker_dir)
+
+
 def plan_process(
     container: Container, spec: RunSpec, environ: Mapping[str, str], facts: HostFacts, abilities: Abilities
 ) -> Process:
@@ -70,8 +73,8 @@ def plan_process(
     """
     image = container.config
     argv = _argv(container, spec)
-    _refuse_unpassable(_texts_of_spec(spec), UsageError, "run")
-    _refuse_unpassable(_texts_of_image(container), StoreCorrupt, "image configuration")
+    refuse_unpassable(_texts_of_spec(spec), UsageError, "run")
+    refuse_unpassable(_texts_of_image(container), StoreCorrupt, "image configuration")
     parked = None if container.location else parked_files(container.directory)
     elsewhere = {path: file for path in (PASSWD, GROUP) if parked and (file := parked_file(parked, path))}
     user = spec.user or image.user
@@ -176,8 +179,8 @@ def _texts_of_image(container: Container) -> Iterable[str]:
         yield from (name, value)
 
 
-def _refuse_unpassable(texts: Iterable[str], error: type[UdockerError], what: str) -> None:
-    """Refuse what no program can be given: NUL bytes, and JSON's lone surrogates, which are no text."""
+def refuse_unpassable(texts: Iterable[str], error: type[UdockerError], what: str) -> None:
+    """Raise ``error`` for what no program can be given: NUL bytes, and JSON's lone surrogates, no text."""
     for text in texts:
         try:
             data = os.fsencode(text)
