@@ -88,7 +88,8 @@ class ContainerRuns:
             count = len(self.live) + len(self.joined)
             oldest = min(run.record.began for run in (*self.live, *self.joined))
             more = f" ({count} programs)" if count > 1 else ""
-            return f"running for {_duration(time.time() - oldest)}{more}"
+            lost = ", who waited for it was killed" if any(map(_is_orphan, self.live)) else ""
+            return f"running for {_duration(time.time() - oldest)}{more}{lost}"
         if self.elsewhere is not None:
             return f"running on {self.elsewhere.record.keeper.host}"
         if self.over is None:

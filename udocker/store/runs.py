@@ -88,7 +88,7 @@ class RunStore:
         return KeptRun(record, path, RunState.ENDED if record.ended else RunState.RUNNING)
 
     def of(self, container_id: str) -> list[KeptRun]:
-        """The runs of a container, the newest first; those whose records cannot be read are left out."""
+        """The user's own runs of a container, the newest first, as far as their records can be read."""
         nodes = Nodes(self._paths)
         found = [_read(path, nodes) for path in _records(self._paths.runs / container_id)]
         return sorted((run for run in found if run is not None), key=lambda run: -run.record.began)
@@ -130,6 +130,8 @@ def _entries(directory: Path) -> Iterator[os.DirEntry[str]]:
 
 def _read(path: Path, nodes: Nodes) -> Optional[KeptRun]:
     try:
+        if os.lstat(path).st_uid != os.geteuid():
+            return None  # what it says is executed: in a store that a group shares only one's own is believed
         record = RunRecord.from_json(json.loads(path.read_bytes()))
     except (OSError, ValueError):
         return None  # removed meanwhile, another user's, or damaged
