@@ -82,6 +82,8 @@ static int namespaces_make(int self, int kinds, uid_t uid, gid_t gid)
     gid_t outer_gid = getegid();
     if (unshare(kinds) < 0)
         return namespace_refused("unshare", errno);
+    if (self < 0)
+        return namespace_refused("/proc/self", ENOENT);
     int result = text_write(self, "setgroups", "deny");
     if (result < 0 && result != -ENOENT) /* the file came with 3.19, and with it the need */
         return namespace_refused("setgroups", -result);
@@ -99,8 +101,6 @@ int namespace_map(int self, uid_t uid, gid_t gid)
 int namespace_enter(uid_t uid, gid_t gid)
 {
     OWNED_FD self = open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (self < 0)
-        return namespace_refused("/proc/self", errno);
     int result = namespaces_make(self, CLONE_NEWUSER | CLONE_NEWNS, uid, gid);
     if (result < 0)
         return result;
