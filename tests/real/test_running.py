@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,14 @@ from tests.services.base_images import PushedImage
 from tests.services.waiting import wait_until
 
 MODES = ("R1", "T2")
+
+
+@pytest.fixture
+def plain_box(udocker: Commands, busybox_image: PushedImage) -> Iterator[Commands]:
+    """The same in whatever mode it is run in."""
+    udocker.good("create", "--name=box", busybox_image.reference)
+    yield udocker
+    udocker("rm", "-f", "box")
 
 
 @pytest.fixture(params=MODES)
@@ -163,3 +172,44 @@ def test_the_output_of_a_run_is_bounded(box: Commands) -> None:
     files = list((box.store / "runs").glob("*/*.log*"))
     assert sum(path.stat().st_size for path in files) < (64 << 10) + 2 * (64 << 13)
     assert box.good("logs", "--tail=1", "box") == "end\n"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return int(probe.getsockname()[1])
+
+
+def greeting(port: int) -> bytes:
+    """What is answered at a port of this host; empty while nobody is there."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), 30) as connection:
+            return connection.recv(100)
+    except ConnectionRefusedError:
+        return b""
+
+
+def test_a_published_port_is_reached_under_its_number_of_the_host(plain_box: Commands) -> None:
+    port = free_port()
+    server = ("nc", "-ll", "-p", "80", "-e", "echo", "hello")
+    result = plain_box("run", "-d", "--publish", f"{port}:80", "box", *server, check=True)
+    assert result.stderr == ""
+    wait_until(lambda: greeting(port) == b"hello\n", "the greeting")
+    assert plain_box.good("port", "box") == f"80/tcp -> 0.0.0.0:{port}\n"
+    assert plain_box.good("port", "box", "80") == f"0.0.0.0:{port}\n"
+    assert "81/tcp: has no other number" in plain_box.bad("port", "box", "81")
+    assert plain_box.good("exec", "box", "nc", "127.0.0.1", "80") == "hello\n"
+
+
+def test_every_port_that_an_image_exposes_gets_a_free_one(plain_box: Commands) -> None:
+    path = next((plain_box.store / "containers").glob("*-*/container.json"))
+    document = json.loads(path.read_text())
+    document["config"]["ExposedPorts"] = {"80/tcp": {}, "53/udp": {}}
+    path.write_text(json.dumps(document))
+    server = ("nc", "-ll", "-p", "80", "-e", "echo", "hello")
+    result = plain_box("run", "-d", "-P", "box", *server, check=True)
+    told = dict(line.removeprefix("udocker: ").split(" -> ") for line in result.stderr.splitlines())
+    assert told.keys() == {"80/tcp", "53/udp"}
+    port = int(told["80/tcp"].rpartition(":")[2])
+    wait_until(lambda: greeting(port) == b"hello\n", "the greeting")
+    assert plain_box.good("port", "box", "80/tcp") == f"0.0.0.0:{port}\n"

@@ -107,7 +107,7 @@ def programs() -> Iterator[Programs]:
     directory.chmod(0o755)
     made = Programs(directory / "udocker-trap", tuple(directory / name for name in CHECKS))
     script = f"-Wl,-T,{NATIVE / 'trap/trap.ld'}"
-    sources = [*(NATIVE / "trap").glob("*.c"), *(NATIVE / "path").glob("*.c")]
+    sources = [path for folder in ("net", "path", "trap") for path in (NATIVE / folder).glob("*.c")]
     subprocess.run([compiler, *WARNINGS, *ENGINE, script, "-o", made.engine, *sources], check=True)
     for check in made.checks:
         guest = NATIVE / "tests" / f"{check.name}.c"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 
@@ -17,26 +18,34 @@ from udocker.store.store import Store
 
 
 def run_kept(
-    config: Config, container: Container, spec: RunSpec, detach: bool, remove: bool, is_new: bool
+    config: Config,
+    container: Container,
+    options: argparse.Namespace,
+    spec: RunSpec,
+    remove: bool,
+    is_new: bool,
 ) -> int:
     """Run, and with ``remove`` take the container away at the end; the exit status.
 
     In the background it is 0 once the program runs, and the container's id is printed.  A container that was
     there stays where the run cannot be planned, and one that ``is_new`` goes if it was to.
     """
+    from udocker.cli.run import ports_of
+
     store = Store.at(config)
     try:
         choice = choice_of(config, container, spec)
         launch = plan_run(config, container, spec, os.environ, choice=choice)
+        ports = ports_of(launch, options)
     except BaseException:
         if remove and is_new:
             _remove(store, container)
         raise
 
     def begin() -> Keeper:
-        return Keeper.begin(store, container, launch, choice[1].value, remove)
+        return Keeper.begin(store, container, launch, choice[1].value, remove, ports)
 
-    if detach:
+    if options.detach:
         begun = start_in_background(launch, begin, config.output_size)
         if begun.status == 0:
             print(container.id)

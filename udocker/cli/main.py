@@ -37,6 +37,7 @@ COMMANDS = {
     "kill": ("kill", "send a signal to what runs in a container"),
     "wait": ("wait", "wait for what runs in a container, and tell its exit status"),
     "top": ("top", "list the processes of a container"),
+    "port": ("port", "list the ports of the host that a container has"),
     "images": ("images", "list images"),
     "ps": ("ps", "list containers"),
     "inspect": ("inspect", "show a container's or an image's metadata"),

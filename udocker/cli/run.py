@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from udocker.config import Config
 from udocker.errors import NotFoundError, StoreError, UsageError
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
     from udocker.cli.parser import Parser
     from udocker.cli.usual import Declarations
+    from udocker.engine.base import Launch
+    from udocker.model.port import PublishedPort
 
     Declaring = Union[Parser, Declarations]
 
@@ -109,10 +112,17 @@ def _add_host_options(parser: Declaring) -> None:
         "--publish",
         action="append",
         default=[],
-        metavar="PORT:PORT",
-        help="accepted: the network is the host's, every port is open there under its own number",
+        metavar="[[ADDRESS:]PORT:]PORT",
+        help="the host's port for one of the container's; others have their own number, for the network is "
+        "the host's (modes T1 and T2)",
     )
-    add("-P", "--publish-all", "--netcoop", action="store_true", help="accepted, likewise")
+    add(
+        "-P",
+        "--publish-all",
+        "--netcoop",
+        action="store_true",
+        help="a free port of the host for each that the image exposes: see udocker port",
+    )
 
 
 def _add_compatible_options(parser: Declaring) -> None:
@@ -145,14 +155,27 @@ def run(config: Config, options: argparse.Namespace) -> int:
     if remove or options.detach:
         from udocker.cli.keptrun import run_kept  # not for those who become the program
 
-        return run_kept(config, container, spec, options.detach, remove, is_new)
+        return run_kept(config, container, options, spec, remove, is_new)
     choice = choice_of(config, container, spec)
     launch = plan_run(config, container, spec, os.environ, choice=choice)
-    path = None if container.location else note(container, launch, choice[1].value)
+    ports = ports_of(launch, options)
+    path = None if container.location else note(container, launch, choice[1].value, ports=ports)
     try:
         execute(launch)
     finally:
         drop(path)  # it has not become the program
+
+
+def ports_of(launch: Launch, options: argparse.Namespace) -> tuple[tuple[str, str], ...]:
+    """The ports that the host has under other numbers; those that nobody chose are told."""
+    if not (options.publish or options.publish_all):
+        return ()
+    from udocker.run.ports import published
+
+    ports = published(launch)
+    for inner, outer in ports if options.publish_all and not options.quiet else ():
+        sys.stderr.write(f"udocker: {inner} -> {outer}\n")
+    return ports
 
 
 def _settle_words(options: argparse.Namespace) -> None:
@@ -188,6 +211,8 @@ def _spec(options: argparse.Namespace) -> RunSpec:
         bind_home=options.bindhome,
         graphics=options.dri,
         kernel=options.kernel,
+        ports=tuple(_ports(options.publish)),
+        publish_all=options.publish_all,
     )
 
 
@@ -199,6 +224,13 @@ def _volumes(texts: list[str]) -> Iterator[Mount]:
             yield mount
         elif mount.source not in _OPTIONAL:
             raise UsageError(f"volume: {mount.source}: not on this host", "create it before the run")
+
+
+def _ports(texts: list[str]) -> Iterator[PublishedPort]:
+    if texts:
+        from udocker.model.port import PublishedPort
+
+        yield from map(PublishedPort.parse, texts)
 
 
 def _entrypoint(text: Optional[str]) -> Optional[tuple[str, ...]]:
@@ -248,13 +280,6 @@ def _variable(text: str) -> list[tuple[str, str]]:
 
 def _tell_of_the_impossible(options: argparse.Namespace) -> None:
     """One line for each wish that this version cannot fulfil; the run goes on, as in udocker 1.3."""
-    for text in options.publish:
-        from udocker.model.port import PublishedPort
-
-        if PublishedPort.parse(text).is_mapped:
-            _LOG.warning(
-                "run: --publish %s: not mapped: the network is the host's, ports keep their numbers", text
-            )
     for name in ("volumes_from", "dns", "dns_search"):
         for text in getattr(options, name):
             _LOG.warning("run: --%s %s: has no effect, as in udocker 1.3", name.replace("_", "-"), text)

@@ -11,6 +11,8 @@ from udocker.values import TYPE_CHECKING, dataclass
 
 if TYPE_CHECKING:
     from typing import Optional, Protocol
+
+    from udocker.model.port import PublishedPort
 else:
     Protocol = object
 
@@ -46,7 +48,7 @@ class Process:
     is a path in the container.  ``volumes`` are directories of the container that have to be there, and
     writable; ``scratch`` are empty ones that end with the run; ``mounts`` come after both, ``files`` last.
     With ``read_only`` the container's own files cannot be changed.  ``kernel`` is the release that uname(2)
-    answers there, empty for the host's own.
+    answers there, empty for the host's own.  ``ports`` are those that the host has under other numbers.
     """
 
     argv: tuple[str, ...]
@@ -59,6 +61,7 @@ class Process:
     files: tuple[ExtendedFile, ...] = ()
     read_only: bool = False
     kernel: str = ""
+    ports: tuple[PublishedPort, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -99,12 +102,15 @@ class Support:
 class Abilities:
     """What an engine can do that not every engine can.
 
+    ``ports``: the host can have the container's ports under other numbers.
+
     ``other_users``: the program can be another user than the caller.  ``kernel_release``: uname(2) can answer
     another release than the host's.
     """
 
     other_users: bool
     kernel_release: bool
+    ports: bool = False
 
 
 class Engine(Protocol):

@@ -36,6 +36,14 @@ def options(root: StrPath, process: Process, without: Sequence[str]) -> Iterator
         yield from ("--extend", file.source, file.target, file.text)
 
 
+def port_options(process: Process) -> Iterator[str]:
+    """The option of those launchers that give the host's ports other numbers."""
+    if process.ports:
+        from udocker.engine.ports import encode  # few runs publish any
+
+        yield from ("--ports", encode(process.ports))
+
+
 def again(run: Launch, joining: Joining) -> Launch:
     """A launch like another one, of another program: it sees the same root and binds.
 

@@ -88,6 +88,12 @@ class ImageConfig:
     volumes: tuple[str, ...] = ()
 
     @property
+    def exposed(self) -> tuple[str, ...]:
+        """The ports that it says its program offers, as ``80/tcp``; raises StoreCorrupt."""
+        config = self.document.get("config")
+        return _names(config, "ExposedPorts") if isinstance(config, Mapping) else ()
+
+    @property
     def stop_signal(self) -> str:
         """What ends its program, as the image writes it; empty for SIGTERM.  Raises StoreCorrupt."""
         config = self.document.get("config")

@@ -28,6 +28,8 @@ from udocker.values import TYPE_CHECKING, replace
 if TYPE_CHECKING:
     from typing import Optional
 
+    from udocker.model.port import PublishedPort
+
 # What is run where nobody says what, and there is no metadata either: the first that is there.
 _SHELLS = ("/bin/bash", "/usr/bin/bash", "/bin/sh")
 _LOG = Log(__name__)
@@ -61,7 +63,12 @@ def plan_run(
 
 def choice_of(config: Config, container: Container, spec: RunSpec) -> tuple[Engine, ExecutionMode]:
     """The engine and the mode for ``spec``; raises UsageError, EngineUnavailable."""
-    return choose(mode_of(config, container, spec.mode), config.udocker_dir)
+    mode = mode_of(config, container, spec.mode)
+    if mode is None and (spec.ports or spec.publish_all):
+        from udocker.run.ports import mode_for_ports  # few runs publish any
+
+        mode = mode_for_ports(config, container.config, spec)
+    return choose(mode, config.udocker_dir)
 
 
 def plan_process(
@@ -90,7 +97,16 @@ def plan_process(
         files=files,
         read_only=spec.read_only,
         kernel=_kernel(spec.kernel, abilities),
+        ports=_ports(image, spec, abilities),
     )
+
+
+def _ports(image: ImageConfig, spec: RunSpec, abilities: Abilities) -> tuple[PublishedPort, ...]:
+    if not (spec.ports or spec.publish_all):
+        return ()
+    from udocker.run.ports import plan_ports  # few runs publish any
+
+    return plan_ports(image, spec, abilities)
 
 
 def _kernel(release: str, abilities: Abilities) -> str:

@@ -118,6 +118,9 @@ static long engine_read(char **arguments)
         if (arguments[at + 2][1] == 'u')
             listing_hide(arguments[at]);
     }
+    int result = ports_read(&engine.ports, arguments[at++]);
+    if (result < 0)
+        report_failure("ports", result);
     text_set(engine.self, arguments[0]);
     text_set(engine.exe_host, arguments[at]);
     text_set(engine.exe_guest, arguments[at + 1]);

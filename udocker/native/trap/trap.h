@@ -18,6 +18,7 @@ enum { SYSCALL_SIZE = 2 };
 /* Everything lies in one text at one address: no table of addresses stands between the files. */
 #pragma GCC visibility push(hidden)
 
+#include "../net/ports.h"
 #include "../path/calls.h"
 #include "../path/path.h"
 #include "../path/sys.h"
@@ -44,6 +45,7 @@ struct engine {
     bool execmem;              /* memory may be both written and executed */
     uint8_t calls[512];        /* a call's number to its place in call_table, plus one */
     bool unlisted[PATH_VIEWS]; /* views whose names their directories lack: listing.c */
+    struct ports ports;        /* published under other numbers */
     char kernel[65];           /* what uname(2) answers for the release; empty for the truth */
     char self[PATH_SIZE];      /* this program, on the host */
     char exe_host[PATH_SIZE];  /* the guest's program */
@@ -108,6 +110,7 @@ bool open_changes(uint64_t flags); /* whether a read-only view refuses it */
 long exec_call(const struct call *entry, struct trapped *call);
 long exec_program(int dirfd, const char *guest, char *const *arguments, char *const *environment, int flags);
 long socket_call(const struct call *entry, struct trapped *call);
+int socket_protocol(long file); /* of a socket that can have published ports, else 0 */
 /* What socket.c puts before a number of slashes and a path below a view; answer.c reads it. */
 #define SOCKET_PREFIX "/proc/self/fd/"
 long message_call(struct trapped *call);
