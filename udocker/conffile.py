@@ -42,6 +42,7 @@ KEYS = {
     "registry_parallel": "UDOCKER_REGISTRY_PARALLEL",
     "lower": "UDOCKER_LOWER",
     "engine_without": "UDOCKER_ENGINE_WITHOUT",
+    "output_size": "UDOCKER_OUTPUT_SIZE",
     "lock_beat": "UDOCKER_LOCK_BEAT",
     "lock_stale": "UDOCKER_LOCK_STALE",
     "lock_wait": "UDOCKER_LOCK_WAIT",

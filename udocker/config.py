@@ -47,7 +47,8 @@ class Config:
     the store's ``tmp`` for what is being made, so that it can be cleared when its maker has died.  ``lower``
     are stores of others, such as the site's, that are read where the own one lacks something.
     ``tarball`` is a file or URL of engines, ``log_level`` udocker 1.3's measure of how much is told.
-    ``execution_mode`` is for containers that have none recorded.
+    ``execution_mode`` is for containers that have none recorded.  ``output_size`` is how many bytes are kept
+    of what a program in the background prints.
     ``max_files`` to ``max_ratio`` are what an image may hold (udocker/store/limits.py), in members, bytes,
     directories, bytes and bytes out of one.
 
@@ -74,6 +75,7 @@ class Config:
     lower: tuple[str, ...] = ()
     execution_mode: str = ""
     engine_without: tuple[str, ...] = ()
+    output_size: int = 20 << 20
     max_files: int = 1_000_000
     max_bytes: int = 1 << 40
     max_depth: int = 512
@@ -124,6 +126,7 @@ class Config:
             lower=_lower(settings, directory),
             execution_mode=_text(settings, "UDOCKER_DEFAULT_EXECUTION_MODE"),
             engine_without=tuple(_text(settings, "UDOCKER_ENGINE_WITHOUT").replace(",", " ").split()),
+            output_size=_count(settings, "UDOCKER_OUTPUT_SIZE", cls.output_size),
             max_files=_count(settings, "UDOCKER_MAX_FILES", cls.max_files),
             max_bytes=_count(settings, "UDOCKER_MAX_BYTES", cls.max_bytes),
             max_depth=_count(settings, "UDOCKER_MAX_DEPTH", cls.max_depth, _MAX_DEPTH),

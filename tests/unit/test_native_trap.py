@@ -110,7 +110,7 @@ def programs() -> Iterator[Programs]:
     directory.chmod(0o755)
     made = Programs(directory / "udocker-trap", tuple(directory / name for name in CHECKS))
     script = f"-Wl,-T,{NATIVE / 'trap/trap.ld'}"
-    parts = ("path", "root", "trap", "tracer")
+    parts = ("net", "path", "root", "trap", "tracer")
     sources = [source for part in parts for source in (NATIVE / part).glob("*.c")]
     subprocess.run([compiler, *WARNINGS, *ENGINE, script, "-o", made.engine, *sources], check=True)
     for check in made.checks:

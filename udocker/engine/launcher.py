@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 
-from udocker.engine.base import Process, Support
+from udocker.engine.base import Joining, Launch, Process, Support
 from udocker.model.container import Container
 from udocker.values import TYPE_CHECKING
 
@@ -48,8 +48,31 @@ def translator_options(container: Container, process: Process, without: Sequence
     yield from options(container.root, process, without)
     if process.kernel:
         yield from ("--kernel", process.kernel)
+    yield from port_options(process)
     if process.files and not container.location:
         yield from ("--files", os.path.join(container.directory, FILES))
+
+
+def port_options(process: Process) -> Iterator[str]:
+    """The option of those launchers that give the host's ports other numbers."""
+    if process.ports:
+        from udocker.engine.ports import encode  # few runs publish any
+
+        yield from ("--ports", encode(process.ports))
+
+
+def again(run: Launch, joining: Joining) -> Launch:
+    """A launch like another one, of another program: it sees the same root and binds.
+
+    Only values that are options' own stand before the first ``--``: udocker makes no other ones.
+    """
+    words = list(run.argv[: run.argv.index("--")])
+    if joining.workdir:
+        words[words.index("--workdir") + 1] = joining.workdir
+    if joining.identity is not None:
+        words[words.index("--uid") + 1] = str(joining.identity.uid)
+        words[words.index("--gid") + 1] = str(joining.identity.gid)
+    return Launch((*words, "--", *joining.argv), joining.env, run.cwd)
 
 
 def probe(launcher: Callable[[], str], *words: str) -> Support:

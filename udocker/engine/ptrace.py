@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 
-from udocker.engine.base import Abilities, Launch, Process, Support
+from udocker.engine.base import Abilities, Joining, Launch, Process, Support
 from udocker.engine.binaries import locate
-from udocker.engine.launcher import TRANSLATOR, probe, translator_options
+from udocker.engine.launcher import TRANSLATOR, again, probe, translator_options
 from udocker.model.container import Container
 from udocker.model.mode import ExecutionMode
 from udocker.values import TYPE_CHECKING, dataclass, replace
@@ -41,7 +41,7 @@ class PtraceEngine:
     @property
     def abilities(self) -> Abilities:
         """As engine T's."""
-        return Abilities(other_users=True, kernel_release=True, emulates_users=True)
+        return Abilities(other_users=True, kernel_release=True, emulates_users=True, ports=True)
 
     def using(self, installed: str) -> PtraceEngine:
         """The same engine, with the launcher in a directory if there is one."""
@@ -65,6 +65,10 @@ class PtraceEngine:
         """The launcher's command line; its environment is the program's, which it passes on as it is."""
         asked = (*_TRACERS[mode], *_MORE[mode], *translator_options(container, process, self.without))
         return Launch((self._launcher(), *asked, "--", *process.argv), process.env, "/")
+
+    def join(self, run: Launch, joining: Joining) -> Launch:
+        """The same launch with another program, under a tracer of its own."""
+        return again(run, joining)
 
     def _launcher(self) -> str:
         return os.fspath(self.program) if self.program else locate(PROGRAM, installed=self.installed)

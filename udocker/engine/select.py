@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from _typeshed import StrPath
 
-    from udocker.engine.base import Support
+    from udocker.engine.base import Abilities, Support
 
 
 def _userns() -> Engine:
@@ -77,6 +77,13 @@ def default_mode(store: Optional[StrPath] = None) -> ExecutionMode:
         mode = first_that_works(store)
         probed.write(mode.value)
     return mode
+
+
+def first_able(able: Callable[[Abilities], bool], store: Optional[StrPath] = None) -> Optional[ExecutionMode]:
+    """The first mode that works here and whose engine is able to what is asked; None where there is none."""
+    engines = ((mode, engine_of(mode, store)) for mode in MODES)
+    fit = (mode for mode, engine in engines if able(engine.abilities) and engine.check(mode).available)
+    return next(fit, None)
 
 
 def first_that_works(store: Optional[StrPath] = None) -> ExecutionMode:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 
-from udocker.engine.base import Abilities, Launch, Process, Support
+from udocker.engine.base import Abilities, Joining, Launch, Process, Support
 from udocker.engine.binaries import locate
-from udocker.engine.launcher import TRANSLATOR, probe, translator_options
+from udocker.engine.launcher import TRANSLATOR, again, probe, translator_options
 from udocker.model.container import Container
 from udocker.model.mode import ExecutionMode
 from udocker.values import TYPE_CHECKING, dataclass, replace
@@ -40,7 +40,7 @@ class TrapEngine:
     @property
     def abilities(self) -> Abilities:
         """Who the program is, and what uname(2) answers, is trapped as paths are."""
-        return Abilities(other_users=True, kernel_release=True, emulates_users=True)
+        return Abilities(other_users=True, kernel_release=True, emulates_users=True, ports=True)
 
     def using(self, installed: str) -> TrapEngine:
         """The same engine, with the launcher in a directory if there is one."""
@@ -64,6 +64,10 @@ class TrapEngine:
         """The launcher's command line; its environment is the program's, which it passes on as it is."""
         asked = (*_OPTIONS[mode], *translator_options(container, process, self.without))
         return Launch((self._launcher(), *asked, "--", *process.argv), process.env, "/")
+
+    def join(self, run: Launch, joining: Joining) -> Launch:
+        """The same launch with another program: a container is what the engine shows, and no more."""
+        return again(run, joining)
 
     def _launcher(self) -> str:
         return os.fspath(self.program) if self.program else locate(PROGRAM, installed=self.installed)

@@ -28,6 +28,8 @@ from udocker.values import TYPE_CHECKING, replace
 if TYPE_CHECKING:
     from typing import Optional
 
+    from udocker.model.port import PublishedPort
+
 # What is run where nobody says what, and there is no metadata either: the first that is there.
 _SHELLS = ("/bin/bash", "/usr/bin/bash", "/bin/sh")
 _LOG = Log(__name__)
@@ -46,9 +48,7 @@ def plan_run(
     This host is looked at where ``facts`` or the engine's ``choice`` are not given.  Raises UsageError
     for a spec that makes no sense here, StoreCorrupt for an image that does not, EngineUnavailable.
     """
-    if choice is None:
-        choice = choose(mode_of(config, container, spec.mode), config.udocker_dir)
-    engine, mode = choice
+    engine, mode = choice or choice_of(config, container, spec)
     if config.engine_without:
         engine = engine.doing_without(config.engine_without)
     if not spec.metadata:
@@ -61,6 +61,16 @@ def plan_run(
     return engine.plan(container, process, mode)
 
 
+def choice_of(config: Config, container: Container, spec: RunSpec) -> tuple[Engine, ExecutionMode]:
+    """The engine and the mode for ``spec``; raises UsageError, EngineUnavailable."""
+    mode = mode_of(config, container, spec.mode)
+    if mode is None and (spec.ports or spec.publish_all):
+        from udocker.run.ports import mode_for_ports  # few runs publish any
+
+        mode = mode_for_ports(config, container.config, spec)
+    return choose(mode, config.udocker_dir)
+
+
 def plan_process(
     container: Container, spec: RunSpec, environ: Mapping[str, str], facts: HostFacts, abilities: Abilities
 ) -> Process:
@@ -70,8 +80,8 @@ def plan_process(
     """
     image = container.config
     argv = _argv(container, spec)
-    _refuse_unpassable(_texts_of_spec(spec), UsageError, "run")
-    _refuse_unpassable(_texts_of_image(container), StoreCorrupt, "image configuration")
+    refuse_unpassable(_texts_of_spec(spec), UsageError, "run")
+    refuse_unpassable(_texts_of_image(container), StoreCorrupt, "image configuration")
     parked = None if container.location else parked_files(container.directory)
     elsewhere = {path: file for path in (PASSWD, GROUP) if parked and (file := parked_file(parked, path))}
     user = spec.user or image.user
@@ -87,7 +97,16 @@ def plan_process(
         files=files,
         read_only=spec.read_only,
         kernel=_kernel(spec.kernel, abilities),
+        ports=_ports(image, spec, abilities),
     )
+
+
+def _ports(image: ImageConfig, spec: RunSpec, abilities: Abilities) -> tuple[PublishedPort, ...]:
+    if not (spec.ports or spec.publish_all):
+        return ()
+    from udocker.run.ports import plan_ports  # few runs publish any
+
+    return plan_ports(image, spec, abilities)
 
 
 def _kernel(release: str, abilities: Abilities) -> str:
@@ -176,8 +195,8 @@ def _texts_of_image(container: Container) -> Iterable[str]:
         yield from (name, value)
 
 
-def _refuse_unpassable(texts: Iterable[str], error: type[UdockerError], what: str) -> None:
-    """Refuse what no program can be given: NUL bytes, and JSON's lone surrogates, which are no text."""
+def refuse_unpassable(texts: Iterable[str], error: type[UdockerError], what: str) -> None:
+    """Raise ``error`` for what no program can be given: NUL bytes, and JSON's lone surrogates, no text."""
     for text in texts:
         try:
             data = os.fsencode(text)

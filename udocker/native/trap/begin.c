@@ -16,6 +16,7 @@
  *   --files DIR             where such copies are kept, on the host
  *   --read-only             the container's own files cannot be changed
  *   --kernel RELEASE        what uname(2) answers
+ *   --ports LIST            ports that the host has under other numbers: ../net/ports.h
  *   --without FEATURE       do without openat2, prctl-mm-map or execmem, as where the kernel lacks or refuses it
  *   --trace                 let a tracer deliver calls (../tracer), which a filter tells of
  *   --trace-all             the same, without a filter
@@ -134,6 +135,14 @@ static void take_kernel(struct options *options, char **values)
         report_failure("--kernel", result);
 }
 
+static void take_ports(struct options *options, char **values)
+{
+    (void)options;
+    int result = ports_read(&engine.ports, values[0]);
+    if (result < 0)
+        report_failure("--ports", result);
+}
+
 static uint32_t number_of(const char *option, const char *text)
 {
     uint64_t number = 0;
@@ -203,6 +212,7 @@ static const struct option {
     {"--workdir", 1, STEP_SET, take_workdir},
     {"--files", 1, STEP_SET, take_files},
     {"--kernel", 1, STEP_SET, take_kernel},
+    {"--ports", 1, STEP_SET, take_ports},
     {"--without", 1, STEP_SET, take_without},
     {"--patch", 0, STEP_SET, take_patch},
     {"--probe", 0, STEP_SET, take_probe},

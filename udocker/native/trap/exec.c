@@ -290,6 +290,7 @@ static size_t vector_head(const char **vector, const struct plan *plan, char *op
         vector[at++] = view->host;
         vector[at++] = engine.unlisted[i] ? view->read_only ? "ru" : "wu" : view->read_only ? "r" : "w";
     }
+    vector[at++] = engine.ports.count > 0 ? engine.ports.text : "";
     vector[at++] = plan->place.host;
     vector[at++] = plan->guest;
     vector[at++] = plan->interpreter;
@@ -315,7 +316,7 @@ static long start(const struct plan *plan, char *const *arguments, char *const *
     long count = argument_count(arguments);
     if (count < 0)
         return count;
-    size_t room = ((size_t)count + 9 + 3 * engine.world.count + 3 * SCRIPT_DEPTH) * sizeof(char *);
+    size_t room = ((size_t)count + 10 + 3 * engine.world.count + 3 * SCRIPT_DEPTH) * sizeof(char *);
     const char **vector = (const char **)sys_call6(SYS_mmap, 0, (long)room, PROT_READ | PROT_WRITE,
                                                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if ((uintptr_t)vector > -4096ul)

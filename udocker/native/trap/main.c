@@ -116,6 +116,13 @@ static void release_read(const char *release)
     bytes_copy(engine.kernel, release, size);
 }
 
+static void ports_take(const char *text)
+{
+    int result = text[0] ? ports_read(&engine.ports, text) : 0;
+    if (result < 0)
+        report_failure("ports", result);
+}
+
 /* Reads back what exec.c's vector_head wrote; returns how many arguments that were. */
 static long engine_read(char **arguments)
 {
@@ -148,6 +155,7 @@ static long engine_read(char **arguments)
         if (arguments[at + 2][1] == 'u')
             listing_hide(arguments[at]);
     }
+    ports_take(arguments[at++]);
     engine.self = text_keep(arguments[0]);
     engine.world.exe_host = engine.exe_host = text_keep(arguments[at]);
     engine.world.exe_guest = engine.exe_guest = text_keep(arguments[at + 1]);
@@ -231,7 +239,7 @@ __attribute__((used, noreturn)) void engine_main(unsigned long *stack)
     while (*end)
         end++;
     engine.world.exe_host = engine.world.exe_guest = engine.exe_host = engine.exe_guest = "";
-    if (stack[0] > 7 && arguments[1][0] == '\001')
+    if (stack[0] > 8 && arguments[1][0] == '\001')
         engine_restart(stack, arguments, environment, (unsigned long *)(end + 1));
     process_stop(engine_begin(arguments, environment));
     __builtin_unreachable();

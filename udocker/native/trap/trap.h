@@ -22,6 +22,7 @@ enum tracing { TRACE_NONE, TRACE_PATHS, TRACE_ALL };
 /* Everything lies in one text at one address: no table of addresses stands between the files. */
 #pragma GCC visibility push(hidden)
 
+#include "../net/ports.h"
 #include "../path/calls.h"
 #include "../path/path.h"
 #include "../path/sys.h"
@@ -63,6 +64,7 @@ struct engine {
     bool unlisted[PATH_VIEWS]; /* views whose names their directories lack: listing.c */
     bool nested;               /* this engine was started as a program */
     struct path_world world;
+    struct ports ports;      /* published under other numbers */
     struct path_world outer; /* in which it was started */
 };
 
@@ -130,6 +132,7 @@ bool open_changes(uint64_t flags); /* whether a read-only view refuses it */
 long exec_call(const struct call *entry, struct trapped *call);
 long exec_program(int dirfd, const char *guest, char *const *arguments, char *const *environment, int flags);
 long socket_call(const struct call *entry, struct trapped *call);
+int socket_protocol(long file); /* of a socket that can have published ports, else 0 */
 /* What socket.c puts before a number of slashes and a path below a view; answer.c reads it. */
 #define SOCKET_PREFIX "/proc/self/fd/"
 long message_call(struct trapped *call);
