@@ -8,11 +8,12 @@ import sys
 import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Callable, NoReturn
+from typing import Any, Callable, NoReturn, Optional
 
 from udocker import api
 
 from .errors import BatchError
+from .jobspec import STAGE_CHOICES
 from .scheduler import Scheduler
 
 
@@ -28,6 +29,23 @@ class Parser(argparse.ArgumentParser):
         """Report as every other error of this program."""
         act = self.prog.partition(" ")[2]  # the report names the program itself
         raise api.UsageError(f"{act}: {message}" if act else message, f"see {self.prog} --help")
+
+
+def add_stage_arguments(parser: argparse.ArgumentParser, stage: Optional[str], prefetch: Any) -> None:
+    """``--stage`` and ``--prefetch``, with these values where they are not given."""
+    parser.add_argument(
+        "--stage",
+        choices=STAGE_CHOICES,
+        default=stage,
+        help="where tasks find the image's files: in the shared store (default), or in a copy on each node",
+    )
+    parser.add_argument(
+        "--prefetch",
+        action="append",
+        default=prefetch,
+        metavar="IMAGE",
+        help="another image that the tasks use, prepared with the first; may be given again",
+    )
 
 
 def failure_lines(program: str, error: api.UdockerError) -> str:

@@ -15,10 +15,11 @@ from typing import Optional
 
 from udocker import api
 
-from .arguments import SCHEDULERS, Parser, current_directory, failure_lines, scheduler
+from .arguments import SCHEDULERS, Parser, add_stage_arguments, current_directory, failure_lines, scheduler
 from .errors import InvalidJob
 from .jobspec import PREPARE_CHOICES, JobSpec
 from .scheduler import TaskStatus
+from .stage import command as stage
 from .submit import Job, exit_status, plan_job, scheduler_of, submit
 from .taskspec import TaskSpec
 
@@ -34,8 +35,8 @@ _EPILOG = """A job file is YAML:
   memory: 2G
   time: 30m
 
-Other keys: name, workdir, user, entrypoint, directory, stderr, prepare (first, submit, job), usage,
-options (a list for each batch system)."""
+Other keys: name, workdir, user, entrypoint, directory, stderr, prepare (first, submit, job),
+stage (shared, node), prefetch (further images), usage, options (a list for each batch system)."""
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -79,6 +80,7 @@ def _submit(config: api.Config, options: argparse.Namespace) -> int:
     job = load_job(text, path.name, options.scheduler, directory)
     if options.prepare:
         job = replace(job, prepare=options.prepare)
+    job = replace(job, stage=options.stage or job.stage, prefetch=(*job.prefetch, *options.prefetch))
     return _submit_or_show(config, replace(job, options=(*job.options, *options.option)), options)
 
 
@@ -192,6 +194,7 @@ def _submit_arguments(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="who pulls and unpacks the image: the first task (default), this command, or a job of its own",
     )
+    add_stage_arguments(parser, None, [])
 
 
 def _job_arguments(parser: argparse.ArgumentParser) -> None:
@@ -228,6 +231,7 @@ _COMMANDS: Mapping[str, tuple[_Act, _Arguments, str]] = {
     "cancel": (_cancel, _job_arguments, "cancel what is left of a job"),
     "usage": (_usage, _usage_arguments, "print what every task used"),
     "prepare": (_prepare, _prepare_arguments, "pull and unpack an image for jobs to come"),
+    "stage": (stage.run, stage.add_arguments, "list or remove the copies of containers on this node"),
     "task": (_task, _no_arguments, "run a task; for job scripts"),
 }
 

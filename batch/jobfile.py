@@ -15,7 +15,7 @@ from typing import Any, Callable
 import yaml
 
 from .errors import InvalidJob
-from .jobspec import PREPARE_CHOICES, ArraySpec, JobSpec
+from .jobspec import PREPARE_CHOICES, STAGE_CHOICES, ArraySpec, JobSpec
 from .sizes import parse_seconds, parse_size
 
 MAX_FILE = 4 << 20
@@ -31,6 +31,9 @@ class _Source:
     def error(self, node: yaml.Node, cause: str, hint: str = "") -> InvalidJob:
         line, column = node.start_mark.line + 1, node.start_mark.column + 1
         return InvalidJob(f"job file: {self.name}:{line}:{column}: {cause}", hint)
+
+
+_Reader = Callable[[yaml.Node, _Source], Any]
 
 
 def load_job(text: str, name: str, scheduler: str, directory: str) -> JobSpec:
@@ -143,19 +146,20 @@ def _shown(node: yaml.Node) -> str:
     return repr(node.value) if isinstance(node, yaml.ScalarNode) else f"this {_kind(node)}"
 
 
-def _prepare(node: yaml.Node, source: _Source) -> str:
-    text = _scalar(node, source)
-    if text not in PREPARE_CHOICES:
-        raise ValueError(f"not one of {', '.join(PREPARE_CHOICES)}")
-    return text
+def _one_of(choices: tuple[str, ...]) -> _Reader:
+    def read(node: yaml.Node, source: _Source) -> str:
+        text = _scalar(node, source)
+        if text not in choices:
+            raise ValueError(f"not one of {', '.join(choices)}")
+        return text
+
+    return read
 
 
 def _kind(node: yaml.Node) -> str:
     kinds: dict[type, str] = {yaml.MappingNode: "mapping", yaml.SequenceNode: "list"}
     return kinds.get(type(node), "single value")
 
-
-_Reader = Callable[[yaml.Node, _Source], Any]
 
 # Every key of a job file, the JobSpec's field, and how it is read.
 _KEYS: Mapping[str, tuple[str, _Reader]] = {
@@ -174,7 +178,9 @@ _KEYS: Mapping[str, tuple[str, _Reader]] = {
     "cpus": ("cpus", _count),
     "memory": ("memory", lambda node, source: parse_size(_scalar(node, source))),
     "time": ("time_limit", lambda node, source: parse_seconds(_scalar(node, source))),
-    "prepare": ("prepare", _prepare),
+    "prepare": ("prepare", _one_of(PREPARE_CHOICES)),
+    "stage": ("stage", _one_of(STAGE_CHOICES)),
+    "prefetch": ("prefetch", _list),
     "usage": ("usage", _truth),
     "options": ("options", _options),
 }

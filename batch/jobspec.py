@@ -11,6 +11,7 @@ from typing import Optional
 from .errors import InvalidJob
 
 PREPARE_CHOICES = ("first", "submit", "job")
+STAGE_CHOICES = ("shared", "node")
 MAX_TASKS = 1_000_000
 _RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9})(?::(\d{1,9}))?)?", re.ASCII)
 
@@ -49,8 +50,10 @@ class JobSpec:
     ``image`` is a reference; after submission it is pinned to a digest.  ``mounts`` and ``env`` are
     docker's ``SOURCE[:TARGET][:ro]`` and (name, value).  ``workdir`` is a directory in the container,
     ``directory`` the job's own on the host, where its output files go.  ``cpus`` and ``memory`` (bytes)
-    are for one task, ``time_limit`` is in seconds; 0 leaves each to the batch system.  ``options`` are
-    handed to the batch system's submit command as they are.
+    are for one task, ``time_limit`` is in seconds; 0 leaves each to the batch system.  ``stage`` says whence
+    tasks run: from the ``shared`` store, or from a copy on each ``node``.  ``prefetch`` are further images
+    that the tasks use, prepared with the first.  ``options`` are handed to the batch system's submit command
+    as they are.
     """
 
     image: str
@@ -69,15 +72,18 @@ class JobSpec:
     memory: int = 0
     time_limit: int = 0
     prepare: str = "first"
+    stage: str = "shared"
+    prefetch: tuple[str, ...] = ()
     usage: bool = True
     options: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.image:
             raise InvalidJob("job: image: missing", "name the image to run, as in --image debian:12")
-        if self.prepare not in PREPARE_CHOICES:
-            known = ", ".join(PREPARE_CHOICES)
-            raise InvalidJob(f"job: prepare: {self.prepare!r}: unknown", f"one of {known}")
+        for field, choices in (("prepare", PREPARE_CHOICES), ("stage", STAGE_CHOICES)):
+            if getattr(self, field) not in choices:
+                known = ", ".join(choices)
+                raise InvalidJob(f"job: {field}: {getattr(self, field)!r}: unknown", f"one of {known}")
         for field, values in self._texts():
             if any("\0" in value for value in values):
                 raise InvalidJob(f"job: {field}: holds a NUL byte, which no program can receive")
@@ -89,6 +95,7 @@ class JobSpec:
         yield "mounts", self.mounts
         yield "env", tuple(part for pair in self.env for part in pair)
         yield "options", self.options
+        yield "prefetch", self.prefetch
         yield "entrypoint", self.entrypoint or ()
         for field in ("image", "name", "workdir", "user", "directory", "stdout", "stderr"):
             yield field, (getattr(self, field),)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -15,8 +16,8 @@ from udocker import api
 from .accounting.records import ENDED, LOST, RUNNING, JobRecords, Records
 from .errors import BatchError, JobUnknown, SchedulerMissing
 from .jobspec import JobSpec
-from .prepare import prepare
 from .scheduler import Command, Finished, JobState, Scheduler, TaskStatus
+from .staging import prepare_images
 from .taskspec import TaskSpec
 from .usage import Usage
 
@@ -60,7 +61,8 @@ def plan_job(config: api.Config, job: JobSpec, scheduler: Scheduler, after: Opti
     Raises RegistryError, InvalidJob, TemplateError.
     """
     mounts = tuple(str(api.Mount.parse(text, job.directory or "/")) for text in job.mounts)
-    pinned = replace(job, image=api.resolve(config, job.image), mounts=mounts)
+    prefetch = tuple(api.resolve(config, image) for image in job.prefetch)
+    pinned = replace(job, image=api.resolve(config, job.image), mounts=mounts, prefetch=prefetch)
     return _plan(pinned, TaskSpec.of(pinned, config), scheduler, after)
 
 
@@ -76,7 +78,7 @@ def submit(config: api.Config, job: JobSpec, scheduler: Scheduler, run: Run = ru
     """
     plan = plan_job(config, job, scheduler)
     if job.prepare == "submit":
-        prepare(config, plan.job.image)
+        prepare_images(config, job.stage, (plan.job.image, *plan.job.prefetch), os.environ)
     made: list[str] = []
     try:
         preparing = _submit_preparing(plan, scheduler, run) if job.prepare == "job" else None

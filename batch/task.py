@@ -8,7 +8,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 from types import FrameType
@@ -19,7 +19,8 @@ from udocker import api
 from .accounting.records import ENDED, RUNNING, JobRecords
 from .accounting.sampler import Measurement, measure
 from .environment import TaskIdentity, allocated_cores, passed_variables, task_identity
-from .prepare import Preparation, prepare
+from .prepare import Preparation
+from .staging import place_of
 from .taskspec import TaskSpec
 from .usage import Usage
 
@@ -37,22 +38,26 @@ def run_task(config: api.Config, spec: TaskSpec, environ: Mapping[str, str]) -> 
     config = spec.config(config)
     identity = task_identity(environ)
     record = _Record(config, spec, identity, allocated_cores(environ))
-    try:
-        with _terminable():
-            prepared = prepare(config, spec.image)
-        if spec.prepare_only:
-            record.end_prepared(prepared)
-            return 0
-        argv, env, cwd = api.plan(config, prepared.container, _run_spec(spec, environ), environ)
-    except api.UdockerError as error:
-        record.end_failed(error.message, error.exit_status)
-        raise
-    except SystemExit as stopped:
-        record.end_failed("ended by a signal while the image was prepared", int(stopped.code or 0))
-        raise
-    record.prepared(prepared)
-    started = measure(argv, env, cwd, on_start=record.running, on_end=record.measured)
-    return started.exit_status
+    with ExitStack() as kept:
+        try:
+            with _terminable():
+                keep = identity.task is not None  # more tasks of an array are likely to come here
+                there = place_of(config, spec.image, spec.stage, environ, spec.prefetch, keep)
+                place = kept.enter_context(there)
+            if spec.prepare_only:
+                record.end_prepared(place.preparation)
+                return 0
+            container = place.preparation.container
+            argv, env, cwd = api.plan(place.config, container, _run_spec(spec, environ), environ)
+        except api.UdockerError as error:
+            record.end_failed(error.message, error.exit_status)
+            raise
+        except SystemExit as stopped:
+            record.end_failed("ended by a signal while the image was prepared", int(stopped.code or 0))
+            raise
+        record.prepared(place.preparation)
+        started = measure(argv, env, cwd, on_start=record.running, on_end=record.measured)
+        return started.exit_status
 
 
 def _run_spec(spec: TaskSpec, environ: Mapping[str, str]) -> api.RunSpec:

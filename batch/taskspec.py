@@ -14,6 +14,7 @@ from .jobspec import JobSpec
 # Linux hands a program no single string longer than this (execve(2), MAX_ARG_STRLEN), the NUL included.
 _MAX_TEXT = 128 * 1024 - 1
 _VARIABLE = "UDOCKER_BATCH_TASK="
+_LISTS = ("command", "mounts", "insecure_registries", "entrypoint", "prefetch", "lower")
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,9 @@ class TaskSpec:
     directory: str = ""
     usage: bool = True
     prepare_only: bool = False
+    stage: str = "shared"
+    prefetch: tuple[str, ...] = ()
+    lower: tuple[str, ...] = ()
     insecure: bool = False
     insecure_registries: tuple[str, ...] = ()
 
@@ -49,6 +53,9 @@ class TaskSpec:
             entrypoint=job.entrypoint,
             directory=job.directory,
             usage=job.usage,
+            stage=job.stage,
+            prefetch=job.prefetch,
+            lower=config.lower,
             insecure=config.insecure,
             insecure_registries=tuple(sorted(config.insecure_registries)),
         )
@@ -69,7 +76,7 @@ class TaskSpec:
         """Read ``to_json``'s form; raises InvalidJob."""
         try:
             document = json.loads(text)
-            for name in ("command", "mounts", "insecure_registries", "entrypoint"):
+            for name in _LISTS:
                 document[name] = None if document[name] is None else tuple(document[name])
             document["env"] = tuple((name, value) for name, value in document["env"])
             return cls(**document)
@@ -81,6 +88,7 @@ class TaskSpec:
         return replace(
             base,
             udocker_dir=self.udocker_dir,
+            lower=self.lower or base.lower,
             insecure=self.insecure or base.insecure,
             insecure_registries=base.insecure_registries | frozenset(self.insecure_registries),
         )

@@ -21,7 +21,7 @@ class Usage:
     calls moved (rchar and wchar of proc(5)); ``storage_*`` what reached or came from storage.
     ``state`` is ``running`` from the start on and ``ended`` once the rest is known, so that a record left
     as running tells of a task that was killed with its hook.  ``prepare`` tells what this task did for the
-    image: ``warm`` (nothing), ``waited`` or ``prepared``.
+    image: ``warm`` (nothing), ``waited``, ``prepared``, or ``staged`` (it made its node's copy).
     """
 
     job: str

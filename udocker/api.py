@@ -7,8 +7,9 @@ of ``udocker.errors``, which are exported here too.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Optional
+from typing import Callable, Optional
 
 from udocker.config import Config
 from udocker.errors import (
@@ -28,7 +29,7 @@ from udocker.model.runspec import RunSpec
 from udocker.store.lock import Holding, Outcome, SharedLock
 from udocker.store.paths import StorePaths
 from udocker.store.store import Store
-from udocker.system.files import remove_tree, write_atomically
+from udocker.system.files import discard, is_there_now, remove_tree, tree_size, write_atomically
 from udocker.system.process import ProcessIdentity
 from udocker.values import replace
 
@@ -48,14 +49,24 @@ __all__ = [
     "UdockerError",
     "UsageError",
     "create_container",
+    "discard",
     "discard_workspaces",
+    "ensure_image",
     "from_os_error",
     "has_container",
+    "is_published",
+    "is_there_now",
     "make_store_directory",
+    "pack_image",
+    "packed_size",
     "plan",
     "prepared_container",
+    "remove_container",
+    "remove_tree",
     "resolve",
     "shared_lock",
+    "tree_size",
+    "unpack_container",
     "write_store_file",
 ]
 
@@ -87,30 +98,104 @@ def has_container(config: Config, container_id: str) -> bool:
     return Store.at(config).containers.has(container_id)
 
 
+def is_published(config: Config, container_id: str) -> bool:
+    """As ``has_container``, for who has learnt that it may have come since it was missing: a list more."""
+    return Store.at(config).containers.is_published(container_id)
+
+
 def create_container(config: Config, image: str, container_id: str, workspace: str) -> bool:
     """Pull a pinned image where it is missing and unpack it as ``container_id``, durably.
 
     All that is unfinished stays in ``workspace``, a directory name below the store's ``tmp``.  Returns
     whether the image had to be pulled.  Raises RegistryError, StoreError.
     """
-    from udocker.run.images import create, ensure_image
+    from udocker.run.images import create
 
     work = replace(config, workspace=workspace)
-    reference = ImageReference.parse(image)
-    had = Store.at(work).images.has(reference)
     try:
-        ensure_image(work, reference)
-        create(work, reference, container_id=container_id, durable=True)
+        pulled, _ = ensure_image(work, image)
+        create(work, ImageReference.parse(image), container_id=container_id, durable=True)
     finally:
-        remove_tree(Store.at(work).paths.tmp)
-    return not had
+        discard(Store.at(work).paths.tmp)
+    return pulled
+
+
+def pack_image(
+    config: Config,
+    image: str,
+    node: Config,
+    container_id: str,
+    archive: Path,
+    fits: Callable[[int], None],
+) -> None:
+    """Make a container in the store of ``node``, and before it is seen an ``archive`` in that of ``config``.
+
+    The image is one of the latter's, or of a lower store's.  ``fits`` is told the container's bytes and
+    raises where the node has no room for them.  What is unfinished lies in the workspaces.  Raises
+    NotFoundError where the image was not pulled, StoreError.
+    """
+    from udocker.run.images import create
+    from udocker.run.packing import pack_directory
+
+    over = replace(node, lower=(config.udocker_dir, *config.lower))
+
+    def filled(directory: Path) -> None:
+        pack_directory(config, directory, archive)
+        fits(packed_size(archive))
+
+    create(over, ImageReference.parse(image), container_id=container_id, filled=filled)
+
+
+def unpack_container(config: Config, archive: Path, container_id: str) -> None:
+    """Make the container ``container_id`` of what ``pack_image`` has written; raises StoreError."""
+    from udocker.run.packing import unpack_container as unpack
+
+    unpack(config, archive, container_id)
+
+
+def packed_size(archive: Path) -> int:
+    """How many bytes the container takes that ``pack_image`` has written; raises StoreError."""
+    from udocker.store.packed import packed_size as size
+
+    return size(archive)
+
+
+def ensure_image(config: Config, image: str) -> tuple[bool, int]:
+    """Pull a pinned image where it is missing: whether that was so, and the bytes of its layers.
+
+    All jobs that share the store pull ``config.registry_pulls`` images at a time.  Raises RegistryError,
+    StoreError.
+    """
+    from udocker.run.images import ensure_image as ensure
+
+    reference = ImageReference.parse(image)
+    store = Store.at(config)
+    had = store.images.has(reference)
+    with nullcontext() if had else store.create().lock(_turn(config, reference)).passing():
+        found = ensure(config, reference)
+    return not had, sum(layer.size for layer in found.manifest.layers)
+
+
+def _turn(config: Config, reference: ImageReference) -> str:
+    """The lock of one of the turns; which one follows from the image, so that nobody looks for a free one."""
+    assert reference.digest is not None
+    return f"pull-{int(reference.digest.hex, 16) % config.registry_pulls}"
+
+
+def remove_container(config: Config, container_id: str) -> None:
+    """Remove a container of a store, if it is there; raises StoreError."""
+    containers = Store.at(config).containers
+    try:
+        containers.remove(containers.directory(container_id))
+    except NotFoundError:
+        return
 
 
 def discard_workspaces(config: Config, prefix: str) -> None:
-    """Remove the workspaces whose names begin with ``prefix``: of makers that are known to be dead."""
+    """Remove the workspaces whose names begin with ``prefix``: one's own, or of makers known to be dead."""
     tmp = Store.at(config).paths.tmp
     for path in tmp.glob(f"{prefix}*"):
-        remove_tree(path)
+        discard(path)
 
 
 def shared_lock(config: Config, key: str) -> SharedLock:

@@ -13,7 +13,7 @@ from udocker.log import Log
 from udocker.values import TYPE_CHECKING, dataclass, field
 
 if TYPE_CHECKING:
-    from typing import Callable, Optional
+    from typing import Any, Callable, Optional
 
     from _typeshed import StrPath
 
@@ -22,6 +22,25 @@ _MAX_NUMBER = 10**8
 # Each directory on the way to a file is open while it is looked up, and processes have 1024 descriptors.
 _MAX_DEPTH = 800
 _COUNT = r"([0-9]{1,15})([kMGT]?)"
+_LARGE = 1 << 62
+# The fields of whole numbers by their variables, with the most that they may be; and those of seconds.
+_COUNTS = {
+    "UDOCKER_REGISTRY_PARALLEL": ("registry_parallel", 64),
+    "UDOCKER_REGISTRY_PULLS": ("registry_pulls", 64),
+    "UDOCKER_NODE_MAX": ("node_max", _LARGE),
+    "UDOCKER_OUTPUT_SIZE": ("output_size", _LARGE),
+    "UDOCKER_MAX_FILES": ("max_files", _LARGE),
+    "UDOCKER_MAX_BYTES": ("max_bytes", _LARGE),
+    "UDOCKER_MAX_DEPTH": ("max_depth", _MAX_DEPTH),
+    "UDOCKER_MAX_NAME": ("max_name", _LARGE),
+    "UDOCKER_MAX_RATIO": ("max_ratio", _LARGE),
+}
+_SECONDS = {
+    "UDOCKER_LOCK_BEAT": "lock_beat",
+    "UDOCKER_LOCK_STALE": "lock_stale",
+    "UDOCKER_LOCK_WAIT": "lock_wait",
+    "UDOCKER_NODE_KEEP": "node_keep",
+}
 _log = Log(__name__)
 SYSTEM_FILE = f"/etc/{NAME}"
 # Where docker and podman, each for all users and for one, look for a registry's authorities
@@ -55,7 +74,12 @@ class Config:
     ``hub_registry`` is where names of docker.io are.  ``registry_mirrors`` are pairs of a registry and a
     mirror of it, in the order in which they are asked; ``registry_parallel`` is how many layers are fetched
     at a time.  ``http_proxy`` comes before the environment's proxies.  ``certificate_dirs`` hold a directory
-    of authorities for each ``HOST[:PORT]``.
+    of authorities for each ``HOST[:PORT]``.  ``registry_pulls`` is how many images are pulled at a time by
+    all jobs that share a store.
+
+    ``node_dir`` is where batch jobs keep copies of containers on a node (empty: in the job's temporary
+    directory), ``node_max`` how many bytes they may take (0: as the disk allows), ``node_keep`` how long one
+    stays that nobody uses.
     """
 
     udocker_dir: str
@@ -86,6 +110,10 @@ class Config:
     registry_parallel: int = 3
     http_proxy: str = field(default="", repr=False)
     certificate_dirs: tuple[str, ...] = ()
+    registry_pulls: int = 4
+    node_dir: str = ""
+    node_max: int = 0
+    node_keep: float = 3600.0
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], file: Optional[StrPath] = None) -> Config:
@@ -113,25 +141,18 @@ class Config:
             hub_index=_parsed(settings, "UDOCKER_INDEX", index_address, cls.hub_index),
             hub_registry=_parsed(settings, "UDOCKER_REGISTRY", registry_url, cls.hub_registry),
             registry_mirrors=mirrors(_text(settings, "UDOCKER_REGISTRY_MIRRORS")),
-            registry_parallel=_count(settings, "UDOCKER_REGISTRY_PARALLEL", cls.registry_parallel, 64),
+            **_counts(settings),
+            node_dir=_absolute(settings, "UDOCKER_NODE_DIR"),
             http_proxy=proxy_url(_text(settings, "UDOCKER_HTTP_PROXY")),
             certificate_dirs=_certificate_dirs(home),
             registry_timeout=_positive(settings, "UDOCKER_REGISTRY_TIMEOUT", cls.registry_timeout, 1e-3),
             registry_retries=int(_positive(settings, "UDOCKER_REGISTRY_RETRIES", cls.registry_retries)),
-            lock_beat=_positive(settings, "UDOCKER_LOCK_BEAT", cls.lock_beat),
-            lock_stale=_positive(settings, "UDOCKER_LOCK_STALE", cls.lock_stale),
-            lock_wait=_positive(settings, "UDOCKER_LOCK_WAIT", cls.lock_wait),
+            **_seconds(settings),
             log_level=_level(settings),
             tarball=_text(settings, "UDOCKER_TARBALL"),
             lower=_lower(settings, directory),
             execution_mode=_text(settings, "UDOCKER_DEFAULT_EXECUTION_MODE"),
             engine_without=tuple(_text(settings, "UDOCKER_ENGINE_WITHOUT").replace(",", " ").split()),
-            output_size=_count(settings, "UDOCKER_OUTPUT_SIZE", cls.output_size),
-            max_files=_count(settings, "UDOCKER_MAX_FILES", cls.max_files),
-            max_bytes=_count(settings, "UDOCKER_MAX_BYTES", cls.max_bytes),
-            max_depth=_count(settings, "UDOCKER_MAX_DEPTH", cls.max_depth, _MAX_DEPTH),
-            max_name=_count(settings, "UDOCKER_MAX_NAME", cls.max_name),
-            max_ratio=_count(settings, "UDOCKER_MAX_RATIO", cls.max_ratio),
         )
 
 
@@ -226,6 +247,23 @@ def registry_url(text: str) -> str:
     return text if "://" in text else f"https://{text}"
 
 
+def _counts(settings: Mapping[str, Setting]) -> dict[str, Any]:
+    return {
+        field: _count(settings, name, getattr(Config, field), most) for name, (field, most) in _COUNTS.items()
+    }
+
+
+def _seconds(settings: Mapping[str, Setting]) -> dict[str, Any]:
+    return {field: _positive(settings, name, getattr(Config, field)) for name, field in _SECONDS.items()}
+
+
+def _absolute(settings: Mapping[str, Setting], name: str) -> str:
+    text, origin = settings.get(name, Setting("", name))
+    if text and not text.startswith("/"):
+        raise ConfigError(f"configuration: {origin}={text!r}: not an absolute path")
+    return text
+
+
 def mirrors(text: str) -> tuple[tuple[str, str], ...]:
     """Pairs of a registry and its mirror's URL; one without a registry is docker.io's.
 
@@ -263,7 +301,7 @@ def _positive(settings: Mapping[str, Setting], name: str, default: float, least:
     return value
 
 
-def _count(settings: Mapping[str, Setting], name: str, default: int, most: int = 1 << 62) -> int:
+def _count(settings: Mapping[str, Setting], name: str, default: int, most: int = _LARGE) -> int:
     """A whole number from 1 to ``most``, which may end in k, M, G or T, each 1024 times the one before."""
     if name not in settings:
         return default
@@ -272,7 +310,7 @@ def _count(settings: Mapping[str, Setting], name: str, default: int, most: int =
     unit = "kMGT".index(match[2]) + 1 if match and match[2] else 0
     value = int(match[1]) << 10 * unit if match else 0
     if not 1 <= value <= most:
-        bound = f"from 1 to {most}" if most < 1 << 62 else "from 1 on"
+        bound = f"from 1 to {most}" if most < _LARGE else "from 1 on"
         hint = "k, M, G and T may follow it"
         raise ConfigError(f"configuration: {origin}={text!r}: not a whole number {bound}", hint)
     return value

@@ -13,7 +13,7 @@ from typing import Optional
 
 from udocker import api
 
-from ..arguments import Parser, current_directory, failure_lines, scheduler
+from ..arguments import Parser, add_stage_arguments, current_directory, failure_lines, scheduler
 from ..errors import InvalidJob
 from ..jobspec import PREPARE_CHOICES, ArraySpec, JobSpec
 from ..scheduler import Scheduler
@@ -90,6 +90,8 @@ def job_of(options: argparse.Namespace, passed: tuple[str, ...], command: tuple[
         entrypoint=None if options.entrypoint is None else _words(options.entrypoint),
         directory=os.path.join(current_directory(), chdir or ""),
         prepare=options.prepare,
+        stage=options.stage,
+        prefetch=tuple(options.prefetch),
         usage=not options.no_usage,
         options=passed,
     )
@@ -144,6 +146,7 @@ def _parser() -> Parser:
     add("--user", default="", metavar="USER[:GROUP]", help="who to be in the container")
     add("--entrypoint", default=None, metavar="COMMAND", help="instead of the image's; '' for none")
     add("--prepare", choices=PREPARE_CHOICES, default="first", help="who pulls and unpacks the image")
+    add_stage_arguments(parser, "shared", [])
     add("--no-usage", action="store_true", help="keep no usage records")
     add("--insecure", action="store_true", help="allow plain HTTP and unverified TLS")
     add("--dry-run", action="store_true", help="print the job script and submit nothing")

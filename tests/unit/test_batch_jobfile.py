@@ -28,6 +28,8 @@ cpus: 2
 memory: 1.5G
 time: 1-02:30
 prepare: submit
+stage: node
+prefetch: [debian:12]
 usage: no
 options:
   slurm: [--partition=main]
@@ -47,6 +49,7 @@ def test_every_key_of_a_job_file_reaches_the_job() -> None:
     assert (job.memory, job.time_limit, job.cpus) == (1536 << 20, 95400, 2)
     assert (job.directory, job.entrypoint, job.usage) == ("/home/me/sub", (), False)
     assert job.options == ("--partition=main",)
+    assert (job.prepare, job.stage, job.prefetch) == ("submit", "node", ("debian:12",))
 
 
 def test_values_are_taken_as_they_are_written() -> None:
@@ -79,6 +82,7 @@ def test_a_command_in_one_string_is_split_into_words_not_run_by_a_shell() -> Non
         ("image: x\ncommand: 'a", ":2:12:", "unexpected end"),
         ('image: x\ncommand: "\'a"', ":2:10:", "No closing quotation"),
         ("image: x\n  bad: indent", ":2:6:", "mapping values are not allowed"),
+        ("image: x\nstage: moon", ":2:8:", "one of shared, node"),
         ("image: x\nprepare: sometime", ":2:10:", "one of first, submit, job"),
         ("- image", "job.yaml:", "not a mapping"),
         ("", "job.yaml:", "not a mapping"),
@@ -141,3 +145,5 @@ def test_text_that_no_program_can_receive_is_refused(key: str) -> None:
 def test_a_job_refuses_an_unknown_way_to_prepare() -> None:
     with pytest.raises(UdockerError, match="prepare"):
         JobSpec(image="x", prepare="never")
+    with pytest.raises(UdockerError, match="stage"):
+        JobSpec(image="x", stage="moon")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -14,114 +12,23 @@ from pathlib import Path
 import pytest
 
 from tests.services.faulty_registry import FaultyRegistry, cut, drop, hang, status
-from tests.services.images import ImageBuilder, directory, file, opaque, symlink, whiteout
 from tests.services.waiting import wait_until
+from tests.unit.preparing import Site, add_app
 from udocker import api
 from udocker.api import resolve
 from udocker.config import Config
 from udocker.errors import RegistryError
 from udocker.model.reference import ImageReference
 from udocker.run.images import pull
-from udocker.store.store import Store
 from udocker_batch.accounting.records import JobRecords
 from udocker_batch.taskspec import TaskSpec
-
-# What a process does: prepare an image.  Its first argument counts file system events, after which it kills
-# itself; Python's audit events stand before the calls that they tell of, so every step between two is met.
-PROGRAM = """
-import json, os, signal, sys
-sys.path.insert(0, {tree!r})
-from udocker.api import Config, UdockerError, resolve
-from udocker_batch.prepare import prepare
-
-deadly, image = int(sys.argv[1]), sys.argv[2]
-TOLD = ["open", *("os." + name for name in "rename link symlink mkdir remove rmdir chmod utime".split())]
-count = 0
-
-def hook(event, arguments):
-    global count
-    if event not in TOLD or event == "open" and not (arguments[2] or 0) & (os.O_CREAT | os.O_WRONLY):
-        return
-    count += 1
-    if count == deadly:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-config = Config.from_environment(os.environ)
-pinned = resolve(config, image)
-sys.addaudithook(hook)
-try:
-    prepared = prepare(config, pinned)
-except UdockerError as error:
-    print(json.dumps({{"error": error.message, "hint": error.hint}}))
-    sys.exit(125)
-print(json.dumps({{"role": prepared.role, "container": prepared.container, "count": count}}))
-"""
-
-CONTENT = {"bin/app": b"#!/bin/sh\n" * 2000, "etc/conf": b"new", "etc/kept": b"kept", "d/new": b"1"}
 
 
 @pytest.fixture
 def registry() -> Iterator[FaultyRegistry]:
     with FaultyRegistry() as registry:
-        builder = ImageBuilder()
-        lower = [directory("etc"), file("etc/conf", b"old"), file("etc/kept", b"kept"), file("gone", b"x")]
-        layers = [
-            builder.layer([*lower, file("d/old", b"0")], "gzip"),
-            builder.layer([file("bin/app", CONTENT["bin/app"], 0o755), symlink("sh", "bin/app")], "zstd"),
-            builder.layer([file("etc/conf", b"new"), whiteout("gone"), opaque("d"), file("d/new", b"1")]),
-        ]
-        registry.add(builder, "team/app", "1", builder.index([builder.image(layers, cmd=["/bin/app"])]))
+        add_app(registry)
         yield registry
-
-
-class Site:
-    """A store and the processes that prepare in it."""
-
-    def __init__(self, path: Path, registry: FaultyRegistry) -> None:
-        self.directory = path / "store"
-        self.image = f"{registry.host}/team/app:1"
-        self._program = path / "program.py"
-        self._program.write_text(PROGRAM.format(tree=os.getcwd()))
-        self.environment = {
-            "PATH": os.environ["PATH"],
-            "UDOCKER_DIR": str(self.directory),
-            "UDOCKER_LOCK_STALE": "30",
-            "UDOCKER_REGISTRY_RETRIES": "2",
-        }
-
-    def start(self, deadly: int = 0, image: str = "") -> subprocess.Popen[str]:
-        argv = [sys.executable, str(self._program), str(deadly), image or self.image]
-        return subprocess.Popen(argv, env=self.environment, stdout=subprocess.PIPE, text=True)
-
-    def run(self, deadly: int = 0, image: str = "") -> tuple[int, dict[str, object]]:
-        process = self.start(deadly, image)
-        out = process.communicate(timeout=60)[0]
-        return process.returncode, json.loads(out) if out else {}
-
-    @property
-    def store(self) -> Store:
-        return Store.at(Config.from_environment(self.environment))
-
-    def assert_nothing_half_made(self) -> None:
-        """Whatever can be seen is whole: every container has all files, every image all its layers."""
-        store = self.store
-        for container_id in store.containers.ids():
-            self.assert_complete(Path(store.containers.find(container_id).root))
-        for _, _, path in store.images.entries():
-            for link in path.iterdir():
-                if link.is_symlink():
-                    assert link.exists(), link
-        if store.paths.layers.is_dir():
-            for blob in store.paths.layers.iterdir():
-                algorithm, _, hexadecimal = blob.name.partition(":")
-                assert hashlib.new(algorithm, blob.read_bytes()).hexdigest() == hexadecimal
-
-    @staticmethod
-    def assert_complete(root: Path) -> None:
-        found = {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-        for name in ("sh", "etc/resolv.conf", "etc/hosts"):  # a link, and what runs bind over
-            del found[name]
-        assert found == CONTENT
 
 
 @pytest.fixture

@@ -23,7 +23,9 @@ from udocker_batch.taskspec import TaskSpec
 
 # Any bytes but NUL, as Python holds them in arguments and environment.
 WORDS = st.binary(max_size=40).filter(lambda data: b"\0" not in data).map(os.fsdecode)
-CONFIG = Config.from_environment({"UDOCKER_DIR": "/store", "UDOCKER_INSECURE_REGISTRIES": "a:1,b"})
+CONFIG = Config.from_environment(
+    {"UDOCKER_DIR": "/store", "UDOCKER_INSECURE_REGISTRIES": "a:1,b", "UDOCKER_LOWER": "/site/store"}
+)
 
 
 @settings(max_examples=60, deadline=None)
@@ -91,6 +93,7 @@ def test_a_task_keeps_the_submitters_settings() -> None:
     config = TaskSpec.from_json(task.to_json()).config(Config.from_environment({"HOME": "/none"}))
     assert config.udocker_dir == "/store"
     assert config.insecure_registries == {"a:1", "b"}
+    assert config.lower == ("/site/store",)
 
 
 def test_a_description_that_no_program_can_be_handed_is_refused_at_submission() -> None:

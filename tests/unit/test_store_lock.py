@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Callable
@@ -15,8 +16,10 @@ import pytest
 
 from tests.services.denied import deny_hard_links
 from udocker.errors import StoreLocked
+from udocker.store.generations import Watch
 from udocker.store.lock import LockTiming, SharedLock, lock_method
 from udocker.store.paths import StorePaths
+from udocker.system.files import remove_tree
 from udocker.system.process import ProcessIdentity
 
 TIMING = LockTiming(beat=0.05, stale=1.0, wait=20.0)
@@ -33,6 +36,10 @@ def lock(paths: StorePaths, timing: LockTiming = TIMING) -> SharedLock:
     return SharedLock(paths, "key", timing)
 
 
+def watch(paths: StorePaths, stale: float = TIMING.stale) -> Watch:
+    return Watch(paths.locks / "key", stale)
+
+
 def forge_holder(paths: StorePaths, identity: ProcessIdentity, beat: str = "") -> Path:
     """A first generation held by ``identity``, as another node would leave it."""
     directory = paths.locks / "key"
@@ -41,6 +48,13 @@ def forge_holder(paths: StorePaths, identity: ProcessIdentity, beat: str = "") -
     if beat:
         (directory / "g1.beat").write_text(beat)
     return directory
+
+
+def forge_holder_beside(paths: StorePaths, generation: int) -> Path:
+    """A claim that is made and, as its maker then finds, wrong."""
+    path = paths.locks / "key" / f"g{generation}"
+    path.write_text(json.dumps(ProcessIdentity.current().to_json()))
+    return path
 
 
 def elsewhere() -> ProcessIdentity:
@@ -176,7 +190,7 @@ def test_a_number_that_was_cleared_away_cannot_be_taken_again(paths: StorePaths)
         with lock(paths).held():
             pass
     stale_view = lock(paths)
-    assert stale_view._claim(2) is False
+    assert stale_view._claim(2, watch(paths)) is False
 
 
 def test_a_damaged_holder_file_counts_by_its_beat(paths: StorePaths) -> None:
@@ -286,10 +300,76 @@ def test_one_that_was_taken_for_dead_leaves_the_lock_to_its_successor(paths: Sto
 def test_a_number_of_a_lock_that_was_dissolved_cannot_be_taken(paths: StorePaths) -> None:
     """A process that has seen an old lock must not count on in a new one of the same name."""
     with lock(paths).passing():
-        assert lock(paths)._claim(7) is False
+        assert lock(paths)._claim(7, watch(paths)) is False
         assert lock(paths).newest() == 1
 
 
 def test_a_holder_of_another_node_is_asked_by_its_beat(paths: StorePaths) -> None:
     forge_holder(paths, elsewhere(), "1")
     assert not lock(paths, replace(TIMING, stale=0.3)).is_held()
+
+
+def test_holders_that_follow_each_other_under_one_number_are_not_one_that_stands_still(
+    paths: StorePaths,
+) -> None:
+    """A lock that is dissolved counts from one again: what is seen of two holders may look the same."""
+    waiter = watch(paths, stale=0.05)
+    for number in range(3):
+        directory = forge_holder(paths, replace(elsewhere(), pid=number + 1), "1")
+        assert not waiter.is_dead(1, os.listdir(directory))
+        time.sleep(0.06)
+        remove_tree(directory)
+    assert not waiter.is_dead(1, ["g1"])  # a list that was made before it went
+    forge_holder(paths, ProcessIdentity.current())
+    time.sleep(0.06)
+    assert not waiter.is_dead(1, ["g1"])
+    remove_tree(paths.locks / "key")
+    assert not waiter.is_dead(1, ["g1"])
+
+
+def test_a_number_after_another_holder_than_the_dead_one_cannot_be_taken(paths: StorePaths) -> None:
+    """Between the look at a holder that has ended and the claim the lock was dissolved and taken anew."""
+    directory = forge_holder(paths, replace(ProcessIdentity.current(), start=1))
+    waiter = watch(paths)
+    assert waiter.is_dead(1, ["g1"])
+    remove_tree(directory)
+    with lock(paths).passing():
+        assert lock(paths)._claim(2, waiter) is False
+        assert lock(paths).newest() == 1
+        assert lock(paths).is_held()
+
+
+def test_a_holder_that_is_succeeded_while_it_dissolves_leaves_a_free_lock(paths: StorePaths) -> None:
+    holding = lock(paths).acquire()
+    assert holding is not None
+    second = forge_holder_beside(paths, 2)
+    holding.dissolve(paths.scratch)
+    second.unlink()
+    with lock(paths, replace(TIMING, wait=5)).passing() as held:
+        assert held
+
+
+def test_a_beat_that_is_not_there_yet_is_not_asked_for(paths: StorePaths) -> None:
+    """Some clients would remember for a minute that it was missing."""
+    forge_holder(paths, elsewhere(), "1")
+    waiter = watch(paths)
+    assert not waiter.is_dead(1, ["g1"])
+    assert not waiter.lives(1)
+    assert not waiter.is_dead(1, ["g1", "g1.beat"])
+    assert waiter.lives(1)
+
+
+def test_an_outcome_that_is_not_listed_is_not_opened(
+    paths: StorePaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holding = lock(paths).acquire()
+    assert holding is not None
+    opened: list[Path] = []
+    monkeypatch.setattr(Path, "read_bytes", lambda path: opened.append(path) or b"{}")
+    assert lock(paths).outcome(1) is None
+    assert opened == []
+    monkeypatch.undo()
+    holding.release("broken")
+    ended = lock(paths).outcome(1)
+    assert ended is not None
+    assert ended.error == "broken"

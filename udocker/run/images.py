@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Optional, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Callable, Optional, Protocol
 
 from udocker.config import Config
 from udocker.errors import NotFoundError, RegistryError, StoreCorrupt, StoreError
@@ -153,8 +153,11 @@ def create(
     container_id: str = "",
     durable: bool = False,
     replace: bool = False,
+    filled: Optional[Callable[[Path], None]] = None,
 ) -> Container:
     """Unpack an image of the store into a new container; ``replace`` takes its name from another one.
+
+    ``filled`` is given the container's directory before anybody sees it.
 
     Raises NotFoundError where the image was not pulled, StoreError, UnpackError.
     """
@@ -181,6 +184,7 @@ def create(
         durable,
         name,
         replace,
+        filled,
     )
 
 

@@ -37,8 +37,12 @@ def clone(containers: ContainerStore, source: Container, name: str = "") -> Cont
     return containers.publish(str(uuid.uuid4()), fill, act="clone", name=name)
 
 
-def clone_archive(containers: ContainerStore, archive: Path, limits: Limits, name: str = "") -> Container:
+def clone_archive(
+    containers: ContainerStore, archive: Path, limits: Limits, name: str = "", container_id: str = ""
+) -> Container:
     """Make a container of the archive of another one, compressed or not; the protection of that is not kept.
+
+    Where one of the same ``container_id`` is there first, that one is returned.
 
     Raises StoreCorrupt for one that is no container, StoreError, UnpackError.
     """
@@ -50,7 +54,7 @@ def clone_archive(containers: ContainerStore, archive: Path, limits: Limits, nam
         _check(directory)
         containers.settle(directory)
 
-    return containers.publish(str(uuid.uuid4()), fill, act="import", name=name)
+    return containers.publish(container_id or str(uuid.uuid4()), fill, act="import", name=name)
 
 
 def _check(directory: Path) -> None:

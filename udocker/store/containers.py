@@ -21,6 +21,7 @@ from udocker.store.protection import is_protected
 from udocker.store.timing import DEFAULT_TIMING, LockTiming
 from udocker.system.files import (
     discard,
+    forget_absence,
     is_directory,
     remove_tree,
     sync_directory,
@@ -71,8 +72,11 @@ class ContainerStore(ContainerNames):
         durable: bool = False,
         name: str = "",
         replace: bool = False,
+        filled: Optional[Callable[[Path], None]] = None,
     ) -> Container:
         """Make a container; ``unpack`` fills its root directory.
+
+        ``filled`` is given its directory when that is whole and nobody sees it yet.
 
         Where a container of the same ``container_id`` is there first, that one is returned.  ``extra`` is
         kept in ``udocker.json``.  With ``durable`` the files have reached the disk before anybody sees the
@@ -82,6 +86,8 @@ class ContainerStore(ContainerNames):
 
         def fill(directory: Path) -> None:
             self._fill(directory, image, config, unpack, extra or {})
+            if filled is not None:
+                filled(directory)
 
         return self.publish(container_id or _new_id(), fill, durable, "create", name, replace)
 
@@ -202,6 +208,15 @@ class ContainerStore(ContainerNames):
         """Whether a container of this id is there, whole; takes no lock and reads one entry."""
         places = [store._directory for store in (self, *self._lower)]
         return any(is_directory(os.path.join(place, container_id, ROOT)) for place in places)
+
+    def is_published(self, container_id: str) -> bool:
+        """As ``has``, by a list of the directory: this node's client may remember that it was missing."""
+        if self.has(container_id):
+            return True
+        if container_id not in os.listdir(self._directory):
+            return False
+        forget_absence(os.path.join(self._directory, container_id))
+        return self.has(container_id)
 
     def ids(self) -> list[str]:
         """The ids of all containers, sorted."""

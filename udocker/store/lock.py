@@ -20,6 +20,9 @@ A holder whose process is known to be dead (same node), or whose count has stood
 ``stale`` seconds by the waiter's own clock (other nodes), is succeeded by the next generation.  A holder
 that was only suspended may wake up beside its successor; therefore the lock saves work and nothing else:
 what is made under it is published by an atomic rename, which is safe without any lock.
+
+Clients of such file systems remember for up to a minute that there was no file of a name.  Therefore
+nobody opens one of these files before a list of the directory has it.
 """
 
 from __future__ import annotations
@@ -37,13 +40,13 @@ from typing import Callable, Optional
 
 from udocker.errors import StoreLocked, from_os_error
 from udocker.log import Log
+from udocker.store.generations import Watch, is_free, names_in, newest_of, released
 from udocker.store.paths import StorePaths
 from udocker.store.timing import LockTiming as LockTiming
 from udocker.system.files import discard_leftovers, remove_tree, unique_name, write_atomically
 from udocker.system.process import ProcessIdentity
 from udocker.values import dataclass
 
-_GENERATION = re.compile(r"g(\d+)")
 _POLL_FIRST, _POLL_LAST = 0.02, 1.0
 # What link(2) and the file systems behind it say where there are no hard links: FAT, some FUSE file systems,
 # SMB, and AFS across directories.
@@ -77,7 +80,7 @@ class Holding:
         while not self._stop.is_set():
             count += 1
             try:
-                _write_count(self._path.with_suffix(".beat"), count, self._mode)
+                _write_count(self._path.with_suffix(".beat"), count, self._mode, new=count == 1)
             except OSError:
                 # A full disk or a lost mount: others see no beat and take over, which is right then.
                 pass
@@ -98,9 +101,12 @@ class Holding:
         self._end()
         aside = tmp / unique_name("lock-")
         try:
-            if newest(self._path.parent) == self.generation:  # else a successor took this holder for dead
-                os.rename(self._path.parent, aside)
-                remove_tree(aside)
+            if newest(self._path.parent) > self.generation:
+                # A successor took this holder for dead, or is about to see that it did so wrongly.
+                write_atomically(self._path.with_suffix(".released"), b"{}", self._mode)
+                return
+            os.rename(self._path.parent, aside)
+            remove_tree(aside)
         except OSError:
             pass  # it stays like a dead holder's, and is taken over like one
 
@@ -165,6 +171,8 @@ class SharedLock:
 
     def outcome(self, generation: int) -> Optional[Outcome]:
         """How a generation ended; None while it is held, and for one that died or was cleared away."""
+        if released(generation) not in names_in(self._directory):
+            return None
         try:
             document = json.loads((self._directory / f"g{generation}.released").read_bytes())
         except FileNotFoundError:
@@ -173,10 +181,11 @@ class SharedLock:
 
     def is_held(self) -> bool:
         """Whether a living process holds the lock; waits up to ``timing.stale`` seconds for its beat."""
-        watch = _Watch(self._directory, self._timing.stale)
+        watch = Watch(self._directory, self._timing.stale)
         while True:
-            generation = self.newest()
-            if generation == 0 or self.outcome(generation) is not None or watch.is_dead(generation):
+            names = names_in(self._directory)
+            generation = newest_of(names)
+            if is_free(names) or watch.is_dead(generation, names):
                 return False
             if watch.lives(generation):
                 return True
@@ -188,15 +197,16 @@ class SharedLock:
 
     def _wait(self, ready: Optional[Callable[[], bool]]) -> Optional[Holding]:
         deadline = time.monotonic() + self._timing.wait
-        watch = _Watch(self._directory, self._timing.stale)
+        watch = Watch(self._directory, self._timing.stale)
         pause = _POLL_FIRST
         while True:
             if ready is not None and ready():
                 self._leave()
                 return None
-            generation = self.newest()
-            free = generation == 0 or self.outcome(generation) is not None
-            if (free or watch.is_dead(generation)) and self._try_claim(generation + 1):
+            names = names_in(self._directory)
+            generation = newest_of(names)
+            free = is_free(names) or watch.is_dead(generation, names)
+            if free and self._try_claim(generation + 1, watch):
                 return Holding(self._directory, generation + 1, self._paths.file_mode, self._timing.beat)
             if time.monotonic() > deadline:
                 raise StoreLocked(
@@ -213,22 +223,25 @@ class SharedLock:
         except OSError:
             pass  # a lock is in it, or it is gone
 
-    def _try_claim(self, generation: int) -> bool:
+    def _try_claim(self, generation: int, watch: Watch) -> bool:
         try:
-            return self._claim(generation)
+            return self._claim(generation, watch)
         except FileNotFoundError:
             # The holder before has dissolved the lock under our hands.
             self._paths.make(self._directory)
             return False
 
-    def _claim(self, generation: int) -> bool:
+    def _claim(self, generation: int, watch: Watch) -> bool:
         """Link the generation's name; the one caller for whom that succeeds holds the lock."""
         name = self._directory / f"g{generation}"
-        if not self._take(name) or self.newest() > generation:
-            # Somebody was faster, or our list of the directory was old and the number had been cleared away.
-            return False
-        if generation > 1 and not (self._directory / f"g{generation - 1}").exists():
-            name.unlink(missing_ok=True)  # retired meanwhile: the new lock counts from one
+        if not self._take(name):
+            return False  # somebody was faster
+        names = names_in(self._directory)
+        if newest_of(names) > generation:
+            return False  # our list of the directory was old, and the number had been cleared away
+        if generation > 1 and not watch.has_ended(generation - 1, names):
+            # Dissolved meanwhile: the new lock counts from one, and perhaps somebody holds it already.
+            name.unlink(missing_ok=True)
             return False
         self._clear(generation)
         return True
@@ -262,12 +275,7 @@ class SharedLock:
 
 def newest(directory: Path) -> int:
     """The highest generation of the lock in a directory, 0 before the first."""
-    try:
-        names = os.listdir(directory)
-    except FileNotFoundError:
-        return 0
-    matches = (_GENERATION.fullmatch(name) for name in names)
-    return max((int(match[1]) for match in matches if match), default=0)
+    return newest_of(names_in(directory))
 
 
 def lock_method(directory: Path) -> str:
@@ -302,59 +310,19 @@ def _take_exclusively(name: Path, content: bytes, mode: int) -> bool:
     return True
 
 
-class _Watch:
-    """One waiter's view of a holder: what it last read, and since when by its own clock."""
+def _write_count(path: Path, count: int, mode: int, new: bool) -> None:
+    """Overwrite in place: one block of a fixed size, so that a full disk does not stop it.
 
-    def __init__(self, directory: Path, stale: float) -> None:
-        self._directory = directory
-        self._stale = stale
-        self._seen: tuple[int, bytes] = (-1, b"")
-        self._since = 0.0
-        self._first: dict[int, tuple[int, bytes]] = {}
-
-    def is_dead(self, generation: int) -> bool:
-        holder = self._holder(generation)
-        known = holder.is_dead() if holder is not None else None
-        if known is not None:
-            return known
-        seen = (generation, self._read(f"g{generation}.beat"))
-        now = time.monotonic()
-        if seen != self._seen:
-            self._seen, self._since = seen, now
-        return now - self._since > self._stale
-
-    def lives(self, generation: int) -> bool:
-        """Whether the holder is known to live: it is of this node, or has been seen to raise its count."""
-        holder = self._holder(generation)
-        if holder is not None and holder.is_dead() is False:
-            return True
-        first = self._first.setdefault(generation, self._seen)
-        return first != self._seen
-
-    def describe(self, generation: int) -> str:
-        holder = self._holder(generation)
-        return f"process {holder.pid} on {holder.host}" if holder else f"generation {generation}"
-
-    def _holder(self, generation: int) -> Optional[ProcessIdentity]:
-        try:
-            return ProcessIdentity.from_json(json.loads(self._read(f"g{generation}") or b"null"))
-        except ValueError:
-            return None
-
-    def _read(self, name: str) -> bytes:
-        # Opening anew each time is what makes an NFS client ask the server (nfs(5), close-to-open).
-        try:
-            return (self._directory / name).read_bytes()
-        except FileNotFoundError:
-            return b""
-
-
-def _write_count(path: Path, count: int, mode: int) -> None:
-    """Overwrite in place: one block of a fixed size, so that a full disk does not stop it."""
+    A ``new`` file appears with its content: its size is what other nodes will believe for a while.
+    """
+    content = b"%020d\n" % count
+    if new:
+        write_atomically(path, content, mode)
+        return
     fd = os.open(path, os.O_WRONLY | os.O_CREAT, mode)
     try:
         os.fchmod(fd, mode)  # open(2) heeds the umask
-        os.pwrite(fd, b"%020d\n" % count, 0)
+        os.pwrite(fd, content, 0)
         os.fsync(fd)
     finally:
         os.close(fd)

@@ -48,6 +48,32 @@ def _mode(path: StrPath) -> int:
         raise
 
 
+def forget_absence(path: StrPath) -> None:
+    """Let this node's client of a network file system forget that something, which is there, was missing.
+
+    Clients remember missing names for up to a minute, but mkdir(2) is the server's to answer, and that the
+    name is taken is news to them.
+    """
+    try:
+        os.mkdir(path)
+    except OSError:
+        return  # it is there, as it should; or not ours to change, which shows when it is used
+    os.rmdir(path)  # removed just now
+
+
+def is_there_now(path: Path) -> bool:
+    """As ``is_there``, by a list of the directory: this node's client may remember that it was missing.
+
+    So it may of the directories above.
+    """
+    if is_there(path):
+        return True
+    if not is_there_now(path.parent) or path.name not in os.listdir(path.parent):
+        return False
+    forget_absence(path)
+    return is_there(path)
+
+
 def unique_name(prefix: str = "") -> str:
     """A name that no other process of any node makes, and that tells who made it."""
     return f"{prefix}{ProcessIdentity.current().mark()}-{os.urandom(6).hex()}"

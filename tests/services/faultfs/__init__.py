@@ -37,6 +37,7 @@ READING = ("getattr", "open", "opendir", "read", "readdir", "readlink")
 SPACE = ("create", "link", "mkdir", "mknod", "rename", "symlink", "write", "fsync", "flush", "truncate")
 WRITING = (*SPACE, "chmod", "fsyncdir", "rmdir", "unlink", "utimens")
 EVERY = (*READING, *WRITING)
+CONTENT = ("read", "write")  # every other kind is one on metadata
 
 _CHECKOUT = Path(__file__).resolve().parents[3]
 _MS_NOSUID, _MS_NODEV, _MNT_DETACH = 2, 4, 2  # mount(2), umount(2)
@@ -67,12 +68,18 @@ class Met:
     failed: int = 0
     first_failed: str = ""
 
+    @property
+    def metadata(self) -> int:
+        """How many operations on metadata there were."""
+        return sum(count for kind, count in self.operations.items() if kind not in CONTENT)
+
 
 class FaultDisk:
     """A mounted file system, by the socket to its process."""
 
-    def __init__(self, path: Path, control: socket.socket) -> None:
+    def __init__(self, path: Path, control: socket.socket, process: subprocess.Popen[bytes]) -> None:
         self.path = path
+        self._process = process
         self._stream = control.makefile("rw", encoding="utf-8")
 
     def set(self, fault: Fault) -> Met:
@@ -87,6 +94,11 @@ class FaultDisk:
         """What was met until now, without a change."""
         return self._ask("met")
 
+    def lose(self) -> None:
+        """Let the mount be lost: whatever is asked of it from now on fails with ENOTCONN."""
+        self._process.kill()
+        self._process.wait()
+
     def _ask(self, request: Any) -> Met:
         self._stream.write(json.dumps(request) + "\n")
         self._stream.flush()
@@ -96,19 +108,22 @@ class FaultDisk:
 
 
 @contextmanager
-def mounted(user: User, backing: Path, mount_point: Path, cache: float = 0) -> Iterator[FaultDisk]:
+def mounted(
+    user: User, backing: Path, mount_point: Path, cache: float = 0, delay: float = 0
+) -> Iterator[FaultDisk]:
     """Show ``backing`` at ``mount_point`` with ``user``'s rights.
 
-    The kernel keeps names and attributes for ``cache`` seconds.
+    The kernel keeps names and attributes for ``cache`` seconds, also that there is no such name.  Each
+    operation on metadata takes ``delay`` seconds.
     """
     need_command("fusermount3", "fuse3")
     if not os.access("/dev/fuse", os.R_OK | os.W_OK):
         pytest.skip("needs /dev/fuse: modprobe fuse, and in a container --device /dev/fuse")
     ours, its = socket.socketpair()
     with ours, its:
-        process = _start(user, backing, mount_point, cache, its)
+        process = _start(user, backing, mount_point, (cache, delay), its)
         its.close()
-        disk = FaultDisk(mount_point, ours)
+        disk = FaultDisk(mount_point, ours, process)
         try:
             wait_until(lambda: _is_mounted(process, mount_point), f"faultfs on {mount_point}", every=0.01)
             yield disk
@@ -119,7 +134,7 @@ def mounted(user: User, backing: Path, mount_point: Path, cache: float = 0) -> I
 
 
 def _start(
-    user: User, backing: Path, mount_point: Path, cache: float, control: socket.socket
+    user: User, backing: Path, mount_point: Path, times: tuple[float, float], control: socket.socket
 ) -> subprocess.Popen[bytes]:
     """The process; as root we mount for it, because it has the user's rights from the start."""
     device = os.open("/dev/fuse", os.O_RDWR) if is_root() else -1
@@ -133,7 +148,7 @@ def _start(
     identity = [str(user.uid), str(user.gid)] if is_root() else []
     try:
         return subprocess.Popen(
-            [*command, str(control.fileno()), str(cache), *identity],
+            [*command, str(control.fileno()), *map(str, times), *identity],
             cwd=_CHECKOUT,
             pass_fds=kept,
             stdin=subprocess.DEVNULL,

@@ -1,4 +1,6 @@
-"""The process of one mount: python -m tests.services.faultfs.server BACKING MOUNT CONTROL CACHE [UID GID].
+"""The process of one mount.
+
+python -m tests.services.faultfs.server BACKING MOUNT CONTROL CACHE DELAY [UID GID]
 
 ``CONTROL`` is the descriptor of a socket: a line of JSON for each request, and an answer for each.  The
 process ends when its mount or the socket does.
@@ -22,6 +24,8 @@ from typing import Any, Callable, Optional
 from mfusepy import FUSE, Operations
 
 _STATS = ("mode", "nlink", "uid", "gid", "size", "ino", "dev", "blocks", "rdev", "blksize")
+# What is not an operation on metadata.
+_CONTENT = ("read", "write")
 _TIMES = ("atime", "mtime", "ctime")
 
 # A directory's entry: its name, what is known of it, 0 for the place in the stream.
@@ -31,8 +35,9 @@ Entry = tuple[str, dict[str, int], int]
 class Faults:
     """The fault in force, and what was met since it is; threads of the file system share it."""
 
-    def __init__(self) -> None:
+    def __init__(self, delay: float) -> None:
         self._lock = threading.Lock()
+        self._delay = delay
         self._replace(None)
 
     def _replace(self, fault: Optional[dict[str, Any]]) -> None:
@@ -64,6 +69,8 @@ class Faults:
 
     def meet(self, kind: str, path: str) -> None:
         """Count an operation; raises OSError where it is to fail."""
+        if self._delay and kind not in _CONTENT:
+            time.sleep(self._delay)
         with self._lock:
             self._operations[kind] += 1
             fault = self._fault
@@ -231,14 +238,14 @@ def _kind(entry: os.DirEntry[str]) -> int:
 
 
 def main() -> None:
-    backing, place, control, cache, *identity = sys.argv[1:]
+    backing, place, control, cache, delay, *identity = sys.argv[1:]
     if identity:
         user, group = map(int, identity)
         os.setgroups([group])
         os.setresgid(group, group, group)
         os.setresuid(user, user, user)
     os.umask(0)  # the caller's is in the modes already
-    faults = Faults()
+    faults = Faults(float(delay))
     threading.Thread(target=faults.serve, args=(socket.socket(fileno=int(control)),), daemon=True).start()
     options = {} if place.startswith("/dev/fd/") else {"default_permissions": True, "fsname": "faultfs"}
     timeouts = {f"{name}_timeout": float(cache) for name in ("attr", "entry", "negative")}

@@ -1,0 +1,1 @@
+"""``udocker-batch stage``."""

@@ -1,0 +1,175 @@
+"""Where tasks run: in the shared store, or with ``--stage=node`` in a copy that each node makes once.
+
+A node unpacks its copy from one file, ``batch/staged/<id>.tar.zst`` in the shared store.  That is made once,
+by whichever node comes first: it pulls the image into the shared store, unpacks it on its own disk and packs
+the result.  The shared file system is asked for a handful of files, never for a tree of thousands.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Optional
+
+from udocker import api
+
+from .nodestore import NodeStore, node_place
+from .once import PREPARED, WARM, Work
+from .prepare import Preparation, prepare
+
+STAGED = "staged"
+_LOG = logging.getLogger(__name__)
+# Until it is unpacked nobody knows how large an image is; layers are seldom compressed to less than a fourth.
+_GROWTH = 4
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a task runs: ``config`` names the store that has the container."""
+
+    config: api.Config
+    preparation: Preparation
+
+
+@contextmanager
+def place_of(
+    config: api.Config,
+    image: str,
+    stage: str,
+    environ: Mapping[str, str],
+    prefetch: Sequence[str] = (),
+    keep: bool = True,
+) -> Iterator[Place]:
+    """See to it that a pinned image and those fetched with it are ready, and stay so for the block.
+
+    Without ``keep`` copies on the node that nobody uses after the block are removed, unless a directory is
+    set for them.  Raises BatchError, RegistryError, StoreError.
+    """
+    if stage == "shared":
+        gates = _Gates(config, environ)
+        for other in _in_own_order(prefetch):
+            prepare(config, other, gates.gate)
+        yield Place(config, prepare(config, image, gates.gate))
+        return
+    node = NodeStore(config, node_place(config, environ))
+    node.create()
+    node.require_executable()
+    containers = [api.prepared_container(config, name) for name in (image, *prefetch)]
+    leases = [node.lease(container) for container in containers]
+    try:
+        for other in _in_own_order(prefetch):
+            _Copying(config, node, other).run()
+        yield Place(node.config, _Copying(config, node, image).run())
+    finally:
+        for lease in leases:
+            lease.close()
+        release(config, environ, () if keep or config.node_dir else containers)
+
+
+def prepare_images(config: api.Config, stage: str, images: Sequence[str], environ: Mapping[str, str]) -> None:
+    """Prepare pinned images for jobs to come, in the shared store alone.  Raises as ``place_of``."""
+    if images:
+        with place_of(config, images[0], stage, environ, images[1:], keep=False):
+            return
+
+
+def release(config: api.Config, environ: Mapping[str, str], containers: Sequence[str] = ()) -> list[str]:
+    """Clean up on a node, as at the end of a job or in an epilog; the ids of the copies that are removed.
+
+    Removed are those of ``containers`` and those that were not used for ``config.node_keep`` seconds; never
+    what somebody uses.  Raises BatchError, StoreError.
+    """
+    node = NodeStore(config, node_place(config, environ))
+    if not node.exists():
+        return []
+    removed = [container for container in containers if node.evict(container)]
+    return removed + [copy.container for copy in node.sweep(config.node_keep)]
+
+
+def staged_archive(config: api.Config, container: str) -> Path:
+    """The file in the shared store from which nodes unpack a container."""
+    return Path(config.udocker_dir) / "batch" / "staged" / f"{container}.tar.zst"
+
+
+def _in_own_order(images: Sequence[str]) -> Sequence[str]:
+    """Each node begins with another image, so that several are pulled at once instead of one for all."""
+    start = zlib.crc32(os.fsencode(os.uname().nodename)) % max(1, len(images))
+    return (*images[start:], *images[:start])
+
+
+class _Gates:
+    """Where tasks of a node wait for one of them, if the node has a directory for that."""
+
+    def __init__(self, config: api.Config, environ: Mapping[str, str]) -> None:
+        self._node = NodeStore(config, node_place(config, environ))
+
+    def gate(self, name: str) -> Optional[Path]:
+        """The file; None where all have to ask the shared file system."""
+        try:
+            self._node.create()
+        except api.UdockerError as error:
+            _LOG.debug("%s", error)
+            return None
+        return self._node.gate(name)
+
+
+class _Copying:
+    """Making one container's copy on this node, whose lease the caller holds."""
+
+    def __init__(self, config: api.Config, node: NodeStore, image: str) -> None:
+        self._config = config
+        self._node = node
+        self._image = image
+        self._container = api.prepared_container(config, image)
+        self._archive = staged_archive(config, self._container)
+        self._made = (WARM, False)
+
+    def run(self) -> Preparation:
+        """Make it, unless it is there."""
+        there = self._is_here
+        work = Work(self._node.config, f"stage-{self._container}", there, there, self._copy)
+        role, _, seconds = work.ensure(self._node.gate)
+        if role == PREPARED:
+            made, pulled = self._made
+            return Preparation(self._container, PREPARED if made == PREPARED else STAGED, seconds, pulled)
+        return Preparation(self._container, role, seconds)
+
+    def _is_here(self) -> bool:
+        return api.has_container(self._node.config, self._container)
+
+    def _copy(self, workspace: str) -> bool:
+        node = replace(self._node.config, workspace=workspace)
+        packing = Work(
+            self._config,
+            f"stage-{self._container}",
+            lambda: api.is_there_now(self._archive),
+            lambda: api.is_there_now(self._archive),
+            lambda shared: self._pack(node, shared),
+        )
+        try:
+            role, pulled, _ = packing.ensure()
+            self._made = (role, pulled)
+            if not self._is_here():
+                self._room(api.packed_size(self._archive))
+                api.unpack_container(node, self._archive, self._container)
+        finally:
+            api.discard_workspaces(self._node.config, workspace)
+        return pulled
+
+    def _pack(self, node: api.Config, workspace: str) -> bool:
+        shared = replace(self._config, workspace=workspace)
+        try:
+            pulled, size = api.ensure_image(shared, self._image)
+            self._node.make_room(self._container, _GROWTH * size, guessed=True)
+            api.pack_image(shared, self._image, node, self._container, self._archive, self._room)
+        finally:
+            api.discard_workspaces(self._config, workspace)
+        return pulled
+
+    def _room(self, size: int) -> None:
+        self._node.make_room(self._container, size)

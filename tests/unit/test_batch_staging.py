@@ -1,0 +1,296 @@
+"""Staging on a node: one file on the shared store, one copy a node, whoever is killed at whatever step."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.services.faulty_registry import FaultyRegistry, Request, hang, status
+from tests.services.images import ImageBuilder, file
+from tests.services.waiting import wait_until
+from tests.unit.preparing import Site, add_app
+from udocker import api
+from udocker.errors import StoreCorrupt
+from udocker.store.packed import packed_size
+from udocker.system.files import tree_size
+from udocker_batch.nodestore import NodeStore
+from udocker_batch.prepare import prepare
+from udocker_batch.staging import place_of, prepare_images, release, staged_archive
+
+BLOB = "GET .*/blobs/"
+
+
+@pytest.fixture
+def registry() -> Iterator[FaultyRegistry]:
+    with FaultyRegistry() as registry:
+        add_app(registry)
+        yield registry
+
+
+@pytest.fixture
+def site(tmp_path: Path, registry: FaultyRegistry) -> Site:
+    return Site(tmp_path, registry, "node")
+
+
+def config_of(site: Site, **changes: object) -> api.Config:
+    settings = {name: str(value) for name, value in changes.items()}
+    return api.Config.from_environment({**site.environment, **settings})
+
+
+def copies(site: Site) -> list[Path]:
+    return sorted(site.node.glob("udocker-stage-*/*/containers/*"))
+
+
+def archives(site: Site) -> list[Path]:
+    return sorted(site.directory.glob("batch/staged/*"))
+
+
+def unfinished(site: Site) -> list[Path]:
+    """What a copy on the node or the shared file is being made of; one killed at the end leaves no more of
+    its workspace than the empty directory."""
+    places = ("store/tmp", "store/batch/staged/.*", "node/*/*/tmp")
+    found = [path for place in places for path in site.directory.parent.glob(f"{place}/*")]
+    return [path for path in found if not path.is_dir() or list(path.iterdir())]
+
+
+def assert_whole(site: Site) -> None:
+    site.assert_nothing_half_made()
+    for copy in copies(site):
+        site.assert_complete(copy / "ROOT")
+    for archive in archives(site):
+        assert packed_size(archive) > 0
+
+
+def test_of_many_at_once_one_packs_and_unpacks_and_the_others_wait(
+    site: Site, registry: FaultyRegistry
+) -> None:
+    processes = [site.start() for _ in range(12)]
+    results = [json.loads(process.communicate(timeout=120)[0]) for process in processes]
+    roles = Counter(str(result["role"]) for result in results)
+    assert roles["prepared"] == 1
+    assert set(roles) <= {"prepared", "waited", "warm"}
+    assert len(registry.asked(BLOB)) == 4  # three layers and the configuration
+    assert len(copies(site)) == len(archives(site)) == 1
+    assert not list((site.directory / "containers").iterdir())
+    assert_whole(site)
+    assert unfinished(site) == []
+
+
+def test_another_node_unpacks_the_file_and_asks_no_registry(site: Site, registry: FaultyRegistry) -> None:
+    site.run()
+    asked = len(registry.asked("GET .*"))
+    for number in range(2):
+        other = site.node.parent / f"node{number}"
+        other.mkdir()
+        site.environment["UDOCKER_NODE_DIR"] = str(other)
+        assert site.run()[1]["role"] == "staged"
+        assert site.run()[1]["role"] == "warm"
+        [copy] = other.glob("udocker-stage-*/*/containers/*")
+        site.assert_complete(copy / "ROOT")
+    assert len(registry.asked("GET .*")) == asked
+
+
+@pytest.mark.parametrize("archive_there", [False, True])
+def test_killed_at_any_step_the_next_one_finishes_the_work(
+    tmp_path: Path, registry: FaultyRegistry, archive_there: bool
+) -> None:
+    def begin(name: str) -> Site:
+        (tmp_path / name).mkdir()
+        site = Site(tmp_path / name, registry, "node")
+        if archive_there:
+            assert site.run()[0] == 0
+            for copy in copies(site):
+                api.remove_tree(copy)
+        return site
+
+    total = begin("whole").run()[1]["count"]
+    assert isinstance(total, int)
+    assert total > 20
+    seen: set[str] = set()
+    step = max(1, total // int(os.environ.get("UDOCKER_FAULT_MOMENTS", "15")))
+    # Packing and publishing are few steps, near the end.
+    for deadly in sorted({*range(1, total + 1, step), *range(total - 40, total, 3)}):
+        site = begin(str(deadly))
+        assert site.run(deadly)[0] == -signal.SIGKILL
+        assert_whole(site)
+        seen.update(path.name.partition("-")[0] for path in site.node.glob("*/*/tmp/*/*"))
+        seen.update(path.name.partition("-")[0] for path in site.directory.glob("tmp/*/*"))
+        status_, result = site.run()
+        assert status_ == 0
+        assert result["role"] in (("staged", "warm") if archive_there else ("prepared", "staged", "warm"))
+        assert len(copies(site)) == len(archives(site)) == 1
+        assert_whole(site)
+        assert unfinished(site) == [], deadly
+    assert seen >= ({"import"} if archive_there else {"create", "pack"})
+
+
+def test_one_that_waits_takes_over_when_the_maker_is_killed(site: Site, registry: FaultyRegistry) -> None:
+    registry.fail(BLOB, hang(20), times=1)
+    maker = site.start()
+    wait_until(lambda: registry.asked(BLOB), "the first request for a layer")
+    waiter = site.start()
+    maker.kill()
+    maker.wait()
+    assert json.loads(waiter.communicate(timeout=60)[0])["role"] == "prepared"
+    assert_whole(site)
+
+
+def test_those_who_wait_learn_why_the_maker_failed(site: Site, registry: FaultyRegistry) -> None:
+    registry.fail("GET .*/manifests/sha256", hang(2), times=1)
+    registry.fail(BLOB, status(404))
+    processes = [site.start() for _ in range(6)]
+    results = [json.loads(process.communicate(timeout=120)[0]) for process in processes]
+    assert len({result["error"] for result in results}) == 1
+    assert copies(site) == archives(site) == []
+    assert unfinished(site) == []
+
+
+def test_a_copy_that_is_too_large_is_refused_and_leaves_the_file(site: Site) -> None:
+    site.environment["UDOCKER_NODE_MAX"] = "4k"
+    status_, result = site.run()
+    assert status_ == 125
+    assert "no room for" in str(result["error"])
+    assert "--stage=shared" in str(result["hint"])
+    assert copies(site) == []
+    assert len(archives(site)) == 1
+    del site.environment["UDOCKER_NODE_MAX"]
+    assert site.run()[1]["role"] == "staged"
+
+
+def test_a_damaged_file_is_one_clear_error(site: Site) -> None:
+    site.run()
+    [archive] = archives(site)
+    data = archive.read_bytes()
+    for broken in (data[:-100], data[: len(data) // 2] + b"x" + data[len(data) // 2 + 1 :], b""):
+        archive.write_bytes(broken)
+        api.remove_tree(copies(site)[0]) if copies(site) else None
+        status_, result = site.run()
+        assert status_ == 125
+        assert "unpack" in str(result["error"])
+        assert copies(site) == []
+    with pytest.raises(StoreCorrupt, match="not a packed container"):
+        packed_size(archive)
+
+
+def test_the_size_in_the_file_is_what_the_copy_takes(site: Site) -> None:
+    site.run()
+    [archive], [copy] = archives(site), copies(site)
+    assert 0.5 < packed_size(archive) / tree_size(copy) < 2
+
+
+def test_without_keep_the_last_one_who_leaves_removes_the_copy(site: Site) -> None:
+    config = config_of(site, UDOCKER_NODE_DIR="")
+    environ = {"TMPDIR": str(site.node)}
+    image = api.resolve(config, site.image)
+    with place_of(config, image, "node", environ, keep=False) as place:
+        with place_of(config, image, "node", environ, keep=False):
+            pass
+        assert len(copies(site)) == 1
+        assert api.has_container(place.config, place.preparation.container)
+    assert copies(site) == []
+    with place_of(config, image, "node", environ, keep=True):
+        pass
+    assert len(copies(site)) == 1
+    assert release(config, environ) == []
+    [copy] = copies(site)
+    assert release(config, environ, [copy.name]) == [copy.name]
+    assert copies(site) == []
+
+
+def test_images_that_are_fetched_with_the_first_are_ready_too(
+    tmp_path: Path, registry: FaultyRegistry
+) -> None:
+    others = [add_small(registry, f"team/other{number}") for number in range(3)]
+    for stage in ("shared", "node"):
+        (tmp_path / stage).mkdir()
+        site = Site(tmp_path / stage, registry, stage)
+        config = config_of(site)
+        images = [api.resolve(config, image) for image in (site.image, *others)]
+        prepare_images(config, stage, images, {})
+        if stage == "shared":
+            assert len(site.store.containers.ids()) == 4
+        else:
+            assert len(archives(site)) == 4
+        before = len(registry.asked(BLOB))
+        with place_of(config, images[0], stage, {}, images[1:]) as place:
+            for image in images:
+                assert api.has_container(place.config, api.prepared_container(config, image))
+        assert len(registry.asked(BLOB)) == before
+
+
+def add_small(registry: FaultyRegistry, name: str) -> str:
+    builder = ImageBuilder()
+    layers = [builder.layer([file(f"{name}/{number}", os.urandom(100))]) for number in range(3)]
+    registry.add(builder, name, "1", builder.image(layers, cmd=["/x"]))
+    return f"{registry.host}/{name}:1"
+
+
+def test_no_more_images_are_pulled_at_a_time_than_may_be(tmp_path: Path, registry: FaultyRegistry) -> None:
+    """As from many nodes: each process wants another image, and blobs come slowly."""
+    images = [add_small(registry, f"team/many{number}") for number in range(10)]
+    lock, now, most = threading.Lock(), Counter[str](), [0]
+
+    def slow(request: Request) -> None:
+        with lock:
+            now[request.path.split("/blobs/")[0]] += 1
+            most[0] = max(most[0], sum(now.values()))
+            open_names = [name for name, count in now.items() if count]
+            assert len(open_names) <= 2
+        threading.Event().wait(0.05)
+        with lock:
+            now[request.path.split("/blobs/")[0]] -= 1
+
+    registry.hold(BLOB, slow)
+    site = Site(tmp_path, registry)
+    site.environment.update(UDOCKER_REGISTRY_PULLS="2", UDOCKER_REGISTRY_PARALLEL="2")
+    processes = [site.start(image=image) for image in images]
+    results = [json.loads(process.communicate(timeout=120)[0]) for process in processes]
+    assert [result.get("role") for result in results] == ["prepared"] * 10
+    assert 0 < most[0] <= 4
+
+
+def test_a_registry_that_says_later_is_asked_again_by_each(tmp_path: Path, registry: FaultyRegistry) -> None:
+    images = [add_small(registry, f"team/busy{number}") for number in range(4)]
+    registry.fail(BLOB, status(429, Retry_After="1"), times=6)
+    registry.fail("GET .*/manifests/sha256", status(503), times=3)
+    site = Site(tmp_path, registry)
+    site.environment["UDOCKER_REGISTRY_RETRIES"] = "5"
+    processes = [site.start(image=image) for image in images]
+    results = [json.loads(process.communicate(timeout=120)[0]) for process in processes]
+    assert [result.get("role") for result in results] == ["prepared"] * 4
+
+
+def test_what_a_site_has_below_is_used_and_not_pulled(tmp_path: Path, registry: FaultyRegistry) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "user").mkdir()
+    below = Site(tmp_path / "site", registry)
+    config = config_of(below)
+    image = api.resolve(config, below.image)
+    api.ensure_image(config, image)
+    asked = len(registry.asked(BLOB))
+    user = Site(tmp_path / "user", registry, "node")
+    over = config_of(user, UDOCKER_LOWER=below.directory)
+    # The site has the image: its layers are read, and the user's store gets no blob of its own.
+    with place_of(over, image, "node", {}) as place:
+        assert place.preparation.role == "prepared"
+        assert not place.preparation.pulled
+    assert list((user.directory / "layers").iterdir()) == []
+    # The site has the container: nothing is made at all.
+    prepare(config, image)
+    with place_of(over, image, "shared", {}) as place:
+        assert place.preparation.role == "warm"
+    assert list((user.directory / "containers").iterdir()) == []
+    assert len(registry.asked(BLOB)) == asked
+
+
+def test_the_file_of_a_container_lies_beside_the_jobs(site: Site) -> None:
+    config = config_of(site)
+    assert staged_archive(config, "x") == site.directory / "batch" / "staged" / "x.tar.zst"
+    assert NodeStore(config, site.node).directory.parent.parent == site.node
