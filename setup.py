@@ -91,6 +91,7 @@ TEST_REQUIRES = [
     "pytest>=7",  # the test runner
     "pytest-timeout",  # a test that hangs fails instead of hanging the run
     "hypothesis>=6",  # hostile values for parsers, templates and layers
+    "jsonschema",  # job files by their published schema
     "mfusepy>=3",  # a file system whose operations fail on command
 ]
 
@@ -215,6 +216,7 @@ setup(
             "udocker = udocker.cli.start:start",
             "udocker-batch = udocker_batch.cli:main",
             "udocker-sbatch = udocker_batch.slurm.command:main",
+            "udocker-srun = udocker_batch.slurm.srun.command:main",
         ]
     },
     cmdclass={"build_py": BuildWithNative},

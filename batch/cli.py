@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import logging
 import os
 import signal
 import sys
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 from udocker import api
 
-from .arguments import SCHEDULERS, Parser, add_stage_arguments, current_directory, failure_lines, scheduler
+from .arguments import SCHEDULERS, Parser, add_stage_arguments, current_directory, failure_lines
 from .errors import InvalidJob
 from .jobspec import PREPARE_CHOICES, JobSpec
-from .scheduler import TaskStatus
-from .stage import command as stage
-from .submit import Job, exit_status, plan_job, scheduler_of, submit
-from .taskspec import TaskSpec
+from .taskspec import VARIABLE, TaskSpec
 
 _EPILOG = """A job file is YAML:
 
@@ -35,8 +32,9 @@ _EPILOG = """A job file is YAML:
   memory: 2G
   time: 30m
 
-Other keys: name, workdir, user, entrypoint, directory, stderr, prepare (first, submit, job),
-stage (shared, node), prefetch (further images), usage, options (a list for each batch system)."""
+Other keys: container (instead of image), mode, nvidia, name, workdir, user, entrypoint, directory, stderr,
+prepare (first, submit, job), stage (shared, node), prefetch (further images), usage, options (a list for
+each batch system). udocker-batch schema prints them all as a JSON schema."""
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -54,7 +52,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
             print(f"udocker-batch {importlib.metadata.version('udocker-batch')}")
             return 0
-        options = _parser().parse_args(words)
+        options = _parser(words[0] if words else None).parse_args(words)
         act: Callable[[api.Config, argparse.Namespace], int] = options.act
         return act(api.Config.from_environment(os.environ), options)
     except api.UdockerError as error:
@@ -68,99 +66,46 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 
 def _submit(config: api.Config, options: argparse.Namespace) -> int:
-    from .jobfile import MAX_FILE, load_job
+    from .interface import job_files, submit
 
-    path, directory = Path("/dev/stdin" if options.file == "-" else options.file), current_directory()
-    try:
-        with path.open(encoding="utf-8") as stream:
-            text = stream.read(MAX_FILE + 1)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise InvalidJob(f"submit: {path}: {reason}") from None
-    job = load_job(text, path.name, options.scheduler, directory)
+    job = _loaded(options)
+    if options.dry_run:
+        _print_files(job_files(job, options.scheduler, config=config))
+        return 0
+    print(submit(job, options.scheduler, config=config).id)
+    return 0
+
+
+def _render(config: api.Config, options: argparse.Namespace) -> int:
+    from .interface import job_files
+
+    _print_files(job_files(_loaded(options), options.scheduler, config=config))
+    return 0
+
+
+def _loaded(options: argparse.Namespace) -> JobSpec:
+    from .interface import load
+
+    current_directory()  # tells in a line of its own when it has been removed
+    job = load(Path("/dev/stdin" if options.file == "-" else options.file), options.scheduler, options.set)
     if options.prepare:
         job = replace(job, prepare=options.prepare)
     job = replace(job, stage=options.stage or job.stage, prefetch=(*job.prefetch, *options.prefetch))
-    return _submit_or_show(config, replace(job, options=(*job.options, *options.option)), options)
+    return replace(job, options=(*job.options, *options.option))
 
 
-def _submit_or_show(config: api.Config, job: JobSpec, options: argparse.Namespace) -> int:
-    back_end = scheduler(options.scheduler, config)
-    if options.dry_run:
-        for text in plan_job(config, job, back_end).files.values():
-            print(text, end="")
-        return 0
-    print(submit(config, job, back_end).id)
+def _print_files(files: Mapping[str, str]) -> None:
+    for text in files.values():
+        print(text, end="")
+
+
+def _schema(config: api.Config, options: argparse.Namespace) -> int:
+    import json
+
+    from .jobfile import schema
+
+    print(json.dumps(schema(), indent=2))
     return 0
-
-
-def _job(config: api.Config, options: argparse.Namespace) -> Job:
-    name = options.scheduler or scheduler_of(Path(config.udocker_dir), options.job, tuple(SCHEDULERS))
-    return Job(config, scheduler(name, config), options.job)
-
-
-def _status(config: api.Config, options: argparse.Namespace) -> int:
-    for task in _job(config, options).status():
-        print(_status_line(task))
-    return 0
-
-
-def _status_line(task: TaskStatus) -> str:
-    index = "-" if task.index is None else str(task.index)
-    status = "" if task.exit_status is None else str(task.exit_status)
-    return f"{index:<8} {task.state.value:<14} {status:<4} {task.host:<16} {task.reason}".rstrip()
-
-
-def _cancel(config: api.Config, options: argparse.Namespace) -> int:
-    _job(config, options).cancel()
-    return 0
-
-
-def _wait(config: api.Config, options: argparse.Namespace) -> int:
-    last = ""
-
-    def seen(tasks: Sequence[TaskStatus]) -> None:
-        nonlocal last
-        counts = Counter(task.state.value for task in tasks)
-        line = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
-        if line != last and not options.quiet:
-            print(f"job {options.job}: {line}", file=sys.stderr)
-        last = line
-
-    return exit_status(_job(config, options).wait(seen))
-
-
-def _usage(config: api.Config, options: argparse.Namespace) -> int:
-    from .accounting.report import usage_csv, usage_json, usage_table
-
-    job = _job(config, options)
-    records = job.usage()
-    for problem in records.problems:
-        print(f"udocker-batch: usage: {problem}", file=sys.stderr)
-    if not records.usages and job.tasks() is None:
-        return _no_records(job)
-    if options.format == "table":
-        from rich.console import Console
-
-        # A table that is read by a program or a file must not be folded to the width of nothing.
-        console = Console(width=None if sys.stdout.isatty() else 160)
-        console.print(
-            usage_table(records.usages, tasks=job.tasks(), title=f"{job.scheduler.name} job {job.id}")
-        )
-    else:
-        text = (
-            usage_csv(records.usages)
-            if options.format == "csv"
-            else usage_json(records.usages, tasks=job.tasks())
-        )
-        print(text, end="" if text.endswith("\n") else "\n")
-    return 0
-
-
-def _no_records(job: Job) -> int:
-    raise api.NotFoundError(
-        f"usage: {job.scheduler.name} job {job.id}: no records", "see udocker-batch status"
-    )
 
 
 def _prepare(config: api.Config, options: argparse.Namespace) -> int:
@@ -177,17 +122,33 @@ def _prepare(config: api.Config, options: argparse.Namespace) -> int:
 def _task(config: api.Config, options: argparse.Namespace) -> int:
     from .task import run_task
 
-    text = os.environ.pop("UDOCKER_BATCH_TASK", "")
+    return run_task(config, _carried_task("task"), os.environ)
+
+
+def _rank(config: api.Config, options: argparse.Namespace) -> int:
+    from .rank import run_rank
+
+    run_rank(config, _carried_task("rank"), os.environ)
+
+
+def _carried_task(act: str) -> TaskSpec:
+    text = os.environ.pop(VARIABLE, "")
     if not text:
-        raise InvalidJob("task: UDOCKER_BATCH_TASK is not set", "this command is for job scripts")
-    return run_task(config, TaskSpec.from_json(text), os.environ)
+        raise InvalidJob(f"{act}: {VARIABLE} is not set", "this command is for job scripts")
+    return TaskSpec.from_json(text)
 
 
-def _submit_arguments(parser: argparse.ArgumentParser) -> None:
+def _render_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="JOB.YAML", help="- for standard input")
     parser.add_argument("--scheduler", choices=tuple(SCHEDULERS), required=True)
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="in place of what the file says, as array=0-9 or env.MODE=fast; may be given again",
+    )
     parser.add_argument("--option", action="append", default=[], help="handed to the batch system as it is")
-    parser.add_argument("--dry-run", action="store_true", help="print the job script and submit nothing")
     parser.add_argument(
         "--prepare",
         choices=PREPARE_CHOICES,
@@ -197,19 +158,9 @@ def _submit_arguments(parser: argparse.ArgumentParser) -> None:
     add_stage_arguments(parser, None, [])
 
 
-def _job_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("job", metavar="JOBID")
-    parser.add_argument("--scheduler", choices=tuple(SCHEDULERS), help="where two have a job of this id")
-
-
-def _wait_arguments(parser: argparse.ArgumentParser) -> None:
-    _job_arguments(parser)
-    parser.add_argument("-q", "--quiet", action="store_true", help="do not tell about changes")
-
-
-def _usage_arguments(parser: argparse.ArgumentParser) -> None:
-    _job_arguments(parser)
-    parser.add_argument("--format", choices=("table", "json", "csv"), default="table")
+def _submit_arguments(parser: argparse.ArgumentParser) -> None:
+    _render_arguments(parser)
+    parser.add_argument("--dry-run", action="store_true", help="print the job script and submit nothing")
 
 
 def _prepare_arguments(parser: argparse.ArgumentParser) -> None:
@@ -218,34 +169,64 @@ def _prepare_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _no_arguments(parser: argparse.ArgumentParser) -> None:
-    """``task`` takes all from the environment."""
+    """``schema`` has none; ``task`` and ``rank`` take all from the environment."""
 
 
 _Act = Callable[[api.Config, argparse.Namespace], int]
 _Arguments = Callable[[argparse.ArgumentParser], None]
+
+
+def _elsewhere(module: str, act: str, arguments: str) -> tuple[_Act, _Arguments]:
+    """An act and its arguments in a command module, which is loaded when they are needed."""
+
+    def load(name: str) -> Any:
+        return getattr(importlib.import_module(f".{module}.command", __package__), name)
+
+    def run(config: api.Config, options: argparse.Namespace) -> int:
+        return int(load(act)(config, options))
+
+    return run, lambda parser: load(arguments)(parser)
+
+
 # Every command: what it does, its options, its line in the help.
-_COMMANDS: Mapping[str, tuple[_Act, _Arguments, str]] = {
-    "submit": (_submit, _submit_arguments, "submit a job file; prints the job's id"),
-    "status": (_status, _job_arguments, "tell the state of every task: index, state, exit status, host"),
-    "wait": (_wait, _wait_arguments, "wait for a job; exits with 0 if every task did"),
-    "cancel": (_cancel, _job_arguments, "cancel what is left of a job"),
-    "usage": (_usage, _usage_arguments, "print what every task used"),
-    "prepare": (_prepare, _prepare_arguments, "pull and unpack an image for jobs to come"),
-    "stage": (stage.run, stage.add_arguments, "list or remove the copies of containers on this node"),
-    "task": (_task, _no_arguments, "run a task; for job scripts"),
+_COMMANDS: Mapping[str, tuple[tuple[_Act, _Arguments], str]] = {
+    "submit": ((_submit, _submit_arguments), "submit a job file; prints the job's id"),
+    "render": ((_render, _render_arguments), "print the job script that submit would hand over"),
+    "status": (
+        _elsewhere("job", "status", "add_arguments"),
+        "tell the state of every task: index, state, exit status, host",
+    ),
+    "wait": (
+        _elsewhere("job", "wait", "add_wait_arguments"),
+        "wait for a job; exits with 0 if every task did",
+    ),
+    "logs": (_elsewhere("job", "logs", "add_logs_arguments"), "print what tasks wrote"),
+    "cancel": (_elsewhere("job", "cancel", "add_arguments"), "cancel what is left of a job"),
+    "usage": (_elsewhere("job", "usage", "add_usage_arguments"), "print what every task used"),
+    "prepare": ((_prepare, _prepare_arguments), "pull and unpack an image for jobs to come"),
+    "stage": (
+        _elsewhere("stage", "run", "add_arguments"),
+        "list or remove the copies of containers on this node",
+    ),
+    "doctor": (_elsewhere("doctor", "run", "add_arguments"), "tell what would keep jobs from running"),
+    "schema": ((_schema, _no_arguments), "print the JSON schema of job files"),
+    "rank": ((_rank, _no_arguments), "run a rank of a step; for udocker-srun"),
+    "task": ((_task, _no_arguments), "run a task; for job scripts"),
 }
 
 
-def _parser() -> Parser:
+def _parser(wanted: Optional[str]) -> Parser:
     parser = Parser(
         prog="udocker-batch",
         description="Run images as jobs of a batch system: prepared once, accounted for.",
         epilog=_EPILOG,
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for name, (act, add_arguments, text) in _COMMANDS.items():
+    for name, ((act, add_arguments), text) in _COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text)
-        add_arguments(command)
+        # The options of others need not be known, nor their modules be loaded.
+        if wanted in (None, name):
+            add_arguments(command)
         command.set_defaults(act=act)
     return parser
 

@@ -14,7 +14,9 @@ from .errors import InvalidJob
 _PASSED = (
     "SLURM_",
     "SLURMD_",
+    "PBS_",
     "UDOCKER_JOB_",
+    "UDOCKER_RANK",
     "UDOCKER_TASK_",
     "UDOCKER_SCHEDULER",
     "PMI_",
@@ -23,6 +25,13 @@ _PASSED = (
     "CUDA_VISIBLE_DEVICES",
     "ROCR_VISIBLE_DEVICES",
 )
+_STEP = {
+    "UDOCKER_JOB_NAME": "SLURM_JOB_NAME",
+    "UDOCKER_TASK_ID": "SLURM_ARRAY_TASK_ID",
+    "UDOCKER_JOB_ID": "SLURM_ARRAY_JOB_ID",
+    "UDOCKER_RANK": "SLURM_PROCID",
+    "UDOCKER_RANK_COUNT": "SLURM_NTASKS",
+}
 _NUMBER = re.compile(r"\d{1,9}", re.ASCII)
 
 
@@ -51,6 +60,12 @@ def allocated_cores(environ: Mapping[str, str]) -> Optional[int]:
     """How many cores of this node the task may use; None where the batch system does not tell."""
     text = environ.get("SLURM_CPUS_ON_NODE", "")
     return int(text) if _NUMBER.fullmatch(text) and int(text) > 0 else None
+
+
+def step_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """Our names for what Slurm says of the step that runs here, as job scripts set them."""
+    names = {name: environ[source] for name, source in _STEP.items() if source in environ}
+    return {"UDOCKER_SCHEDULER": "slurm", "UDOCKER_JOB_ID": environ.get("SLURM_JOB_ID", ""), **names}
 
 
 def task_identity(environ: Mapping[str, str]) -> TaskIdentity:

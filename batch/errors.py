@@ -6,6 +6,7 @@
       InvalidJob         a job file or command line that makes no job
       SubmitFailed       the batch system refused the job
       JobUnknown         no such job, here or at the batch system
+      WaitTimeout        a job did not end in the time that was given
       SchedulerMissing   the batch system's commands are not on this machine
 """
 
@@ -28,6 +29,10 @@ class SubmitFailed(BatchError):
 
 class JobUnknown(BatchError):
     """No such job."""
+
+
+class WaitTimeout(BatchError):
+    """A job did not end in the time that was given."""
 
 
 class SchedulerMissing(BatchError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Callable
 
@@ -36,30 +36,76 @@ class _Source:
 _Reader = Callable[[yaml.Node, _Source], Any]
 
 
-def load_job(text: str, name: str, scheduler: str, directory: str) -> JobSpec:
+def load_job(text: str, name: str, scheduler: str, directory: str, changes: Sequence[str] = ()) -> JobSpec:
     """Read a job file's text; ``name`` is for messages, ``directory`` the base of relative paths.
 
-    ``scheduler`` chooses among the file's ``options``.  Raises InvalidJob.
+    ``scheduler`` chooses among the file's ``options``.  ``changes`` are ``KEY=VALUE`` with values as the file
+    would have them, or ``env.NAME=VALUE``; they replace what the file says.  Raises InvalidJob.
     """
     source = _Source(name, scheduler)
     if len(text) > MAX_FILE:
         raise InvalidJob(f"job file: {name}: larger than {MAX_FILE >> 20} MiB")
+    node = _compose(text, source)
+    if not isinstance(node, yaml.MappingNode):
+        raise InvalidJob(f"job file: {name}: not a mapping of keys to values", "see the README's example")
+    values = _values(node, source)
+    for change in changes:
+        values.update(_changed(change, values, scheduler))
+    values.setdefault("directory", "")
+    values["directory"] = os.path.normpath(os.path.join(directory, values["directory"]))
+    if "image" not in values and "container" not in values:
+        raise InvalidJob(f"job file: {name}: image: missing", "name the image to run")
+    return JobSpec(**values)
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema (draft 2020-12) of job files, as editors and checkers take it."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A job of udocker-batch",
+        "type": "object",
+        "properties": {key: {"description": one.text, **one.schema} for key, one in _KEYS.items()},
+        "anyOf": [{"required": ["image"]}, {"required": ["container"]}],
+        "additionalProperties": False,
+    }
+
+
+def _changed(change: str, values: Mapping[str, Any], scheduler: str) -> dict[str, Any]:
+    """The fields that one ``KEY=VALUE`` gives, over those of the file."""
+    key, equals, text = change.partition("=")
+    if not equals:
+        raise InvalidJob(f"--set {change}: no value", "write KEY=VALUE, as in --set array=0-9")
+    source = _Source(f"--set {key}", scheduler)
+    key, _, name = key.partition(".")
+    if name and key == "env":
+        pairs = dict(values.get("env", ()))
+        return {"env": tuple({**pairs, name: text}.items())}
+    if name and key == "options":
+        return {"options": _list(_compose(text, source), source)} if name == scheduler else {}
+    key = f"{key}.{name}" if name else key
+    mark = yaml.Mark(source.name, 0, 0, 0, None, 0)
+    node = _compose(text, source) if text else yaml.ScalarNode("tag:yaml.org,2002:str", "", mark, mark)
+    return _values(
+        yaml.MappingNode(
+            "tag:yaml.org,2002:map",
+            [(yaml.ScalarNode("tag:yaml.org,2002:str", key, mark, mark), node)],
+            mark,
+            mark,
+        ),
+        source,
+    )
+
+
+def _compose(text: str, source: _Source) -> Any:
+    name = source.name
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        return yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
         raise InvalidJob(f"job file: {where}: {error.problem or error.context}") from None
     except (yaml.YAMLError, RecursionError) as error:
         raise InvalidJob(f"job file: {name}: {str(error).splitlines()[0]}") from None
-    if not isinstance(node, yaml.MappingNode):
-        raise InvalidJob(f"job file: {name}: not a mapping of keys to values", "see the README's example")
-    values = _values(node, source)
-    values.setdefault("directory", "")
-    values["directory"] = os.path.normpath(os.path.join(directory, values["directory"]))
-    if "image" not in values:
-        raise InvalidJob(f"job file: {name}: image: missing", "name the image to run")
-    return JobSpec(**values)
 
 
 def _values(node: yaml.MappingNode, source: _Source) -> dict[str, Any]:
@@ -70,7 +116,7 @@ def _values(node: yaml.MappingNode, source: _Source) -> dict[str, Any]:
             close = difflib.get_close_matches(key, _KEYS, 1)
             hint = f"did you mean {close[0]}?" if close else "known keys: " + ", ".join(sorted(_KEYS))
             raise source.error(key_node, f"{key!r}: unknown key", hint)
-        field, read = _KEYS[key]
+        field, read = _KEYS[key].field, _KEYS[key].read
         if field in values:
             raise source.error(key_node, f"{key}: given twice")
         try:
@@ -161,26 +207,73 @@ def _kind(node: yaml.Node) -> str:
     return kinds.get(type(node), "single value")
 
 
-# Every key of a job file, the JobSpec's field, and how it is read.
-_KEYS: Mapping[str, tuple[str, _Reader]] = {
-    "image": ("image", _scalar),
-    "command": ("command", _words),
-    "name": ("name", _scalar),
-    "array": ("array", lambda node, source: ArraySpec.parse(_scalar(node, source))),
-    "mounts": ("mounts", _list),
-    "env": ("env", _mapping),
-    "workdir": ("workdir", _scalar),
-    "user": ("user", _scalar),
-    "entrypoint": ("entrypoint", _words),
-    "directory": ("directory", _scalar),
-    "stdout": ("stdout", _scalar),
-    "stderr": ("stderr", _scalar),
-    "cpus": ("cpus", _count),
-    "memory": ("memory", lambda node, source: parse_size(_scalar(node, source))),
-    "time": ("time_limit", lambda node, source: parse_seconds(_scalar(node, source))),
-    "prepare": ("prepare", _one_of(PREPARE_CHOICES)),
-    "stage": ("stage", _one_of(STAGE_CHOICES)),
-    "prefetch": ("prefetch", _list),
-    "usage": ("usage", _truth),
-    "options": ("options", _options),
+@dataclass(frozen=True)
+class _Key:
+    """A key of job files: the JobSpec's field, how it is read, what it means, and its JSON schema."""
+
+    field: str
+    read: _Reader
+    text: str
+    schema: Mapping[str, Any]
+
+
+_TEXT: Mapping[str, Any] = {"type": "string"}
+_SINGLE: Mapping[str, Any] = {"type": ["string", "number", "boolean", "null"]}
+_NUMBER_OR_TEXT: Mapping[str, Any] = {"type": ["string", "integer"]}
+_LIST: Mapping[str, Any] = {"type": "array", "items": _SINGLE}
+_WORDS: Mapping[str, Any] = {"anyOf": [_TEXT, _LIST]}
+_OPTIONS: Mapping[str, Any] = {"type": "object", "additionalProperties": _LIST}
+
+
+def _chosen(choices: tuple[str, ...]) -> Mapping[str, Any]:
+    return {"enum": list(choices)}
+
+
+_KEYS: Mapping[str, _Key] = {
+    "image": _Key("image", _scalar, "the image to run in, pinned to its digest at submission", _TEXT),
+    "container": _Key("container", _scalar, "a container that is there, instead of an image", _TEXT),
+    "command": _Key(
+        "command", _words, "the command and its arguments; one string is split into words", _WORDS
+    ),
+    "name": _Key("name", _scalar, "the job's name", _SINGLE),
+    "array": _Key(
+        "array",
+        lambda node, source: ArraySpec.parse(_scalar(node, source)),
+        "the indices of an array, as in 0-39, 1,3,5 or 0-999:10%50",
+        _NUMBER_OR_TEXT,
+    ),
+    "mounts": _Key("mounts", _list, "binds of the host's paths: SOURCE[:TARGET][:ro]", _LIST),
+    "env": _Key(
+        "env", _mapping, "variables for the command", {"type": "object", "additionalProperties": _SINGLE}
+    ),
+    "workdir": _Key("workdir", _scalar, "the directory in the container to run in", _TEXT),
+    "user": _Key("user", _scalar, "who to be in the container: USER[:GROUP]", _NUMBER_OR_TEXT),
+    "entrypoint": _Key("entrypoint", _words, "instead of the image's; an empty list for none", _WORDS),
+    "mode": _Key("mode", _scalar, "the execution mode; what the node allows where it is not given", _TEXT),
+    "nvidia": _Key("nvidia", _truth, "show the node's driver, for GPUs", {"type": "boolean"}),
+    "directory": _Key("directory", _scalar, "where the job runs on the host and its output goes", _TEXT),
+    "stdout": _Key("stdout", _scalar, "the file for output, with sbatch's %A, %a, %j, %x", _TEXT),
+    "stderr": _Key("stderr", _scalar, "the file for errors; where output goes if not given", _TEXT),
+    "cpus": _Key("cpus", _count, "cores for each task", {"type": "integer", "minimum": 1}),
+    "memory": _Key(
+        "memory",
+        lambda node, source: parse_size(_scalar(node, source)),
+        "memory for each task: 500M, 2G, or bytes",
+        _NUMBER_OR_TEXT,
+    ),
+    "time": _Key(
+        "time_limit",
+        lambda node, source: parse_seconds(_scalar(node, source)),
+        "the limit of a task's time: 90s, 30m, 2h, or minutes and sbatch's other forms",
+        _NUMBER_OR_TEXT,
+    ),
+    "prepare": _Key(
+        "prepare", _one_of(PREPARE_CHOICES), "who pulls and unpacks the image", _chosen(PREPARE_CHOICES)
+    ),
+    "stage": _Key(
+        "stage", _one_of(STAGE_CHOICES), "whence tasks run: the store, or a copy", _chosen(STAGE_CHOICES)
+    ),
+    "prefetch": _Key("prefetch", _list, "further images that the tasks use", _LIST),
+    "usage": _Key("usage", _truth, "whether usage records are kept", {"type": "boolean"}),
+    "options": _Key("options", _options, "each batch system's own options, as they are", _OPTIONS),
 }

@@ -13,6 +13,7 @@ from .errors import InvalidJob
 PREPARE_CHOICES = ("first", "submit", "job")
 STAGE_CHOICES = ("shared", "node")
 MAX_TASKS = 1_000_000
+_TEXTS = ("image", "container", "mode", "script", "name", "workdir", "user", "directory", "stdout", "stderr")
 _RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9})(?::(\d{1,9}))?)?", re.ASCII)
 
 
@@ -47,16 +48,19 @@ class ArraySpec:
 class JobSpec:
     """A command in an image, once or as an array.
 
-    ``image`` is a reference; after submission it is pinned to a digest.  ``mounts`` and ``env`` are
-    docker's ``SOURCE[:TARGET][:ro]`` and (name, value).  ``workdir`` is a directory in the container,
-    ``directory`` the job's own on the host, where its output files go.  ``cpus`` and ``memory`` (bytes)
-    are for one task, ``time_limit`` is in seconds; 0 leaves each to the batch system.  ``stage`` says whence
-    tasks run: from the ``shared`` store, or from a copy on each ``node``.  ``prefetch`` are further images
-    that the tasks use, prepared with the first.  ``options`` are handed to the batch system's submit command
-    as they are.
+    ``image`` is a reference; after submission it is pinned to a digest.  ``container`` names one that is
+    there already instead.  ``mode`` is the execution mode, where it is not left to the node.  ``script`` is
+    the text of a script that runs in the container, with ``command`` as its arguments; ``directives`` are
+    comments of the batch system for the head of the job script.  ``nvidia`` shows the node's driver for its
+    GPUs.  ``mounts`` and ``env`` are docker's ``SOURCE[:TARGET][:ro]`` and (name, value).  ``workdir`` is a
+    directory in the container, ``directory`` the job's own on the host, where its output files go.
+    ``cpus`` and ``memory`` (bytes) are for one task, ``time_limit`` is in seconds; 0 leaves each to the batch
+    system.  ``stage`` says whence tasks run: from the ``shared`` store, or from a copy on each ``node``.
+    ``prefetch`` are further images that the tasks use, prepared with the first.  ``options`` are handed to
+    the batch system's submit command as they are.
     """
 
-    image: str
+    image: str = ""
     command: tuple[str, ...] = ()
     name: str = ""
     array: Optional[ArraySpec] = None
@@ -65,6 +69,11 @@ class JobSpec:
     workdir: str = ""
     user: str = ""
     entrypoint: Optional[tuple[str, ...]] = None
+    container: str = ""
+    mode: str = ""
+    nvidia: bool = False
+    script: str = ""
+    directives: tuple[str, ...] = ()
     directory: str = ""
     stdout: str = ""
     stderr: str = ""
@@ -78,8 +87,10 @@ class JobSpec:
     options: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.image:
+        if not self.image and not self.container:
             raise InvalidJob("job: image: missing", "name the image to run, as in --image debian:12")
+        if self.image and self.container:
+            raise InvalidJob("job: image, container: both given", "leave one of them out")
         for field, choices in (("prepare", PREPARE_CHOICES), ("stage", STAGE_CHOICES)):
             if getattr(self, field) not in choices:
                 known = ", ".join(choices)
@@ -89,6 +100,9 @@ class JobSpec:
                 raise InvalidJob(f"job: {field}: holds a NUL byte, which no program can receive")
             for value in values:
                 _check_encodable(field, value)
+        for line in self.directives:
+            if not line.startswith("#") or "\n" in line:
+                raise InvalidJob(f"job: directive {line!r}: not a line of comment")
 
     def _texts(self) -> Iterator[tuple[str, tuple[str, ...]]]:
         yield "command", self.command
@@ -97,7 +111,8 @@ class JobSpec:
         yield "options", self.options
         yield "prefetch", self.prefetch
         yield "entrypoint", self.entrypoint or ()
-        for field in ("image", "name", "workdir", "user", "directory", "stdout", "stderr"):
+        yield "directives", self.directives
+        for field in _TEXTS:
             yield field, (getattr(self, field),)
 
 

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import socket
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -19,8 +20,8 @@ from udocker import api
 from .accounting.records import ENDED, RUNNING, JobRecords
 from .accounting.sampler import Measurement, measure
 from .environment import TaskIdentity, allocated_cores, passed_variables, task_identity
-from .prepare import Preparation
-from .staging import place_of
+from .prepare import WARM, Preparation
+from .staging import Place, place_of
 from .taskspec import TaskSpec
 from .usage import Usage
 
@@ -40,15 +41,14 @@ def run_task(config: api.Config, spec: TaskSpec, environ: Mapping[str, str]) -> 
     record = _Record(config, spec, identity, allocated_cores(environ))
     with ExitStack() as kept:
         try:
-            with _terminable():
+            with terminable():
                 keep = identity.task is not None  # more tasks of an array are likely to come here
-                there = place_of(config, spec.image, spec.stage, environ, spec.prefetch, keep)
-                place = kept.enter_context(there)
+                place = kept.enter_context(place_for(config, spec, environ, keep))
             if spec.prepare_only:
                 record.end_prepared(place.preparation)
                 return 0
             container = place.preparation.container
-            argv, env, cwd = api.plan(place.config, container, _run_spec(spec, environ), environ)
+            argv, env, cwd = api.plan(place.config, container, run_spec(spec, environ), environ)
         except api.UdockerError as error:
             record.end_failed(error.message, error.exit_status)
             raise
@@ -60,7 +60,18 @@ def run_task(config: api.Config, spec: TaskSpec, environ: Mapping[str, str]) -> 
         return started.exit_status
 
 
-def _run_spec(spec: TaskSpec, environ: Mapping[str, str]) -> api.RunSpec:
+@contextmanager
+def place_for(config: api.Config, spec: TaskSpec, environ: Mapping[str, str], keep: bool) -> Iterator[Place]:
+    """Where the task's container is ready, as ``place_of``; raises UdockerError."""
+    if spec.container:
+        yield Place(config, Preparation(api.find_container(config, spec.container), WARM, 0.0))
+        return
+    with place_of(config, spec.image, spec.stage, environ, spec.prefetch, keep) as place:
+        yield place
+
+
+def run_spec(spec: TaskSpec, environ: Mapping[str, str]) -> api.RunSpec:
+    """What to run in it, with the batch system's variables of ``environ``."""
     # Relative sources of binds were made absolute at submission.
     mounts = tuple(api.Mount.parse(text, spec.directory or "/") for text in spec.mounts)
     return api.RunSpec(
@@ -70,11 +81,13 @@ def _run_spec(spec: TaskSpec, environ: Mapping[str, str]) -> api.RunSpec:
         workdir=spec.workdir,
         user=spec.user,
         mounts=mounts,
+        mode=api.ExecutionMode.parse(spec.mode) if spec.mode else None,
+        nvidia=spec.nvidia,
     )
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
+def terminable() -> Iterator[None]:
     """Let SIGTERM unwind, so that a cancelled task gives its lock to the others at once."""
 
     def leave(number: int, _: Optional[FrameType]) -> None:
@@ -85,6 +98,19 @@ def _terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _outputs() -> dict[str, str]:
+    """The files that standard output and error go to, where they are files: proc(5), /proc/PID/fd."""
+    found = {}
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        try:
+            path = os.readlink(f"/proc/self/fd/{number}")
+            if stat.S_ISREG(os.fstat(number).st_mode) and path.startswith("/"):
+                found[name] = path
+        except OSError:
+            pass  # closed, or of a host without /proc: nothing is known then
+    return found
 
 
 class _Record:
@@ -103,14 +129,14 @@ class _Record:
             task=identity.task,
             attempt=identity.attempt,
             host=socket.gethostname(),
-            image=spec.image,
+            image=spec.image or spec.container,
             digest=spec.image.partition("@")[2],
             command=spec.command,
             state=RUNNING,
             started=time.time(),
             pid=os.getpid(),
             scheduler=identity.scheduler,
-            extra={} if cores is None else {"cpus": cores},
+            extra={**_outputs(), **({} if cores is None else {"cpus": cores})},
         )
 
     def prepared(self, preparation: Preparation) -> None:

@@ -10,10 +10,11 @@ from udocker.api import Config
 
 from .errors import InvalidJob
 from .jobspec import JobSpec
+from .script import SCRIPT_TARGET, interpreter, kept_script
 
 # Linux hands a program no single string longer than this (execve(2), MAX_ARG_STRLEN), the NUL included.
 _MAX_TEXT = 128 * 1024 - 1
-_VARIABLE = "UDOCKER_BATCH_TASK="
+VARIABLE = "UDOCKER_BATCH_TASK"
 _LISTS = ("command", "mounts", "insecure_registries", "entrypoint", "prefetch", "lower")
 
 
@@ -25,6 +26,9 @@ class TaskSpec:
     image: str
     command: tuple[str, ...]
     udocker_dir: str
+    container: str = ""
+    mode: str = ""
+    nvidia: bool = False
     env: tuple[tuple[str, str], ...] = ()
     mounts: tuple[str, ...] = ()
     workdir: str = ""
@@ -42,15 +46,23 @@ class TaskSpec:
     @classmethod
     def of(cls, job: JobSpec, config: Config) -> TaskSpec:
         """The task of a job whose ``image`` is pinned, with what it needs of the settings."""
+        command, entrypoint, mounts = job.command, job.entrypoint, job.mounts
+        if job.script:
+            command = (*interpreter(job.script), SCRIPT_TARGET, *job.command)
+            entrypoint = entrypoint or ()  # the image's own is for commands of its own
+            mounts = (*mounts, f"{kept_script(config.udocker_dir, job.script)}:{SCRIPT_TARGET}:ro")
         return cls(
             image=job.image,
-            command=job.command,
+            command=command,
             udocker_dir=config.udocker_dir,
+            container=job.container,
+            mode=job.mode,
+            nvidia=job.nvidia,
             env=job.env,
-            mounts=job.mounts,
+            mounts=mounts,
             workdir=job.workdir,
             user=job.user,
-            entrypoint=job.entrypoint,
+            entrypoint=entrypoint,
             directory=job.directory,
             usage=job.usage,
             stage=job.stage,
@@ -63,7 +75,7 @@ class TaskSpec:
     def to_json(self) -> str:
         """One line of ASCII; raises InvalidJob when it is too long to be handed to a program."""
         text = json.dumps(asdict(self), sort_keys=True)
-        if len(_VARIABLE) + len(text) > _MAX_TEXT:
+        if len(VARIABLE) + 1 + len(text) > _MAX_TEXT:
             raise InvalidJob(
                 f"job: command, environment and mounts: {len(text)} bytes as JSON, more than the {_MAX_TEXT}"
                 " that a program can be handed",

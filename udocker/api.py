@@ -23,6 +23,7 @@ from udocker.errors import (
     from_os_error,
 )
 from udocker.model.manifest import Platform
+from udocker.model.mode import ExecutionMode
 from udocker.model.mount import Mount
 from udocker.model.reference import ImageReference
 from udocker.model.runspec import RunSpec
@@ -36,6 +37,7 @@ from udocker.values import replace
 __all__ = [
     "Config",
     "EngineError",
+    "ExecutionMode",
     "Holding",
     "Mount",
     "NotFoundError",
@@ -51,6 +53,8 @@ __all__ = [
     "create_container",
     "discard",
     "discard_workspaces",
+    "execution_modes",
+    "find_container",
     "ensure_image",
     "from_os_error",
     "has_container",
@@ -96,6 +100,11 @@ def prepared_container(config: Config, image: str) -> str:
 def has_container(config: Config, container_id: str) -> bool:
     """Whether the container is there, whole: one look at one name, no lock."""
     return Store.at(config).containers.has(container_id)
+
+
+def find_container(config: Config, id_or_name: str) -> str:
+    """The id of a container of this store or of those below it; raises NotFoundError, StoreCorrupt."""
+    return Store.at(config).containers.find(id_or_name).id
 
 
 def is_published(config: Config, container_id: str) -> bool:
@@ -213,15 +222,23 @@ def make_store_directory(udocker_dir: Path, directory: Path) -> None:
     StorePaths(str(udocker_dir)).make(directory)
 
 
-def write_store_file(config: Config, path: Path, text: str) -> None:
-    """Write an ASCII file below UDOCKER_DIR, whole or not at all, with the store's permissions.
+def execution_modes(config: Config) -> Mapping[str, str]:
+    """Every execution mode, tried on this host, with what hinders it: nothing where it works."""
+    from udocker.engine.select import MODES, engine_of, why_not
+
+    supports = {mode.value: engine_of(mode, config.udocker_dir).check(mode) for mode in MODES}
+    return {name: "" if support.available else why_not(support) for name, support in supports.items()}
+
+
+def write_store_file(config: Config, path: Path, data: bytes) -> None:
+    """Write a file below UDOCKER_DIR, whole or not at all, with the store's permissions.
 
     Missing directories are made.  Raises StoreError.
     """
     paths = Store.at(config).create().paths
     try:
         paths.make(path.parent)
-        write_atomically(path, text.encode("ascii"), paths.file_mode)
+        write_atomically(path, data, paths.file_mode)
     except OSError as error:
         raise from_os_error("write", error, str(path)) from error
 

@@ -16,12 +16,12 @@ from ..arguments import Parser
 from ..errors import BatchError, InvalidJob
 from ..files import store_error
 from ..jobspec import ArraySpec
+from ..script import interpreter
 from .environment import for_submission
 from .launch import supervise
 from .queue import Job, Queue, Submission
 from .revive import revive
 from .status import report
-from .task import interpreter
 
 
 def main(argv: Sequence[str]) -> int:

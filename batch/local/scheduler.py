@@ -11,6 +11,7 @@ from ..errors import BatchError, JobUnknown, SubmitFailed
 from ..jobspec import JobSpec
 from ..render import render
 from ..scheduler import Command, Finished, JobState, TaskStatus
+from ..script import with_comments
 from ..usage import Usage
 
 _NO_SUCH_JOB = "no such job"
@@ -28,7 +29,9 @@ class LocalScheduler:
 
     def files(self, job: JobSpec, payload: str) -> Mapping[str, str]:
         """The script."""
-        return {"script": render("local.sh", task=payload, program=self._program)}
+        return {
+            "script": with_comments(render("local.sh", task=payload, program=self._program), job.directives)
+        }
 
     def submit_command(self, job: JobSpec, files: Mapping[str, str], after: Optional[str] = None) -> Command:
         """``local submit`` with the script on standard input; ``job.options`` go to it as they are."""

@@ -18,6 +18,7 @@ from typing import Optional
 from ..errors import BatchError
 from ..process import Identity, adopt_orphans, end_family, exit_status, held_signals, reap, start
 from ..scheduler import JobState
+from ..script import interpreter
 from .environment import for_task, output_name
 from .queue import Ended, Job, Started, Task
 
@@ -60,18 +61,6 @@ def watch(job: Job, task: Task, own_id: int) -> int:
             ended = _Run(job, task, own_id).run()
         _record(job, task, ended)
     return TAKEN
-
-
-def interpreter(script: str) -> list[str]:
-    """The command that a script's first line names (execve(2), interpreter scripts); raises BatchError.
-
-    It is started with the script as its argument, because file systems of queues may be mounted noexec.
-    """
-    first = script.partition("\n")[0]
-    words = first[2:].strip().split(None, 1)
-    if not first.startswith("#!") or not words:
-        raise BatchError("submit: script: no interpreter in its first line", "begin it with #!/bin/sh")
-    return words
 
 
 @dataclass

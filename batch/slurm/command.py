@@ -2,65 +2,97 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import shlex
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Optional
 
 from udocker import api
 
-from ..arguments import Parser, add_stage_arguments, current_directory, failure_lines, scheduler
+from ..arguments import current_directory, failure_lines, scheduler
 from ..errors import InvalidJob
-from ..jobspec import PREPARE_CHOICES, ArraySpec, JobSpec
-from ..scheduler import Scheduler
-from ..submit import exit_status, plan_job, run_command, submit
-from .directives import ARRAY, CHDIR, JOB_NAME, refuse_script, split_flag, split_option
+from ..jobspec import ArraySpec, JobSpec
+from ..scheduler import Command, Scheduler
+from ..submission import exit_status, plan_job, run_command, submit
+from .directives import directives, read_directives, without_option
+from .frontend import option_help, read_line, spec_fields
+from .options import SBATCH, Line
 
-_DESCRIPTION = """Submit a command to Slurm that runs in a Docker image.
+_OURS = (
+    *("image", "container", "exec-mode", "mount", "env", "workdir", "user", "entrypoint", "nvidia"),
+    *("prepare", "stage", "prefetch", "no-usage", "insecure", "dry-run"),
+)
+# sbatch's own options that are not handed on: what they ask for is done here.
+_DONE_HERE = ("wait", "quiet", "parsable", "wrap")
+_HELP = """usage: udocker-sbatch [SBATCH OPTIONS] --image IMAGE [OPTIONS] [SCRIPT [ARGUMENTS...]]
+       udocker-sbatch [SBATCH OPTIONS] --image IMAGE [OPTIONS] -- COMMAND [ARGUMENTS...]
 
-Every option of sbatch is taken unchanged; those below are ours. The command and its arguments follow
-after --; without one the image's own command runs. Prints sbatch's line, or the id alone with --parsable."""
+Submit a script or a command to Slurm that runs in a Docker image.
+
+Every option of sbatch is taken unchanged, on the command line and in #SBATCH and #PBS lines of the script;
+those below are ours. The script, - for standard input, runs inside the container. Without script and command
+the image's own command runs. Prints sbatch's line, or the id alone with --parsable.
+"""
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Submit one job; returns the exit status."""
+    return told("udocker-sbatch", _run, list(sys.argv[1:] if argv is None else argv))
+
+
+def told(program: str, run: Callable[[list[str]], int], words: list[str]) -> int:
+    """Run a command and tell its failure in one line; returns the exit status."""
     try:
-        return _run(list(sys.argv[1:] if argv is None else argv))
+        return run(words)
     except api.UdockerError as error:
-        print(failure_lines("udocker-sbatch", error), file=sys.stderr)
+        print(failure_lines(program, error), file=sys.stderr)
         return error.exit_status
     except OSError as error:
-        print(failure_lines("udocker-sbatch", api.from_os_error("submit", error)), file=sys.stderr)
+        print(failure_lines(program, api.from_os_error(program, error)), file=sys.stderr)
         return api.UdockerError.exit_status
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
 
 
 def _run(words: list[str]) -> int:
-    ours, command = _at_separator(words)
-    options, passed = _parser().parse_known_args(ours)
-    refuse_script(passed)
-    # sbatch would not tell the id before the end, so that waiting is done here.
-    wait, rest = split_flag(passed, "wait", "W")
+    line = read_line("sbatch", SBATCH, words, _OURS)
+    if line.last("help") is not None:
+        print(f"{_HELP}\n{option_help(_OURS)}")
+        return 0
+    if line.last("version") is not None or line.last("usage") is not None:
+        return _hand_over(line)
     config = api.Config.from_environment(os.environ)
-    if options.insecure:
+    if line.last("insecure") is not None:
         config = replace(config, insecure=True)
-    job = job_of(options, rest, tuple(command))
+    job, asked = job_of(line, os.environ)
+    wait = "wait" in asked or bool(
+        os.environ.pop("SBATCH_WAIT", "")
+    )  # sbatch would tell the id at the end only
     back_end = scheduler("slurm", config)
-    if options.dry_run:
+    if line.last("dry-run") is not None:
         plan = plan_job(config, job, back_end)
         print(f"udocker-sbatch: would run: {' '.join(map(shlex.quote, plan.command.argv))}", file=sys.stderr)
         print(plan.files["script"], end="")
         return 0
-    if split_flag(rest, "test-only")[0]:
+    if line.last("test-only") is not None:
         return _test(config, job, back_end)
     submitted = submit(config, job, back_end)
-    print(submitted.id if options.parsable else f"Submitted batch job {submitted.id}", flush=True)
+    if "parsable" in asked:
+        print(submitted.id, flush=True)
+    elif "quiet" not in asked:
+        print(f"Submitted batch job {submitted.id}", flush=True)
     return exit_status(submitted.wait()) if wait else 0
+
+
+def _hand_over(line: Line) -> int:
+    """What only sbatch can tell: its version, its usage."""
+    done = run_command(Command(("sbatch", *line.words(_OURS))))
+    print(done.stdout, end="")
+    print(done.stderr, end="", file=sys.stderr)
+    return done.status
 
 
 def _test(config: api.Config, job: JobSpec, back_end: Scheduler) -> int:
@@ -72,86 +104,84 @@ def _test(config: api.Config, job: JobSpec, back_end: Scheduler) -> int:
     return 0
 
 
-def job_of(options: argparse.Namespace, passed: tuple[str, ...], command: tuple[str, ...]) -> JobSpec:
-    """The JobSpec of a command line: sbatch's options are read where we need them, and handed on."""
-    text, _ = split_option(passed, ARRAY)
-    name, _ = split_option(passed, JOB_NAME)
-    chdir, _ = split_option(passed, CHDIR)
-    program = os.path.basename(command[0]) if command else ""
-    return JobSpec(
-        image=options.image,
+def job_of(line: Line, environ: Mapping[str, str]) -> tuple[JobSpec, frozenset[str]]:
+    """The JobSpec of a command line, and which of the options are given that are done here.
+
+    Options of sbatch are read where we need them, and handed on; those of the command line are stronger
+    than those of the environment, and these than the script's (sbatch(1), INPUT ENVIRONMENT VARIABLES).
+    """
+    script, command = _script(line)
+    lines = directives(script)
+    pbs = line.last("ignore-pbs") is None and "SBATCH_IGNORE_PBS" not in environ
+    inside = read_directives(lines, pbs=pbs)
+    for name in _DONE_HERE:
+        lines = without_option(lines, name)
+
+    def option(name: str, variable: str = "") -> Optional[str]:
+        given = line.last(name)
+        if given is None:
+            given = environ.get(variable)
+        return inside.last(name) if given is None else given
+
+    directory = os.path.join(current_directory(), option("chdir") or "")
+    named = option("job-name", "SBATCH_JOB_NAME") is not None
+    array = option("array", "SBATCH_ARRAY_INX")
+    job = JobSpec(
+        **spec_fields(line, directory, environ),
         command=command,
-        name="" if name is not None else program,
-        array=_array(text),
-        mounts=tuple(options.mount),
-        env=tuple(pair for entry in options.env for pair in _variable(entry)),
-        workdir=options.workdir,
-        user=options.user,
-        entrypoint=None if options.entrypoint is None else _words(options.entrypoint),
-        directory=os.path.join(current_directory(), chdir or ""),
-        prepare=options.prepare,
-        stage=options.stage,
-        prefetch=tuple(options.prefetch),
-        usage=not options.no_usage,
-        options=passed,
+        script=script,
+        directives=lines,
+        name="" if named else _name(line, command),
+        array=_array(array),
+        options=line.words({*_OURS, *_DONE_HERE}),
     )
+    return job, frozenset(name for name in _DONE_HERE if option(name) is not None)
+
+
+def _name(line: Line, command: tuple[str, ...]) -> str:
+    """As sbatch names jobs: after the script, or the command."""
+    if line.last("wrap") is not None:
+        return "wrap"
+    if line.rest and not line.separated:
+        return os.path.basename(line.rest[0]) if line.rest[0] != "-" else "sbatch"
+    return os.path.basename(command[0]) if command else ""
+
+
+def _script(line: Line) -> tuple[str, tuple[str, ...]]:
+    """The text of the script to run, if any, and the command, or the script's arguments."""
+    wrapped = line.last("wrap")
+    if wrapped is not None:
+        if line.rest:
+            raise InvalidJob("submit: --wrap: takes no script and no arguments", "leave one of them out")
+        return "", ("/bin/sh", "-c", wrapped)
+    if line.separated or not line.rest:
+        return "", line.rest
+    return _read_script(line.rest[0]), line.rest[1:]
+
+
+def _read_script(name: str) -> str:
+    try:
+        with open(0 if name == "-" else name, "rb", closefd=name != "-") as stream:
+            data = stream.read()
+    except OSError as error:
+        hint = "put a command after --, as in: -- python3 x.py"
+        raise InvalidJob(f"submit: {name}: {error.strerror}", hint) from None
+    if not data.startswith(b"#!"):
+        hint = "begin it with #!/bin/sh, or put a command after --"
+        raise InvalidJob(f"submit: {name}: not a script: its first line does not begin with #!", hint)
+    if b"\r\n" in data:
+        raise InvalidJob(f"submit: {name}: has DOS line ends (\\r\\n)", "convert it: sed -i 's/\\r$//'")
+    return os.fsdecode(data)
 
 
 def _array(text: Optional[str]) -> Optional[ArraySpec]:
     """The array, for counting its tasks; what we cannot read is for sbatch to judge."""
-    if text is None:
+    if not text:
         return None
     try:
         return ArraySpec.parse(text)
     except InvalidJob:
         return None
-
-
-def _at_separator(words: list[str]) -> tuple[list[str], list[str]]:
-    if "--" not in words:
-        return words, []
-    position = words.index("--")
-    return words[:position], words[position + 1 :]
-
-
-def _words(text: str) -> tuple[str, ...]:
-    try:
-        return tuple(shlex.split(text))
-    except ValueError as error:
-        raise api.UsageError(f"udocker-sbatch: --entrypoint {text!r}: {error}") from None
-
-
-def _variable(text: str) -> list[tuple[str, str]]:
-    name, equals, value = text.partition("=")
-    if not name:
-        raise api.UsageError(f"udocker-sbatch: --env {text!r}: no name", "write NAME=VALUE")
-    if equals:
-        return [(name, value)]
-    return [(name, os.environ[name])] if name in os.environ else []
-
-
-def _parser() -> Parser:
-    parser = Parser(
-        prog="udocker-sbatch",
-        usage="udocker-sbatch [SBATCH OPTIONS] --image IMAGE [OPTIONS] [-- COMMAND ARGUMENTS...]",
-        description=_DESCRIPTION,
-    )
-    add = parser.add_argument
-    add("--image", required=True, help="the image, pinned to its digest at submission")
-    add(
-        "--mount", action="append", default=[], metavar="SOURCE[:TARGET][:ro]", help="bind a path of the host"
-    )
-    add("--env", action="append", default=[], metavar="NAME[=VALUE]", help="a variable for the command")
-    add("--workdir", default="", metavar="DIR", help="the directory in the container to run in")
-    add("--user", default="", metavar="USER[:GROUP]", help="who to be in the container")
-    add("--entrypoint", default=None, metavar="COMMAND", help="instead of the image's; '' for none")
-    add("--prepare", choices=PREPARE_CHOICES, default="first", help="who pulls and unpacks the image")
-    add_stage_arguments(parser, "shared", [])
-    add("--no-usage", action="store_true", help="keep no usage records")
-    add("--insecure", action="store_true", help="allow plain HTTP and unverified TLS")
-    add("--dry-run", action="store_true", help="print the job script and submit nothing")
-    add("--parsable", action="store_true", help="print the job's id alone, as sbatch does")
-    return parser
 
 
 if __name__ == "__main__":

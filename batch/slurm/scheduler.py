@@ -10,21 +10,14 @@ from ..errors import InvalidJob, JobUnknown, SubmitFailed
 from ..jobspec import JobSpec
 from ..render import render
 from ..scheduler import Command, Finished, JobState, TaskStatus
+from ..script import with_comments
 from ..usage import Usage
 from .accounting import FIELDS, parse_rows
-from .directives import (
-    ARRAY,
-    DEPENDENCY,
-    ERROR,
-    NODES,
-    NTASKS,
-    NTASKS_PER_NODE,
-    OUTPUT,
-    refuse_script,
-    split_option,
-)
+from .options import SBATCH
 
 SCRIPT = "script"
+# What a job that prepares for an array does not share with it.
+_OF_ARRAYS = frozenset({"array", "nodes", "ntasks", "ntasks-per-node", "output", "error"})
 
 # Slurm's words for states (squeue(1), JOB STATE CODES), by what they mean to us.
 STATES: Mapping[str, JobState] = {
@@ -74,23 +67,21 @@ class SlurmScheduler:
 
     def files(self, job: JobSpec, payload: str) -> Mapping[str, str]:
         """The job script, which sbatch reads from standard input."""
-        return {SCRIPT: render("slurm.sh", task=payload, program=self._program)}
+        script = render("slurm.sh", task=payload, program=self._program)
+        return {SCRIPT: with_comments(script, job.directives)}
 
     def submit_command(self, job: JobSpec, files: Mapping[str, str], after: Optional[str] = None) -> Command:
         """sbatch with the job's own options first, so that those handed through win."""
-        refuse_script(job.options)
+        _refuse_script(job.options)
         options = job.options
         dependency: tuple[str, ...] = ()
         if after is not None:
             options, dependency = _depend(options, after)
-        return Command(("sbatch", "--parsable", *_own(job), *options, *dependency), files[SCRIPT])
+        return Command(("sbatch", "--parsable", *_own(job), *dependency, *options), files[SCRIPT])
 
     def preparing(self, job: JobSpec) -> tuple[str, ...]:
         """The options of a job that prepares for ``job``: the same, but one task with output of its own."""
-        options = job.options
-        for option in (ARRAY, NODES, NTASKS, NTASKS_PER_NODE, OUTPUT, ERROR):
-            _, options = split_option(options, option)
-        return options
+        return SBATCH.read(job.options).words(_OF_ARRAYS)
 
     def parse_submitted(self, finished: Finished) -> str:
         """``ID[;cluster]``, the last line of ``sbatch --parsable``."""
@@ -158,14 +149,25 @@ def _own(job: JobSpec) -> list[str]:
 
 def _depend(options: tuple[str, ...], after: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The options with ``after`` added to the job's dependencies: sbatch heeds the last --dependency only."""
-    given, options = split_option(options, DEPENDENCY)
+    line = SBATCH.read(options)
+    given = line.last("dependency")
     if given and "?" in given:
         raise InvalidJob(
             f"submit: --dependency={given}: alternatives cannot be joined with the job that prepares",
             "use --prepare=first or --prepare=submit",
         )
     joined = f"{given},afterok:{after}" if given else f"afterok:{after}"
-    return options, (f"--dependency={joined}", "--kill-on-invalid-dep=yes")
+    return line.words({"dependency"}), (f"--dependency={joined}", "--kill-on-invalid-dep=yes")
+
+
+def _refuse_script(options: Sequence[str]) -> None:
+    """Raise InvalidJob for a command among sbatch's options: it would run in place of ours, in no image."""
+    line = SBATCH.read(options)
+    hint = "put the command after --, as in: -- python3 x.py"
+    if line.last("wrap") is not None:
+        raise InvalidJob("submit: --wrap: would run outside the image", hint)
+    if line.rest or line.separated:
+        raise InvalidJob(f"submit: {(*line.rest, '--')[0]!r}: not an option", hint)
 
 
 def _words(finished: Finished) -> str:

@@ -6,19 +6,16 @@ import json
 import os
 import re
 import shutil
-import subprocess
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.real.commands import unfinished
+from tests.real.desk import Desk, make_desk
 from tests.services.base_images import PushedImage
 from tests.services.cluster import Slurm
 from tests.services.registry import Registry
-from tests.services.sharing import session_directory
 from tests.services.users import User
 
 WORK = (
@@ -26,81 +23,6 @@ WORK = (
     "subprocess.run([sys.executable, '-c', 'sum(range(2000000))']); "
     "print('task', index, os.environ['UDOCKER_TASK_COUNT'], os.path.exists('/etc/debian_version'))"
 )
-
-
-@dataclass(frozen=True)
-class Desk:
-    """A user at work: the commands, a directory that the nodes share, a store in it."""
-
-    user: User
-    programs: Path
-    directory: Path
-    environment: dict[str, str]
-
-    @property
-    def store(self) -> Path:
-        return Path(self.environment["UDOCKER_DIR"])
-
-    def call(self, command: str, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        env = {**self.environment, **options.pop("env", {})}
-        options.setdefault("cwd", self.directory)
-        return self.user.run([self.programs / command, *arguments], env=env, **options)
-
-    def batch(self, *arguments: str, **options: Any) -> str:
-        """udocker-batch, which must succeed; what it printed."""
-        return self.call("udocker-batch", *arguments, check=True, **options).stdout
-
-    def sbatch(self, image: str, *arguments: str, options: tuple[str, ...] = ()) -> str:
-        """Submit by udocker-sbatch; the job's id."""
-        words = ["--parsable", *options, "--image", image, "--", *arguments]
-        return self.call("udocker-sbatch", *words, check=True).stdout.strip()
-
-    def bad(self, command: str, *arguments: str, **options: Any) -> str:
-        """A call that fails as ours do."""
-        result = self.call(command, *arguments, **options)
-        assert result.returncode == 125, result
-        assert "Traceback" not in result.stderr
-        assert result.stderr.splitlines()[-1].startswith((f"{command}: ", "  hint: "))
-        return result.stderr
-
-    def records(self, job: str, scheduler: str = "slurm") -> list[dict[str, Any]]:
-        tasks = self.store / "batch" / "jobs" / f"{scheduler}-{job}" / "tasks"
-        return [json.loads(path.read_bytes()) for path in sorted(tasks.glob("*.json"))]
-
-
-def make_desk(user: User, programs: Path, directory: Path, store: Path, registry: Registry) -> Desk:
-    directory.mkdir(exist_ok=True)
-    os.chown(directory, user.uid, user.gid)
-    environment = {
-        "UDOCKER_DIR": str(store),
-        "UDOCKER_INSECURE_REGISTRIES": registry.host,
-        "UDOCKER_LOCK_BEAT": "0.5",
-        "UDOCKER_LOCK_STALE": "8",
-    }
-    return Desk(user, programs, directory, environment)
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    """A directory of this test alone, seen by all nodes and users."""
-    with session_directory("place", mode=0o1777) as directory:
-        yield directory
-
-
-@pytest.fixture
-def desk(user1: User, udocker_bin: Path, place: Path, cluster_registry: Registry) -> Desk:
-    return make_desk(user1, udocker_bin, place / "one", place / "one" / "store", cluster_registry)
-
-
-@pytest.fixture(scope="session")
-def debian_there(cluster_registry: Registry, debian_image: PushedImage) -> str:
-    """The Debian image in the registry that the nodes reach."""
-    return debian_image.source.push(cluster_registry)
-
-
-@pytest.fixture(scope="session")
-def busybox_there(cluster_registry: Registry, busybox_image: PushedImage) -> str:
-    return busybox_image.source.push(cluster_registry)
 
 
 def pulls(registry: Registry) -> tuple[int, int]:
@@ -334,7 +256,7 @@ def test_what_is_wrong_at_submission_is_one_clear_line(desk: Desk, slurm: Slurm,
     sbatch, host = "udocker-sbatch", busybox_there.partition("/")[0]
     assert "Invalid job array" in desk.bad(sbatch, "--array=9-1", "--image", busybox_there, "--", "true")
     assert "no such tag" in desk.bad(sbatch, "--image", f"{host}/nosuch:1", "--", "true")
-    assert "put the command after --" in desk.bad(sbatch, "true", "--image", busybox_there)
+    assert "put a command after --" in desk.bad(sbatch, "--image", busybox_there, "nosuch", "x")
     assert "--image" in desk.bad(sbatch, "--array=1", "--", "true")
     assert "partition" in desk.bad(sbatch, "-p", "none", "--image", busybox_there, "--", "true")
     assert "afterok" not in desk.user.run(["squeue", "-h", "-o", "%E", "-u", desk.user.name]).stdout

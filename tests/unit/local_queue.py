@@ -38,7 +38,7 @@ class LocalQueue:
         self.scheduler = LocalScheduler("udocker-batch", folder / "udocker")
 
     def run(self, command: Command, environ: Optional[Mapping[bytes, bytes]] = None) -> Finished:
-        """What batch/submit.py does with a command, here with the module in place of the program."""
+        """What batch/submission.py does with a command, here with the module in place of the program."""
         assert command.argv[:2] == ("udocker-batch", "local")
         done = subprocess.run(
             [sys.executable, "-m", "udocker_batch.local", *command.argv[2:]],

@@ -29,7 +29,7 @@ from udocker_batch.accounting.report import (
 )
 from udocker_batch.errors import InvalidJob
 from udocker_batch.process import Identity
-from udocker_batch.submit import read_job
+from udocker_batch.submission import read_job
 from udocker_batch.usage import Usage
 
 DEAD_PID = 2**22 + 1  # above the kernel's largest pid

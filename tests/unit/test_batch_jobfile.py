@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
+import jsonschema
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from udocker.errors import UdockerError
+from udocker_batch import jobfile
 from udocker_batch.errors import InvalidJob
-from udocker_batch.jobfile import load_job
+from udocker_batch.jobfile import load_job, schema
 from udocker_batch.jobspec import ArraySpec, JobSpec
 from udocker_batch.sizes import parse_seconds, parse_size
 
@@ -147,3 +153,65 @@ def test_a_job_refuses_an_unknown_way_to_prepare() -> None:
         JobSpec(image="x", prepare="never")
     with pytest.raises(UdockerError, match="stage"):
         JobSpec(image="x", stage="moon")
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "value"),
+    [
+        (["cpus=8"], "cpus", 8),
+        (["command=[a, 'b c']"], "command", ("a", "b c")),
+        (["command=a 'b c'"], "command", ("a", "b c")),
+        (["env.MODE=x: [y"], "env", (("MODE", "x: [y"), ("OCTAL", "010"), ("EMPTY", ""))),
+        (["env.NEW=", "env.NEW=2"], "env", (("MODE", "NO"), ("OCTAL", "010"), ("EMPTY", ""), ("NEW", "2"))),
+        (["env={}"], "env", ()),
+        (["options.slurm=[-p, x]"], "options", ("-p", "x")),
+        (["options.pbs=[-p, x]"], "options", ("--partition=main",)),
+        (["user="], "user", ""),
+        (["directory=/else"], "directory", "/else"),
+    ],
+)
+def test_a_change_replaces_what_the_file_says(changes: list[str], field: str, value: object) -> None:
+    assert getattr(load_job(FULL, "job.yaml", "slurm", "/home/me", changes), field) == value
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("cpus", "no value"),
+        ("cpus=x", "--set cpus:1:1: cpus: 'x': not a whole number"),
+        ("cpu=1", "did you mean cpus?"),
+        ("command=[a", "--set command:1:"),
+        ("mounts.x=1", "'mounts.x': unknown key"),
+    ],
+)
+def test_a_change_that_makes_no_sense_is_told(change: str, words: str) -> None:
+    with pytest.raises(InvalidJob) as raised:
+        load_job(FULL, "job.yaml", "slurm", "/home/me", [change])
+    assert words in f"{raised.value.message} {raised.value.hint}"
+
+
+@given(st.text(max_size=60))
+def test_no_change_makes_it_fail_in_another_way(text: str) -> None:
+    try:
+        load_job("image: x", "job.yaml", "slurm", "/", [text])
+    except InvalidJob:
+        pass
+
+
+def test_the_published_schema_is_that_of_the_reader() -> None:
+    published = json.loads((Path(__file__).parents[2] / "docs" / "job.schema.json").read_bytes())
+    assert published == schema()
+    assert set(published["properties"]) == set(jobfile._KEYS)
+
+
+@pytest.mark.parametrize("text", [FULL, "container: x", "image: x\narray: 7\ncommand: a b\nentrypoint: []"])
+def test_what_the_reader_takes_the_schema_takes(text: str) -> None:
+    jsonschema.validate(yaml.safe_load(text), schema())
+
+
+@pytest.mark.parametrize("text", ["image: [x]", "command: a", "image: x\nprepare: no", "image: x\ncpu: 1"])
+def test_what_the_reader_refuses_the_schema_refuses(text: str) -> None:
+    with pytest.raises(InvalidJob):
+        load(text)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(yaml.safe_load(text), schema())

@@ -10,13 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from udocker.api import Config, StoreError
-from udocker_batch import submit as submission
+from udocker_batch import submission
 from udocker_batch.errors import InvalidJob, JobUnknown, SubmitFailed
 from udocker_batch.jobspec import JobSpec
 from udocker_batch.scheduler import Command, Finished, JobState
 from udocker_batch.slurm.command import main
-from udocker_batch.slurm.directives import ARRAY, DEPENDENCY, JOB_NAME, Option, split_flag, split_option
+from udocker_batch.slurm.options import SBATCH
 from udocker_batch.slurm.scheduler import STATES, SlurmScheduler
+from udocker_batch.usage import Usage
 
 SLURM = SlurmScheduler("/opt/bin/udocker-batch")
 RUNNING = """Q|17|3|PENDING||Resources
@@ -136,16 +137,28 @@ def test_an_id_that_is_none_is_never_handed_to_slurm() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["--array=0-3"], ["--array", "0-3"], ["-a", "0-3"], ["-a0-3"], ["-Ha0-3"], ["-a", "9", "-a0-3"]]
+    "words",
+    [
+        ["--array=0-3"],
+        ["--array", "0-3"],
+        ["--arr=0-3"],
+        ["--arr", "0-3"],
+        ["-a", "0-3"],
+        ["-a0-3"],
+        ["-Ha0-3"],
+        ["-a", "9", "-a0-3"],
+    ],
 )
 def test_an_option_is_found_in_every_form_that_sbatch_takes(words: list[str]) -> None:
-    value, rest = split_option(["-n", "2", *words, "-J", "a"], ARRAY)
-    assert value == "0-3"
-    assert rest in (("-n", "2", "-J", "a"), ("-n", "2", "-H", "-J", "a"))
+    line = SBATCH.read(["-n", "2", *words, "-J", "a"])
+    assert line.last("array") == "0-3"
+    assert line.words({"array"}) in (("-n", "2", "-J", "a"), ("-n", "2", "-H", "-J", "a"))
 
 
 def test_a_value_that_looks_like_an_option_stays_a_value() -> None:
-    assert split_option(["-J", "x", "-parray"], JOB_NAME) == ("x", ("-parray",))
+    line = SBATCH.read(["-J", "x", "-parray"])
+    assert (line.last("job-name"), line.last("array")) == ("x", None)
+    assert line.words({"job-name"}) == ("-parray",)
 
 
 @pytest.mark.parametrize(
@@ -177,24 +190,23 @@ def test_options_with_their_values_in_words_of_their_own_are_handed_on() -> None
     [
         (["-W"], ()),
         (["--wait", "-n", "1"], ("-n", "1")),
-        (["-HWn", "1"], ("-Hn", "1")),
+        (["-HWn", "1"], ("-H", "-n", "1")),
         (["-J", "a", "-WH"], ("-J", "a", "-H")),
     ],
 )
 def test_an_option_without_a_value_is_found_among_others(words: list[str], rest: tuple[str, ...]) -> None:
-    assert split_flag(words, "wait", "W") == (True, rest)
+    line = SBATCH.read(words)
+    assert (line.last("wait"), line.words({"wait"})) == ("", rest)
 
 
 def test_the_value_of_another_option_is_no_flag() -> None:
-    assert split_flag(["-J", "-W", "-pW"], "wait", "W") == (False, ("-J", "-W", "-pW"))
+    line = SBATCH.read(["-J", "-W", "-pW"])
+    assert (line.last("wait"), line.words({"wait"})) == (None, ("-J", "-W", "-pW"))
 
 
 def test_an_entrypoint_that_is_no_command_is_one_clear_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--image", "x", "--entrypoint", "a 'b"]) == 125
-    assert (
-        capsys.readouterr().err
-        == 'udocker-sbatch: udocker-sbatch: --entrypoint "a \'b": No closing quotation\n'
-    )
+    assert capsys.readouterr().err == 'udocker-sbatch: submit: --entrypoint "a \'b": No closing quotation\n'
 
 
 def test_a_current_directory_that_was_removed_is_one_clear_line(
@@ -209,8 +221,7 @@ def test_a_current_directory_that_was_removed_is_one_clear_line(
 def test_preparing_in_a_job_keeps_the_users_own_dependencies() -> None:
     job = JobSpec(image="x", options=("-d", "afterany:5", "--time=1"))
     argv = SLURM.submit_command(job, {"script": ""}, after="7").argv
-    value, _ = split_option(argv, DEPENDENCY)
-    assert value == "afterany:5,afterok:7"
+    assert SBATCH.read(argv[1:]).last("dependency") == "afterany:5,afterok:7"
     with pytest.raises(InvalidJob, match="alternatives"):
         SLURM.submit_command(JobSpec(image="x", options=("-dafterany:5?afterok:6",)), {"script": ""}, "7")
 
@@ -258,4 +269,15 @@ def test_every_state_word_is_upper_case_and_known_states_differ_from_unknown() -
 
 
 def test_an_option_without_a_letter_is_found_by_name_only() -> None:
-    assert split_option(["--ntasks-per-node=3", "-n1"], Option("ntasks-per-node")) == ("3", ("-n1",))
+    line = SBATCH.read(["--ntasks-per-node=3", "-n1"])
+    assert (line.last("ntasks-per-node"), line.words({"ntasks-per-node"})) == ("3", ("-n1",))
+
+
+def test_an_array_that_the_accounting_tells_of_as_one_task_has_its_tasks_only(tmp_path: Path) -> None:
+    config = Config.from_environment({"UDOCKER_DIR": str(tmp_path)})
+    row = SACCT.splitlines()[0].replace("17_1", "17")
+    job = submission.Job(config, SLURM, "17", lambda _: Finished(0, row, ""))
+    assert [usage.task for usage in job.usage().usages] == [None]
+    record = Usage("17", 1, 0, "n1", "", "", (), "ended", started=1.0, exit_status=0)
+    job.records.write(record)
+    assert [usage.task for usage in job.usage().usages] == [1]

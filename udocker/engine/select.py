@@ -39,8 +39,8 @@ def _ptrace() -> Engine:
 ENGINES: Mapping[str, Callable[[], Engine]] = {"R": _userns, "T": _trap, "P": _ptrace}
 
 # The modes that these engines offer, the one to prefer first: in R the kernel itself knows other users, T2
-# emulates them, and T1 is T2 for hosts that forbid to rewrite programs in memory.  P1 costs more for each program
-# that is started, P2 for each call.
+# emulates them, and T1 is T2 for hosts that forbid to rewrite programs in memory.  P1 costs more for each
+# program that is started, P2 for each call.
 MODES = (ExecutionMode.R1, ExecutionMode.T2, ExecutionMode.T1, ExecutionMode.P1, ExecutionMode.P2)
 
 

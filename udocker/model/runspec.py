@@ -34,7 +34,7 @@ class RunSpec:
     passed over.  With ``read_only`` nothing in the container can be changed.  ``kernel`` is the release that
     the program sees, where an engine can show another than the host's.  ``ports`` are those of the container
     that the host shall have under other numbers; with ``publish_all`` also those that the image exposes, each
-    under a number that is free.
+    under a number that is free.  With ``nvidia`` the host's driver is shown, as after ``setup --nvidia``.
     """
 
     command: tuple[str, ...] = ()
@@ -56,6 +56,7 @@ class RunSpec:
     kernel: str = ""
     ports: tuple[PublishedPort, ...] = ()
     publish_all: bool = False
+    nvidia: bool = False
 
     def argv(self, image_entrypoint: Sequence[str], image_cmd: Sequence[str]) -> tuple[str, ...]:
         """The command line after docker's rules: a new entry point drops the image's command."""

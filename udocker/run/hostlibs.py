@@ -38,7 +38,7 @@ def with_nvidia(process: Process, environ: Mapping[str, str], system: bool) -> P
     """
     driver = find_driver(environ.get("LD_LIBRARY_PATH", ""), environ.get("PATH", ""))
     if driver is None:
-        _LOG.warning("run: --nvidia was set up, and this host has no NVIDIA driver: running without")
+        _LOG.warning("run: --nvidia: this host has no NVIDIA driver: running without")
         return process
     taken = {mount.target for mount in process.mounts}
     mounts = [mount for mount in _mounts(driver, system) if mount.target not in taken]

@@ -125,7 +125,7 @@ def _as_set_up(process: Process, container: Container, spec: RunSpec, environ: M
         from udocker.run.hostfit import with_host_paths
 
         process = with_host_paths(process, container, recorded, spec.system_mounts)
-    if not container.location and wants_nvidia(container.directory):
+    if spec.nvidia or (not container.location and wants_nvidia(container.directory)):
         from udocker.run.hostlibs import with_nvidia
 
         process = with_nvidia(process, environ, spec.system_mounts)

@@ -7,16 +7,17 @@ import os
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Callable, Optional
 
 from udocker import api
 
 from .accounting.records import ENDED, LOST, RUNNING, JobRecords, Records
-from .errors import BatchError, JobUnknown, SchedulerMissing
+from .errors import BatchError, JobUnknown, SchedulerMissing, WaitTimeout
 from .jobspec import JobSpec
 from .scheduler import Command, Finished, JobState, Scheduler, TaskStatus
+from .script import kept_script
 from .staging import prepare_images
 from .taskspec import TaskSpec
 from .usage import Usage
@@ -47,23 +48,44 @@ def run_command(command: Command) -> Finished:
 
 @dataclass(frozen=True)
 class Plan:
-    """A submission before it is made: the pinned job, its files, and the batch system's command."""
+    """A submission before it is made: the pinned job, its files, and the batch system's command.
+
+    ``kept`` are files that the tasks need in the store.
+    """
 
     job: JobSpec
     task: TaskSpec
     files: dict[str, str]
     command: Command
+    kept: Mapping[Path, bytes] = field(default_factory=dict)
 
 
 def plan_job(config: api.Config, job: JobSpec, scheduler: Scheduler, after: Optional[str] = None) -> Plan:
     """Pin the image to its digest and render the job; changes nothing.
 
-    Raises RegistryError, InvalidJob, TemplateError.
+    Raises RegistryError, NotFoundError, InvalidJob, TemplateError.
     """
+    pinned = _pinned(config, job)
+    plan = _plan(pinned, TaskSpec.of(pinned, config), scheduler, after)
+    if job.script:
+        return replace(plan, kept={kept_script(config.udocker_dir, job.script): os.fsencode(job.script)})
+    return plan
+
+
+def plan_task(config: api.Config, job: JobSpec) -> TaskSpec:
+    """The task alone, for what runs without a job script; raises as plan_job does."""
+    return TaskSpec.of(_pinned(config, job), config)
+
+
+def _pinned(config: api.Config, job: JobSpec) -> JobSpec:
     mounts = tuple(str(api.Mount.parse(text, job.directory or "/")) for text in job.mounts)
     prefetch = tuple(api.resolve(config, image) for image in job.prefetch)
-    pinned = replace(job, image=api.resolve(config, job.image), mounts=mounts, prefetch=prefetch)
-    return _plan(pinned, TaskSpec.of(pinned, config), scheduler, after)
+    image = api.resolve(config, job.image) if job.image else ""
+    if job.container:
+        api.find_container(config, job.container)
+    if job.mode:
+        api.ExecutionMode.parse(job.mode)
+    return replace(job, image=image, mounts=mounts, prefetch=prefetch)
 
 
 def _plan(job: JobSpec, task: TaskSpec, scheduler: Scheduler, after: Optional[str]) -> Plan:
@@ -77,11 +99,14 @@ def submit(config: api.Config, job: JobSpec, scheduler: Scheduler, run: Run = ru
     Raises RegistryError, StoreError, BatchError; then no job of it is left.
     """
     plan = plan_job(config, job, scheduler)
-    if job.prepare == "submit":
+    if job.prepare == "submit" and job.image:
         prepare_images(config, job.stage, (plan.job.image, *plan.job.prefetch), os.environ)
+    for path, data in plan.kept.items():
+        if not path.exists():
+            api.write_store_file(config, path, data)
     made: list[str] = []
     try:
-        preparing = _submit_preparing(plan, scheduler, run) if job.prepare == "job" else None
+        preparing = _submit_preparing(plan, scheduler, run) if job.prepare == "job" and job.image else None
         if preparing is not None:
             made.append(preparing)
             plan = _plan(plan.job, plan.task, scheduler, preparing)
@@ -109,6 +134,24 @@ def _submit_preparing(plan: Plan, scheduler: Scheduler, run: Run) -> str:
 
 
 @dataclass(frozen=True)
+class JobResult:
+    """How every task of a job ended."""
+
+    id: str
+    tasks: tuple[TaskStatus, ...]
+
+    @property
+    def exit_status(self) -> int:
+        """0 when every task completed, else the first failed one's, at least 1."""
+        return exit_status(self.tasks)
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether every task completed."""
+        return self.exit_status == 0
+
+
+@dataclass(frozen=True)
 class Job:
     """A job of a batch system."""
 
@@ -132,7 +175,8 @@ class Job:
             "tasks": len(job.array.indices) if job.array else 1,
             "spec": {**asdict(job), "array": job.array.text if job.array else None},
         }
-        api.write_store_file(self.config, self.records.directory / "job.json", json.dumps(document, indent=1))
+        text = json.dumps(document, indent=1)
+        api.write_store_file(self.config, self.records.directory / "job.json", text.encode("ascii"))
 
     def status(self) -> Sequence[TaskStatus]:
         """Every task as the batch system tells it now; raises JobUnknown.
@@ -156,10 +200,17 @@ class Job:
             words = finished.stderr.strip() or f"status {finished.status}"
             raise JobUnknown(f"cancel: {self.scheduler.name} job {self.id}: {words}")
 
-    def wait(self, seen: Callable[[Sequence[TaskStatus]], None] = lambda _: None) -> Sequence[TaskStatus]:
-        """Wait until every task has ended; ``seen`` is given each state of affairs.  Raises JobUnknown."""
+    def wait(
+        self,
+        seen: Callable[[Sequence[TaskStatus]], None] = lambda _: None,
+        timeout: Optional[float] = None,
+    ) -> Sequence[TaskStatus]:
+        """Wait until every task has ended; ``seen`` is given each state of affairs.
+
+        Raises JobUnknown, and WaitTimeout when that takes longer than ``timeout`` seconds.
+        """
         pause = _FIRST_POLL
-        heard = time.monotonic()
+        begun = heard = time.monotonic()
         while True:
             try:
                 tasks = self.status()
@@ -171,8 +222,19 @@ class Job:
                 seen(tasks)
                 if all(task.state.ended for task in tasks):
                     return tasks
+            if timeout is not None and time.monotonic() - begun > timeout:
+                raise WaitTimeout(f"wait: {self.scheduler.name} job {self.id}: not ended after {timeout:g} s")
             time.sleep(pause)
             pause = min(pause * 1.3, _LAST_POLL)
+
+    def result(self, timeout: Optional[float] = None) -> JobResult:
+        """How the job ended, once it has; raises as ``wait`` does."""
+        return JobResult(self.id, tuple(self.wait(timeout=timeout)))
+
+    def outputs(self, stream: str = "stdout") -> Mapping[Optional[int], Path]:
+        """The file that each task that has a record wrote its ``stdout`` or ``stderr`` to."""
+        written = {usage.task: usage.extra.get(stream) for usage in self.records.read().usages}
+        return {task: Path(path) for task, path in written.items() if isinstance(path, str)}
 
     def usage(self) -> Records:
         """The usage of every task: our own records, and the batch system's for tasks that have none.
@@ -186,6 +248,9 @@ class Job:
         own = [_settled(usage, accounted.get(usage.task)) for usage in records.usages]
         known = {usage.task for usage in own}
         missing = [usage for usage in accounted.values() if usage.task not in known]
+        if known - {None}:
+            # An accounting that lags behind tells of an array as of one task.
+            missing = [usage for usage in missing if usage.task is not None]
         usages = sorted((*own, *missing), key=lambda usage: -1 if usage.task is None else usage.task)
         return Records(tuple(usages), records.problems)
 

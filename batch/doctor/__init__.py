@@ -1,0 +1,1 @@
+"""What would keep jobs from running."""

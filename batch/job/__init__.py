@@ -1,0 +1,1 @@
+"""Jobs that were submitted: their state, output and usage."""

@@ -1,0 +1,171 @@
+"""``udocker-batch`` status, wait, cancel, logs and usage: what is done with a job that was submitted."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO, Optional
+
+from udocker import api
+
+from ..arguments import SCHEDULERS
+from ..errors import InvalidJob
+from ..interface import find
+from ..scheduler import TaskStatus
+from ..submission import Job, exit_status
+
+_PAUSE = 0.5  # seconds between looks at what a task has written
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which job is meant."""
+    parser.add_argument("job", metavar="JOBID")
+    parser.add_argument("--scheduler", choices=tuple(SCHEDULERS), help="where two have a job of this id")
+
+
+def add_wait_arguments(parser: argparse.ArgumentParser) -> None:
+    """Those of ``wait``."""
+    add_arguments(parser)
+    parser.add_argument("-q", "--quiet", action="store_true", help="do not tell about changes")
+    parser.add_argument("--timeout", type=float, metavar="SECONDS", help="give up then, with status 125")
+
+
+def add_usage_arguments(parser: argparse.ArgumentParser) -> None:
+    """Those of ``usage``."""
+    add_arguments(parser)
+    parser.add_argument("--format", choices=("table", "json", "csv"), default="table")
+
+
+def add_logs_arguments(parser: argparse.ArgumentParser) -> None:
+    """Those of ``logs``."""
+    add_arguments(parser)
+    parser.add_argument("--task", type=int, metavar="INDEX", help="of an array, this task's alone")
+    parser.add_argument("--stderr", action="store_true", help="the file of errors, where it is another one")
+    parser.add_argument("-f", "--follow", action="store_true", help="go on until the task has ended")
+
+
+def status(config: api.Config, options: argparse.Namespace) -> int:
+    """Print a line a task."""
+    for task in _job(config, options).status():
+        print(_status_line(task))
+    return 0
+
+
+def cancel(config: api.Config, options: argparse.Namespace) -> int:
+    """Cancel what is left of the job."""
+    _job(config, options).cancel()
+    return 0
+
+
+def wait(config: api.Config, options: argparse.Namespace) -> int:
+    """Wait for the end; the job's exit status."""
+    last = ""
+
+    def seen(tasks: Sequence[TaskStatus]) -> None:
+        nonlocal last
+        counts = Counter(task.state.value for task in tasks)
+        line = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+        if line != last and not options.quiet:
+            print(f"job {options.job}: {line}", file=sys.stderr)
+        last = line
+
+    return exit_status(_job(config, options).wait(seen, options.timeout))
+
+
+def logs(config: api.Config, options: argparse.Namespace) -> int:
+    """Print what tasks wrote, of several with their indices above."""
+    job = _job(config, options)
+    if options.follow:
+        _follow(job, options)
+        return 0
+    outputs = _outputs(job, options)
+    if not outputs:
+        raise api.NotFoundError(
+            f"logs: {job.scheduler.name} job {job.id}: no task has told where its output is",
+            "none has started, or usage records are switched off",
+        )
+    for position, (task, path) in enumerate(sorted(outputs.items(), key=lambda item: item[0] or 0)):
+        if len(outputs) > 1:
+            print(f"{'' if position == 0 else chr(10)}==> task {task} <==", flush=True)
+        with _opened(path) as stream:
+            _copy(stream)
+    return 0
+
+
+def usage(config: api.Config, options: argparse.Namespace) -> int:
+    """Print the usage records."""
+    from ..accounting.report import usage_csv, usage_json, usage_table
+
+    job = _job(config, options)
+    records = job.usage()
+    for problem in records.problems:
+        print(f"udocker-batch: usage: {problem}", file=sys.stderr)
+    if not records.usages and job.tasks() is None:
+        where = f"usage: {job.scheduler.name} job {job.id}"
+        raise api.NotFoundError(f"{where}: no records", "see udocker-batch status")
+    if options.format == "table":
+        from rich.console import Console
+
+        # A table that is read by a program or a file must not be folded to the width of nothing.
+        console = Console(width=None if sys.stdout.isatty() else 160)
+        title = f"{job.scheduler.name} job {job.id}"
+        console.print(usage_table(records.usages, tasks=job.tasks(), title=title))
+        return 0
+    if options.format == "csv":
+        text = usage_csv(records.usages)
+    else:
+        text = usage_json(records.usages, tasks=job.tasks())
+    print(text, end="" if text.endswith("\n") else "\n")
+    return 0
+
+
+def _job(config: api.Config, options: argparse.Namespace) -> Job:
+    return find(options.job, options.scheduler or "", config=config)
+
+
+def _status_line(task: TaskStatus) -> str:
+    index = "-" if task.index is None else str(task.index)
+    status = "" if task.exit_status is None else str(task.exit_status)
+    return f"{index:<8} {task.state.value:<14} {status:<4} {task.host:<16} {task.reason}".rstrip()
+
+
+def _outputs(job: Job, options: argparse.Namespace) -> dict[Optional[int], Path]:
+    outputs = job.outputs("stderr" if options.stderr else "stdout")
+    return {task: path for task, path in outputs.items() if options.task in (None, task)}
+
+
+def _follow(job: Job, options: argparse.Namespace) -> None:
+    stream: Optional[BinaryIO] = None
+    try:
+        while True:
+            # Asked before the last look: what was written by then is printed.
+            tasks = [task for task in job.status() if options.task in (None, task.index)]
+            if len(tasks) != 1:
+                raise InvalidJob(f"logs: job {job.id}: {len(tasks)} tasks", "name one by --task to follow it")
+            if stream is None:
+                stream = next((_opened(path) for path in _outputs(job, options).values()), None)
+            if stream is not None:
+                _copy(stream)
+            if tasks[0].state.ended:
+                return
+            time.sleep(_PAUSE)
+    finally:
+        if stream is not None:
+            stream.close()
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise api.NotFoundError(f"logs: {path}: {error.strerror}") from None
+
+
+def _copy(stream: BinaryIO) -> None:
+    while data := stream.read(1 << 16):
+        sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()

@@ -1,0 +1,1 @@
+"""srun, with an image to run in."""

@@ -1,0 +1,104 @@
+"""udocker-srun: an image in steps, of an allocation that is there or of their own."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+from typing import Any
+
+from tests.real.desk import Desk
+from tests.services.cluster import Slurm
+from tests.services.waiting import wait_until
+
+
+def srun(desk: Desk, image: str, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    return desk.call("udocker-srun", f"--image={image}", *words, timeout=120, **options)
+
+
+def test_ranks_of_several_nodes_run_in_one_prepared_image(
+    desk: Desk, slurm: Slurm, busybox_there: str
+) -> None:
+    text = (
+        'echo "$UDOCKER_RANK/$UDOCKER_RANK_COUNT $(hostname) $V <$1> $(cat /proc/$$/status | grep -c Name)"'
+    )
+    result = srun(desk, busybox_there, "-N2", "-n4", "--env=V=w", "sh", "-c", text, "x", "a b$(c)")
+    assert result.returncode == 0, result.stderr
+    lines = sorted(line.split(" ", 2) for line in result.stdout.splitlines())
+    assert [line[0] for line in lines] == ["0/4", "1/4", "2/4", "3/4"]
+    assert len({line[1] for line in lines}) == 2
+    assert {line[2] for line in lines} == {"w <a b$(c)> 1"}
+    (container,) = (path for path in (desk.store / "containers").iterdir() if not path.is_symlink())
+    assert container.is_dir()
+
+
+def test_exit_status_and_signals_are_sruns(desk: Desk, slurm: Slurm, busybox_there: str) -> None:
+    assert srun(desk, busybox_there, "-n2", "sh", "-c", "exit $((SLURM_PROCID + 3))").returncode == 4
+    assert srun(desk, busybox_there, "sh", "-c", "kill -TERM $$; sleep 9").returncode == 143
+    assert srun(desk, busybox_there, "/nosuch").returncode == 127
+    assert srun(desk, busybox_there, "--export=NONE", "sh", "-c", "exit 6").returncode == 6
+    trapping = "trap 'exit 7' USR1; echo ready; while :; do sleep 0.1; done"
+    with desk.user.popen(
+        [desk.programs / "udocker-srun", f"--image={busybox_there}", "-Jtold", "sh", "-c", trapping],
+        env=desk.environment,
+        cwd=desk.directory,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        desk.user.run(["scancel", "-s", "USR1", "-n", "told", "-u", desk.user.name], check=True)
+        assert process.wait(30) == 7
+
+
+def test_a_step_of_a_batch_job_on_the_host_runs_in_the_image(
+    desk: Desk, slurm: Slurm, busybox_there: str
+) -> None:
+    """--export=NONE is inherited by steps, which have to find what they run all the same."""
+    script = (
+        f"#!/bin/sh\n{desk.programs}/udocker-srun --image={busybox_there} -n2 sh -c 'echo $UDOCKER_JOB_ID'\n"
+    )
+    (desk.directory / "host.sh").write_text(script)
+    exported = ",".join(["PATH", *desk.environment])
+    job = desk.user.run(
+        ["sbatch", "--parsable", f"--export={exported}", "-n2", "-o", "out", "host.sh"],
+        env=desk.environment,
+        cwd=desk.directory,
+        check=True,
+    ).stdout.strip()
+    assert slurm.wait_for_end(job) == {job: "COMPLETED"}
+    assert (desk.directory / "out").read_text() == f"{job}\n{job}\n"
+
+
+def test_a_pty_is_the_programs_own(desk: Desk, slurm: Slurm, busybox_there: str) -> None:
+    ours, theirs = pty.openpty()
+    words = ["--pty", f"--image={busybox_there}", "sh", "-c", "tty; read line; echo got-$line; kill -INT 0"]
+    with desk.user.popen(
+        [desk.programs / "udocker-srun", *words],
+        env=desk.environment,
+        cwd=desk.directory,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    ) as process:
+        os.close(theirs)
+        seen = b""
+
+        def told(text: bytes) -> bool:
+            nonlocal seen
+            seen += os.read(ours, 1000)
+            return text in seen
+
+        wait_until(lambda: told(b"/dev/"), "the name of a terminal", 60)
+        os.write(ours, b"word\n")
+        wait_until(lambda: told(b"got-word"), "an answer", 30)
+        assert process.wait(30) == 130
+    os.close(ours)
+    assert b"not a tty" not in seen
+
+
+def test_a_dry_run_and_what_is_wrong_start_nothing(desk: Desk, slurm: Slurm, busybox_there: str) -> None:
+    shown = srun(desk, busybox_there, "--dry-run", "-n2", "true").stdout
+    assert shown.startswith("UDOCKER_BATCH_TASK='{")
+    assert shown.rstrip().endswith("/udocker-batch rank")
+    assert not desk.store.exists()
+    assert "one of them is needed" in desk.bad("udocker-srun", "-n2", "true")
