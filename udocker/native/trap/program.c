@@ -20,8 +20,8 @@ long program_start(const char *file, char **command, char *const *environment)
     return there ? -ELIBACC : error;
 }
 
-/* Tries `name` in every directory of `path`, which is NULL for none.  A file that may not be executed is remembered, for it tells more
- * than that no later one exists. */
+/* Tries a name in every directory of `path`, which is NULL for none.  A file that may not be executed is remembered, for
+ * it tells more than that no later one exists. */
 long program_search(char **command, char *const *environment, const char *path)
 {
     long worst = -ENOENT;
