@@ -30,7 +30,7 @@ _MORE = {ExecutionMode.P1: ("--patch",), ExecutionMode.P2: ()}
 
 @dataclass(frozen=True)
 class PtraceEngine:
-    """In P1 a filter of the kernel's chooses the calls that stop; P2 stops at every call, and needs no filter.
+    """In P1 a filter of the kernel chooses the calls that stop; P2 stops at every call, and needs no filter.
 
     ``installed``, ``program`` and ``without`` are as in engine R.
     """
