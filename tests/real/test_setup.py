@@ -10,7 +10,7 @@ import pytest
 from tests.real.commands import Commands
 from tests.services.base_images import PushedImage
 
-OTHERS = ("P1", "P2", "F1", "F2", "F3", "F4", "R2", "R3", "S1")
+OTHERS = ("F1", "F2", "F3", "F4", "R2", "R3", "S1")
 
 
 @pytest.fixture

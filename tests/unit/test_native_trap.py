@@ -115,11 +115,8 @@ def programs() -> Iterator[Programs]:
     subprocess.run([compiler, *WARNINGS, *ENGINE, script, "-o", made.engine, *sources], check=True)
     for check in made.checks:
         guest = NATIVE / "tests" / f"{check.name}.c"
-        linked = (
-            "-static",
-            "-pthread",
-            "-Wl,-z,execstack" if check.name == "guest_stack" else "-Wl,-z,noexecstack",
-        )
+        stack = "-Wl,-z,execstack" if check.name == "guest_stack" else "-Wl,-z,noexecstack"
+        linked = ("-static", "-pthread", stack)
         subprocess.run([compiler, *WARNINGS, *linked, "-o", check, guest], check=True)
     yield made
     shutil.rmtree(directory)

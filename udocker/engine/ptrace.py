@@ -1,7 +1,7 @@
-"""Engine P: system calls that take paths are stopped by a tracer, and translated in the program's own processes.
+"""Engine P: a tracer stops system calls that take paths; they are translated in the program's processes.
 
 The native launcher is engine T's, with a tracer in place of a signal: it starts the tracer and becomes the
-program.  It takes nothing from the program but that it cannot be traced by others, and is no security boundary.
+program.  It takes nothing from the program but that nobody else can trace it, and is no security boundary.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ if TYPE_CHECKING:
 
 PROGRAM = TRANSLATOR
 
-# What a mode asks of the launcher to be tried, and beside that to run.  Where text may not be rewritten, it is not.
+# What a mode asks of the launcher to be tried, and beside that to run.  Where text may not be rewritten in
+# memory, the launcher does without.
 _TRACERS = {ExecutionMode.P1: ("--trace",), ExecutionMode.P2: ("--trace-all",)}
 _MORE = {ExecutionMode.P1: ("--patch",), ExecutionMode.P2: ()}
 
 
 @dataclass(frozen=True)
 class PtraceEngine:
-    """P1 lets a filter of the kernel choose the calls that stop, P2 stops at every call, for hosts without filters.
+    """In P1 a filter of the kernel chooses the calls that stop; P2 stops at every call, and needs no filter.
 
     ``installed``, ``program`` and ``without`` are as in engine R.
     """

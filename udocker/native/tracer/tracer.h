@@ -25,7 +25,9 @@ void tracer_serve(void);
 struct seccomp_data;
 uint32_t judge(const struct seccomp_data *call);
 
-extern const char traced_stopped[]; /* leave.c: where a thread is that waits to leave the engine */
+/* inside.c: where a thread goes on in place of the call that it was stopped at, and */
+extern const char traced_enter[];
+extern const char traced_stopped[]; /* where a thread is that waits to leave the engine */
 
 #pragma GCC visibility pop
 

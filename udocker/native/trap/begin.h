@@ -42,6 +42,11 @@ void scratch_add(const char *guest);
 void scratch_volume(const char *guest);
 void own_directory(char path[PATH_SIZE]); /* /tmp/udocker-UID, made where it is missing */
 
+/* program.c */
+long program_start(const char *file, char **command, char *const *environment);
+long program_search(char **command, char *const *environment, const char *path); /* the same for a name */
+int program_refused(const char *program, bool by_path, long error);              /* tells why; the exit status */
+
 /* kernel.c */
 int kernel_pretend(const char *release);
 

@@ -244,7 +244,7 @@ long stacks_run(struct trapped *call)
  * engine's stack, and the way back is a jump instead of rt_sigreturn(2).
  */
 
-enum { RED_ZONE = 128, SW_RESERVED = 464 /* of a fxsave area: struct _fpx_sw_bytes */, XSTATE_MAGIC = 0x46505853 };
+enum { SW_RESERVED = 464 /* of a fxsave area: struct _fpx_sw_bytes */, XSTATE_MAGIC = 0x46505853 };
 
 struct visit {
     /* trap_leave reads these by their places */
@@ -344,48 +344,13 @@ void stacks_visit(const ucontext_t *context)
     visit_enter(visit);
 }
 
-/* The same for a call that a tracer stopped, with the registers as traced_enter keeps them. */
-__attribute__((used, noreturn)) void traced_visit(greg_t *r)
+/* The same for a call that a tracer stopped: the registers are in the order of enum greg_t (sys/ucontext.h). */
+void stacks_visit_traced(const long *registers, uint64_t guarded)
 {
-    enum { PUSHED = RED_ZONE + 2 * sizeof(greg_t) };
-    uint64_t number = (uint64_t)r[REG_RAX];
-    r[REG_RSP] += PUSHED;
-    r[REG_RAX] = (uint32_t)number;
-    struct visit *visit = visit_make(r);
-    visit->guarded = number >> 32 << (CANCEL_FIRST - 1);
+    struct visit *visit = visit_make((const greg_t *)registers);
+    visit->guarded = guarded;
     visit_enter(visit);
 }
-
-/* In the order of enum greg_t: sys/ucontext.h.  Behind the red zone of the guest's stack there is room for what claims
- * one of ours. */
-__asm__(".text\n"
-        ".globl traced_enter\n"
-        ".hidden traced_enter\n"
-        "traced_enter:\n"
-        "    lea -128(%rsp), %rsp\n"
-        "    pushfq\n"
-        "    push %rcx\n" /* rip */
-        "    push %rsp\n"
-        "    push %rcx\n"
-        "    push %r11\n" /* rax */
-        "    push %rdx\n"
-        "    push %rbx\n"
-        "    push %rbp\n"
-        "    push %rsi\n"
-        "    push %rdi\n"
-        "    push %r15\n"
-        "    push %r14\n"
-        "    push %r13\n"
-        "    push %r12\n"
-        "    push %r11\n"
-        "    push %r10\n"
-        "    push %r9\n"
-        "    push %r8\n"
-        "    mov %rsp, %rdi\n"
-        "    and $-16, %rsp\n"
-        "    cld\n"
-        "    call traced_visit\n"
-        "    hlt\n");
 
 /* Shows a signal's handler the guest at its call instead of the engine in it: the registers that the guest had, at the
  * `syscall` itself; the number of the guest's call, or -1 where no trapped call was interrupted. */

@@ -179,8 +179,8 @@ long stacks_run(struct trapped *call);
 void stacks_visit(const ucontext_t *context);
 long stacks_show_guest(greg_t *registers);
 void stacks_abandon(const char *at);
-/* Where a tracer lets a thread go on, in place of the call that it stopped at: ../tracer/tracer.h. */
-void traced_enter(void);
+_Noreturn void stacks_visit_traced(const long *registers, uint64_t guarded); /* guarded: signals to be unblocked */
+/* ../tracer/inside.c */
 void traced_leave(void); /* the engine has nothing to do any more, and the guest is about to go on */
 
 /* cancel.c: the signals by which threads are cancelled */
