@@ -107,6 +107,24 @@ def test_the_caller_himself_is_not_emulated(emulated: Stage) -> None:
         assert emulated.finish(launch).out == f"{uid}\n{gid}\n{uid}:{gid}\n".encode()
 
 
+def test_another_root_is_a_directory_of_the_container(emulated: Stage) -> None:
+    (emulated.root / "bin/chroot").symlink_to("busybox")
+    data = emulated.file("data/file", "bound\n").parent
+    script = """
+        mkdir -p /new/bin /new/bound /new/etc; cp /bin/busybox /new/bin; echo inner >/new/etc/who
+        chroot / id -u; ln -s /etc/who /new/link; ln -s ../../../../etc/passwd /new/out; ln -s busybox /new/bin/sh
+        chroot /new /bin/sh -e -c 'pwd; busybox cat /link /bound/file ../../etc/who; busybox id -u
+            cd etc; pwd; echo more >/made; busybox ls /; ! busybox cat /out; ! busybox cat /../new/etc/who' 2>/dev/null
+        cat /new/made; pwd; ! chroot /etc/passwd true 2>/dev/null; ! chroot /missing true 2>/dev/null
+    """
+    shown = sh(emulated, script, mounts=(Mount(str(data), "/new/bound"),)).split()
+    names = ["bin", "bound", "etc", "link", "made", "out"]
+    assert shown == ["0", "/", "inner", "bound", "inner", "0", "/etc", *names, "more", "/"]
+    result = emulated.run("chroot", "/new", "/bin/sh", user="1234:2345")
+    assert result.status == 1
+    assert b"not permitted" in result.err
+
+
 # ---- emulated: whose a file is ----
 
 

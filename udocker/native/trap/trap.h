@@ -74,6 +74,7 @@ struct held;
 /* engine.c */
 long engine_call(struct trapped *call);
 int engine_add_view(const char *guest, const char *host, bool read_only);
+int engine_put_view(const char *guest, const char *host, bool read_only); /* the same, without a look at an outer world */
 void engine_nest(void); /* the views that are added from now on are of places in the world that there was */
 int engine_outer_path(const char *text, struct path_place *place); /* in that world, or as it stands */
 
@@ -145,6 +146,8 @@ bool owners_new_is_plain(uint64_t mode);
 uint64_t owners_new_mode(uint64_t mode);
 void owners_made(long file, uint64_t mode);
 
+long chroot_call(const char *guest); /* chroot.c: of a directory that is there */
+
 /* kernel.c, listing.c: uname(2) and getdents64(2), where they are trapped */
 long kernel_call(const struct trapped *call);
 long listing_call(const struct trapped *call);
@@ -163,6 +166,7 @@ long stacks_run(struct trapped *call);
 void stacks_visit(const ucontext_t *context);
 long stacks_show_guest(greg_t *registers);
 void stacks_abandon(const char *at);
+bool stacks_are_alone(void); /* no other thread or process shares this one's memory */
 
 /* cancel.c */
 bool cancel_is_signal(long number);
