@@ -177,6 +177,20 @@ long root_file_chmod(const struct root_ids *ids, const struct root_host *host, l
     return owner_store(&file, &owner);
 }
 
+bool root_file_unlock(const struct root_ids *ids, const struct root_host *host, long number)
+{
+    struct file file;
+    if (!root_can(ids, CAP_DAC_OVERRIDE) || file_look(&file, host, number) < 0 || !is_own(host, file.info.st_uid))
+        return false;
+    uint32_t mode = file.info.st_mode & 07777, open = root_host_mode(mode, S_ISDIR(file.info.st_mode));
+    if (mode == open || !can_carry(file.info.st_mode) || sys_call3(SYS_fchmodat, AT_FDCWD, file.link, open) < 0)
+        return false;
+    struct root_owner owner = file.has_owner ? file.owner : (struct root_owner){0, 0, 0, 0};
+    owner.mode = mode_to_keep(mode, file.info.st_mode);
+    owner_store(&file, &owner);
+    return true;
+}
+
 /* ---- new files ---- */
 
 uint32_t root_new_mode(uint32_t mode, bool is_directory)

@@ -141,6 +141,8 @@ long owners_stat(long file, void *buffer);
 long owners_statx(long file, long flags, long mask, void *buffer);
 long owners_access(long file, long mode, bool effective);
 long owners_held_access(const struct held *held, const struct call *entry, const struct trapped *call);
+/* After EACCES: whether the file was closed to the caller, who may not be root, and is not any more. */
+bool owners_unlock(int dirfd, const char *guest);
 /* Of a file that open(2) makes: whether nothing has to be told of it, the permissions to make it with, and what to tell. */
 bool owners_new_is_plain(uint64_t mode);
 uint64_t owners_new_mode(uint64_t mode);
