@@ -107,6 +107,27 @@ def test_the_caller_himself_is_not_emulated(emulated: Stage) -> None:
         assert emulated.finish(launch).out == f"{uid}\n{gid}\n{uid}:{gid}\n".encode()
 
 
+def test_another_root_is_a_directory_of_the_container(emulated: Stage) -> None:
+    (emulated.root / "bin/chroot").symlink_to("busybox")
+    data = emulated.file("data/file", "bound\n").parent
+    script = """
+        cd /; mkdir -p new/bin new/bound new/etc; cp bin/busybox new/bin; echo inner >new/etc/who
+        chroot / id -u
+        cd new; ln -s /etc/who link; ln -s ../../../../etc/passwd out; ln -s busybox bin/sh; cd /
+        chroot /new /bin/sh -e -c '
+            pwd; busybox cat /link /bound/file ../../etc/who; busybox id -u; cd etc; pwd; echo more >/made
+            busybox ls /; ! busybox cat /out; ! busybox cat /../new/etc/who
+        ' 2>/dev/null
+        cat /new/made; pwd; ! chroot /etc/passwd true 2>/dev/null; ! chroot /missing true 2>/dev/null
+    """
+    shown = sh(emulated, script, mounts=(Mount(str(data), "/new/bound"),)).split()
+    names = ["bin", "bound", "etc", "link", "made", "out"]
+    assert shown == ["0", "/", "inner", "bound", "inner", "0", "/etc", *names, "more", "/"]
+    result = emulated.run("chroot", "/new", "/bin/sh", user="1234:2345")
+    assert result.status == 1
+    assert b"not permitted" in result.err
+
+
 # ---- emulated: whose a file is ----
 
 
@@ -161,6 +182,18 @@ def test_archives_are_unpacked_with_their_owners(emulated: Stage) -> None:
 def test_a_new_file_that_its_maker_may_not_read_is_roots_to_read(emulated: Stage) -> None:
     script = f"cd /tmp; umask 077; cat /etc/passwd >new; mkdir -m 0 d; echo x >d/x; {FOUND} new d"
     assert sh(emulated, script) == "0:0 600 regular file\n0:0 0 directory\n"
+
+
+def test_what_was_closed_outside_is_open_to_root(emulated: Stage) -> None:
+    for name, mode in (("closed", 0), ("read", 0o444)):
+        emulated.file(f"ROOT/tmp/{name}", "kept\n", mode)
+    script = (
+        f"cd /tmp; cat closed; echo more >>closed; echo more >>read; cat closed read; {FOUND} closed read"
+    )
+    assert sh(emulated, script).splitlines() == [
+        *("kept", "kept", "more", "kept", "more"),
+        *("0:0 0 regular file", "0:0 444 regular file"),
+    ]
 
 
 def test_files_of_the_host_that_are_the_callers_are_roots(emulated: Stage) -> None:

@@ -135,19 +135,20 @@ long root_file_chown(const struct root_ids *ids, const struct root_host *host, l
         return result;
     file_show(&file, host, &shown);
     bool changes = (uid != same && uid != shown.st_uid) || (gid != same && gid != shown.st_gid);
-    if (uid == same)
-        uid = shown.st_uid;
-    if (gid == same)
-        gid = shown.st_gid;
-    if (changes ? !may_chown(ids, &shown, uid, gid) || !is_own(host, file.info.st_uid) : false)
+    uid = uid == same ? shown.st_uid : uid;
+    gid = gid == same ? shown.st_gid : gid;
+    if (!is_own(host, file.info.st_uid))
+        return changes ? -EPERM : 0;
+    if (changes && !may_chown(ids, &shown, uid, gid))
         return -EPERM;
+    /* The kernel notes the time, or says that nothing here may be changed. */
+    result = sys_call5(SYS_fchownat, AT_FDCWD, file.link, same, file.info.st_gid, 0);
+    if (result < 0)
+        return result;
     uint32_t mode = shown.st_mode;
     if (S_ISREG(mode)) /* chown(2): a program for somebody else must not lend him our rights */
         mode &= mode & S_IXGRP ? ~(uint32_t)(S_ISUID | S_ISGID) : ~(uint32_t)S_ISUID;
     struct root_owner owner = {uid, gid, mode_to_keep(mode, file.info.st_mode), file.has_owner ? file.owner.device : 0};
-    if (!is_own(host, file.info.st_uid))
-        return 0;
-    /* Which may be those of an earlier mode, whose permissions the host's are still. */
     return owner_store(&file, &owner);
 }
 
@@ -174,6 +175,20 @@ long root_file_chmod(const struct root_ids *ids, const struct root_host *host, l
     struct root_owner owner = {shown.st_uid, shown.st_gid, mode_to_keep(mode, file.info.st_mode),
                                file.has_owner ? file.owner.device : 0};
     return owner_store(&file, &owner);
+}
+
+bool root_file_unlock(const struct root_ids *ids, const struct root_host *host, long number)
+{
+    struct file file;
+    if (!root_can(ids, CAP_DAC_OVERRIDE) || file_look(&file, host, number) < 0 || !is_own(host, file.info.st_uid))
+        return false;
+    uint32_t mode = file.info.st_mode & 07777, open = root_host_mode(mode, S_ISDIR(file.info.st_mode));
+    if (mode == open || !can_carry(file.info.st_mode) || sys_call3(SYS_fchmodat, AT_FDCWD, file.link, open) < 0)
+        return false;
+    struct root_owner owner = file.has_owner ? file.owner : (struct root_owner){0, 0, 0, 0};
+    owner.mode = mode_to_keep(mode, file.info.st_mode);
+    owner_store(&file, &owner);
+    return true;
 }
 
 /* ---- new files ---- */

@@ -124,6 +124,10 @@ long root_file_statx(const struct root_host *host, long file, unsigned flags, un
 long root_file_chown(const struct root_ids *ids, const struct root_host *host, long file, uint32_t uid, uint32_t gid);
 long root_file_chmod(const struct root_ids *ids, const struct root_host *host, long file, uint32_t mode);
 
+/* Permissions that somebody gave a file outside, or an engine that does not emulate, and which shut out the caller though not root:
+ * opens it to the caller, and writes the permissions down.  False where there is nothing to open. */
+bool root_file_unlock(const struct root_ids *ids, const struct root_host *host, long file);
+
 /* A new file: the permissions to make it with, and whether it has to be told afterwards whose it is. */
 uint32_t root_new_mode(uint32_t mode, bool is_directory);
 bool root_new_is_plain(const struct root_ids *ids, uint32_t mode, bool is_directory);

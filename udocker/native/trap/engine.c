@@ -27,7 +27,7 @@ const char *engine_keep(const char *text)
     return copy;
 }
 
-static int view_put(const char *guest, const char *host, bool read_only)
+int engine_put_view(const char *guest, const char *host, bool read_only)
 {
     guest = engine_keep(guest);
     host = engine_keep(host);
@@ -73,7 +73,7 @@ static int views_below(const char *guest, const char *place, bool read_only)
             return -ENAMETOOLONG;
         bytes_copy(inner, guest, start);
         bytes_copy(inner + start, view->guest + prefix, view->guest_length - prefix + 1);
-        result = view_put(inner, view->host, read_only || view->read_only);
+        result = engine_put_view(inner, view->host, read_only || view->read_only);
     }
     return result;
 }
@@ -83,10 +83,10 @@ int engine_add_view(const char *guest, const char *host, bool read_only)
     char outer[PATH_SIZE];
     struct path_place place;
     if (!engine.nested || path_to_guest(&engine.outer, *host ? host : "/", outer) < 0)
-        return view_put(guest, host, read_only);
+        return engine_put_view(guest, host, read_only);
     if (path_guess(&engine.outer, outer, &place))
         read_only = read_only || place.read_only;
-    int result = view_put(guest, host, read_only);
+    int result = engine_put_view(guest, host, read_only);
     return result < 0 ? result : views_below(guest, outer, read_only);
 }
 
@@ -290,11 +290,13 @@ static long getcwd_call(const struct trapped *call)
     return result < 0 ? result : length + 1;
 }
 
-/* Of a directory that is there, what somebody without privileges is told: chroot(2). */
+/* Of a directory that is there somebody without privileges is told that he may not: chroot(2). */
 static long root_call(const struct call *entry, struct trapped *call)
 {
     struct held held;
     struct stat info;
+    char guest[PATH_SIZE];
+    const char *path = (const char *)call->arguments[entry->path];
     int result = engine_replace(entry, call, 0, PATH_FOLLOW | HOLD_ENTERS, &held);
     if (result != 0)
         return result < 0 ? result : -ENOENT;
@@ -304,7 +306,10 @@ static long root_call(const struct call *entry, struct trapped *call)
     if (done == 0)
         done = sys_call3(SYS_faccessat, held.dirfd, held.path, 1 /* X_OK */);
     hold_end(&held);
-    return done < 0 ? done : -EPERM;
+    if (done < 0 || !engine.root)
+        return done < 0 ? done : -EPERM;
+    done = user_string(guest, path);
+    return done < 0 ? done : chroot_call(guest);
 }
 
 /* A change of what a descriptor is open on; other calls are trapped by a filter of the guest's own. */

@@ -200,9 +200,15 @@ static long new_open(struct wish *wish)
     return file;
 }
 
-static bool is_new(const struct wish *wish)
+static long root_open(struct wish *wish)
 {
-    return engine.root && (wish->how.flags & (O_CREAT | OPEN_TEMPORARY)) && !owners_new_is_plain(wish->how.mode);
+    const struct wish again = *wish;
+    bool is_new = (wish->how.flags & (O_CREAT | OPEN_TEMPORARY)) && !owners_new_is_plain(wish->how.mode);
+    long file = is_new ? new_open(wish) : wish_open(wish);
+    if (file != -EACCES || !owners_unlock(wish->dirfd, wish->guest))
+        return file;
+    *wish = again;
+    return is_new ? new_open(wish) : wish_open(wish);
 }
 
 long open_call(const struct call *entry, struct trapped *call)
@@ -211,7 +217,7 @@ long open_call(const struct call *entry, struct trapped *call)
     long length = wish_read(entry, call, &wish);
     if (length < 0)
         return length;
-    long file = is_new(&wish) ? new_open(&wish) : wish_open(&wish);
+    long file = engine.root ? root_open(&wish) : wish_open(&wish);
     bool is_maps = maps_is_name(wish.guest, (size_t)length) && !(wish.how.flags & O_PATH);
     return is_maps ? maps_translate(file, wish.how.flags & O_CLOEXEC) : file;
 }

@@ -169,6 +169,20 @@ static long make_call(const struct call *entry, struct trapped *call)
     return done;
 }
 
+bool owners_unlock(int dirfd, const char *guest)
+{
+    struct held held;
+    if (hold(dirfd, guest, PATH_FOLLOW | HOLD_OBJECT, &held) < 0)
+        return false;
+    long opened = held.file < 0 ? host_open(held.dirfd, held.path, true) : -1;
+    long file = held.file < 0 ? opened : held.file;
+    bool unlocked = file >= 0 && root_file_unlock(users_ids(), users_host(), file);
+    if (opened >= 0)
+        sys_call1(SYS_close, opened);
+    hold_end(&held);
+    return unlocked;
+}
+
 bool owners_new_is_plain(uint64_t mode)
 {
     return root_new_is_plain(users_ids(), (uint32_t)mode, false);

@@ -294,6 +294,8 @@ static bool open_file(const struct quick *quick, const char *path, long *result)
         return false;
     long file = host_open(quick->dirfd, path, flags, mode);
     *result = file;
+    if (engine.root && file == -EACCES)
+        return false;
     return file != -ELOOP && file != -EINVAL && file != -ENOSYS && file != -EAGAIN && file != -E2BIG;
 }
 

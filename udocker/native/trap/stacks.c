@@ -108,6 +108,11 @@ static bool is_only_thread(void)
     return sys_call2(SYS_stat, "/proc/self/task", &info) == 0 && info.st_nlink == 3;
 }
 
+bool stacks_are_alone(void)
+{
+    return memory_is_own() != 0 && is_only_thread();
+}
+
 static bool is_on_alternate(const char *at)
 {
     stack_t alternate;

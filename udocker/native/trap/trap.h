@@ -89,6 +89,7 @@ struct held;
 long engine_call(struct trapped *call);
 int engine_add_view(const char *guest, const char *host, bool read_only);
 const char *engine_keep(const char *text); /* a copy; NULL where there is no room */
+int engine_put_view(const char *guest, const char *host, bool read_only); /* the same, without a look at an outer world */
 void engine_nest(void); /* the views that are added from now on are of places in the world that there was */
 int engine_outer_path(const char *text, struct path_place *place); /* in that world, or as it stands */
 
@@ -156,10 +157,14 @@ long owners_stat(long file, void *buffer);
 long owners_statx(long file, long flags, long mask, void *buffer);
 long owners_access(long file, long mode, bool effective);
 long owners_held_access(const struct held *held, const struct call *entry, const struct trapped *call);
+/* After EACCES: whether the file was closed to the caller, who may not be root, and is not any more. */
+bool owners_unlock(int dirfd, const char *guest);
 /* Of a file that open(2) makes: whether nothing has to be told of it, the permissions to make it with, and what to tell. */
 bool owners_new_is_plain(uint64_t mode);
 uint64_t owners_new_mode(uint64_t mode);
 void owners_made(long file, uint64_t mode);
+
+long chroot_call(const char *guest); /* chroot.c: of a directory that is there */
 
 /* kernel.c, listing.c: uname(2) and getdents64(2), where they are trapped */
 long kernel_call(const struct trapped *call);
@@ -179,6 +184,7 @@ long stacks_run(struct trapped *call);
 void stacks_visit(const ucontext_t *context);
 long stacks_show_guest(greg_t *registers);
 void stacks_abandon(const char *at);
+bool stacks_are_alone(void); /* no other thread or process shares this one's memory */
 _Noreturn void stacks_visit_traced(const long *registers, uint64_t guarded); /* guarded: signals to be unblocked */
 /* ../tracer/inside.c */
 void traced_leave(void); /* the engine has nothing to do any more, and the guest is about to go on */
