@@ -36,8 +36,10 @@ def options(root: StrPath, process: Process, without: Sequence[str]) -> Iterator
         yield from ("--extend", file.source, file.target, file.text)
 
 
-def port_options(process: Process) -> Iterator[str]:
-    """The option of those launchers that give the host's ports other numbers."""
+def machine_options(process: Process) -> Iterator[str]:
+    """The options of those launchers that give ports other numbers, and run other machines' programs."""
+    if process.emulator is not None:
+        yield from ("--emulator", f"{process.emulator.machine}:{process.emulator.path}")
     if process.ports:
         from udocker.engine.ports import encode  # few runs publish any
 

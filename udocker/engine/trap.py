@@ -10,7 +10,7 @@ import os
 
 from udocker.engine.base import Abilities, Joining, Launch, Process, Support
 from udocker.engine.binaries import locate
-from udocker.engine.launcher import again, options, port_options, probe
+from udocker.engine.launcher import again, machine_options, options, probe
 from udocker.model.container import Container
 from udocker.model.mode import ExecutionMode
 from udocker.values import TYPE_CHECKING, dataclass, replace
@@ -44,7 +44,7 @@ class TrapEngine:
     @property
     def abilities(self) -> Abilities:
         """The program is the caller; what uname(2) answers is trapped as paths are."""
-        return Abilities(other_users=False, kernel_release=True, ports=True)
+        return Abilities(other_users=False, kernel_release=True, ports=True, emulators=True)
 
     def using(self, installed: str) -> TrapEngine:
         """The same engine, with the launcher in a directory if there is one."""
@@ -80,6 +80,6 @@ class TrapEngine:
         yield from options(container.root, process, self.without)
         if process.kernel:
             yield from ("--kernel", process.kernel)
-        yield from port_options(process)
+        yield from machine_options(process)
         if process.files and not container.location:
             yield from ("--files", os.path.join(container.directory, FILES))

@@ -119,11 +119,14 @@ static long engine_read(char **arguments)
             listing_hide(arguments[at]);
     }
     int result = ports_read(&engine.ports, arguments[at++]);
+    if (result == 0)
+        result = foreign_take(arguments[at++]);
     if (result < 0)
         report_failure("ports", result);
     text_set(engine.self, arguments[0]);
     text_set(engine.exe_host, arguments[at]);
     text_set(engine.exe_guest, arguments[at + 1]);
+    foreign_begin(engine.exe_host);
     return at + 3;
 }
 

@@ -33,6 +33,14 @@ struct disposition {
     uint64_t mask;
 };
 
+/* Runs programs of another machine: foreign.c. */
+struct emulator {
+    unsigned machine;
+    const char *path;
+    bool is_here;         /* this process is one */
+    char text[PATH_SIZE]; /* empty for none */
+};
+
 /* What this process's engine knows: made at its start, then only read, but for `guard`. */
 struct engine {
     struct path_world world;
@@ -45,6 +53,7 @@ struct engine {
     bool execmem;              /* memory may be both written and executed */
     uint8_t calls[512];        /* a call's number to its place in call_table, plus one */
     bool unlisted[PATH_VIEWS]; /* views whose names their directories lack: listing.c */
+    struct emulator emulator;
     struct ports ports;        /* published under other numbers */
     char kernel[65];           /* what uname(2) answers for the release; empty for the truth */
     char self[PATH_SIZE];      /* this program, on the host */
@@ -159,7 +168,7 @@ bool filter_is_installed(void);
 void patch_site(unsigned char *call, long number);
 
 /* load.c.  Besides the kernel's errors LOAD_32_BIT for a program of 32 bits, and LOAD_ENGINE for an engine. */
-enum { LOAD_32_BIT = -5000, LOAD_ENGINE = -5001 };
+enum { LOAD_32_BIT = -5000, LOAD_ENGINE = -5001, LOAD_FOREIGN = -5002 /* for the emulator */ };
 struct image {
     uintptr_t base, entry, headers;
     size_t header_count;
@@ -170,6 +179,14 @@ struct image {
 /* With room for its interpreter's path, which is empty where it has none, as the program; else as an interpreter. */
 int load_program(const char *host, struct image *image, char interpreter[PATH_SIZE]);
 int load_check(int file, char interpreter[PATH_SIZE]);
+
+/* foreign.c */
+enum { FOREIGN_WORDS = 3 }; /* that an emulator adds to a program's arguments */
+int foreign_take(const char *text);
+bool foreign_is(const void *start); /* whether a file that begins so is for the emulator */
+void foreign_begin(const char *program); /* which this process becomes */
+void foreign_action(struct disposition *action);
+size_t foreign_wrap(const char **arguments, size_t count, const char *program);
 
 /* process.c: what the kernel and ps(1) believe of the process */
 void process_describe(unsigned long *stack, const unsigned long *auxiliary, const struct image *program);
