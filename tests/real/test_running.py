@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -213,3 +214,51 @@ def test_every_port_that_an_image_exposes_gets_a_free_one(plain_box: Commands) -
     port = int(told["80/tcp"].rpartition(":")[2])
     wait_until(lambda: greeting(port) == b"hello\n", "the greeting")
     assert plain_box.good("port", "box", "80/tcp") == f"0.0.0.0:{port}\n"
+
+
+@pytest.mark.parametrize("moment", [0.02, 0.06, 0.1, 0.15, 0.2, 0.3])
+def test_a_run_that_is_killed_at_any_moment_is_told_as_it_is(plain_box: Commands, moment: float) -> None:
+    argv = [plain_box.programs / "udocker", "run", "-d", "box", "sleep", "604"]
+    process = plain_box.user.popen(argv, env={"UDOCKER_DIR": str(plain_box.store)}, stdout=subprocess.DEVNULL)
+    try:
+        process.wait(moment)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+    for record in records(plain_box):
+        with suppress(ProcessLookupError):  # it has ended by itself
+            os.kill(record["keeper"]["pid"], signal.SIGKILL)
+    process.wait()
+    wait_until(lambda: not keepers_of(plain_box), "the end of who waits")
+    told = status_of(plain_box)
+    assert told.startswith("running") == bool(programs_of(plain_box)), told
+    plain_box.good("rm", "-f", "box")
+    wait_until(lambda: not programs_of(plain_box), "the end of the program")
+    assert plain_box("repair").returncode == 0
+    assert plain_box.good("repair") == ""
+    assert len(plain_box.good("ps").splitlines()) == 1
+
+
+def programs_of(udocker: Commands) -> list[int]:
+    return [pid for pid in user_processes(udocker) if command_line(pid) == "sleep 604"]
+
+
+def keepers_of(udocker: Commands) -> list[int]:
+    return [pid for pid in user_processes(udocker) if "run -d box" in command_line(pid)]
+
+
+def user_processes(udocker: Commands) -> list[int]:
+    found = []
+    for name in filter(str.isdecimal, os.listdir("/proc")):
+        try:
+            if os.stat(f"/proc/{name}").st_uid == udocker.user.uid:
+                found.append(int(name))
+        except FileNotFoundError:
+            continue  # it has ended
+    return found
+
+
+def command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").replace(b"\0", b" ").decode()
+    except OSError:
+        return ""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Optional, Protocol
 
     from udocker.model.port import PublishedPort
+    from udocker.system.emulators import Emulator
 else:
     Protocol = object
 
@@ -49,6 +50,7 @@ class Process:
     writable; ``scratch`` are empty ones that end with the run; ``mounts`` come after both, ``files`` last.
     With ``read_only`` the container's own files cannot be changed.  ``kernel`` is the release that uname(2)
     answers there, empty for the host's own.  ``ports`` are those that the host has under other numbers.
+    ``emulator`` runs programs of the image's machine.
     """
 
     argv: tuple[str, ...]
@@ -62,6 +64,7 @@ class Process:
     read_only: bool = False
     kernel: str = ""
     ports: tuple[PublishedPort, ...] = ()
+    emulator: Optional[Emulator] = None
 
 
 @dataclass(frozen=True)
@@ -102,17 +105,17 @@ class Support:
 class Abilities:
     """What an engine can do that not every engine can.
 
-    ``ports``: the host can have the container's ports under other numbers.
-
     ``other_users``: the program can be another user than the caller.  ``kernel_release``: uname(2) can answer
     another release than the host's.  ``emulates_users``: other users, root too, cost time, and the caller
-    himself does not.
+    himself does not.  ``ports``: the host can have the container's ports under other numbers.  ``emulators``:
+    programs of another machine are run by a program of the host.
     """
 
     other_users: bool
     kernel_release: bool
     emulates_users: bool = False
     ports: bool = False
+    emulators: bool = False
 
 
 class Engine(Protocol):

@@ -48,13 +48,15 @@ def translator_options(container: Container, process: Process, without: Sequence
     yield from options(container.root, process, without)
     if process.kernel:
         yield from ("--kernel", process.kernel)
-    yield from port_options(process)
+    yield from machine_options(process)
     if process.files and not container.location:
         yield from ("--files", os.path.join(container.directory, FILES))
 
 
-def port_options(process: Process) -> Iterator[str]:
-    """The option of those launchers that give the host's ports other numbers."""
+def machine_options(process: Process) -> Iterator[str]:
+    """The options of those launchers that give ports other numbers, and run other machines' programs."""
+    if process.emulator is not None:
+        yield from ("--emulator", f"{process.emulator.machine}:{process.emulator.path}")
     if process.ports:
         from udocker.engine.ports import encode  # few runs publish any
 

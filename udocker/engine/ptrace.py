@@ -42,7 +42,9 @@ class PtraceEngine:
     @property
     def abilities(self) -> Abilities:
         """As engine T's."""
-        return Abilities(other_users=True, kernel_release=True, emulates_users=True, ports=True)
+        return Abilities(
+            other_users=True, kernel_release=True, emulates_users=True, ports=True, emulators=True
+        )
 
     def using(self, installed: str) -> PtraceEngine:
         """The same engine, with the launcher in a directory if there is one."""

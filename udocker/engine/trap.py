@@ -40,7 +40,9 @@ class TrapEngine:
     @property
     def abilities(self) -> Abilities:
         """Who the program is, and what uname(2) answers, is trapped as paths are."""
-        return Abilities(other_users=True, kernel_release=True, emulates_users=True, ports=True)
+        return Abilities(
+            other_users=True, kernel_release=True, emulates_users=True, ports=True, emulators=True
+        )
 
     def using(self, installed: str) -> TrapEngine:
         """The same engine, with the launcher in a directory if there is one."""

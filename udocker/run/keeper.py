@@ -7,7 +7,8 @@ import time
 from typing import Optional
 
 from udocker.engine.base import Launch
-from udocker.errors import NotFoundError
+from udocker.errors import NotFoundError, StoreError
+from udocker.log import Log
 from udocker.model.container import Container
 from udocker.model.runrecord import EXEC, RUN, RunRecord
 from udocker.run.notes import noted
@@ -16,6 +17,8 @@ from udocker.store.store import Store
 from udocker.system.process import ProcessIdentity
 from udocker.system.processes import family_of, kill_all
 from udocker.values import dataclass, replace
+
+_LOG = Log(__name__)
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,10 @@ class Keeper:
 
     def note_program(self) -> None:
         """Write down that the calling process is about to become the program: nobody can miss it then."""
-        self.store.runs.write(self.run.record.started(ProcessIdentity.current()))
+        try:
+            self.store.runs.write(self.run.record.started(ProcessIdentity.current()))
+        except StoreError as error:
+            _LOG.warning("%s; the run goes on, and is known as long as udocker waits for it", error.message)
 
     def end(self, status: Optional[int]) -> None:
         """The program has ended, or could not start (None): the container goes if it was to.
@@ -67,11 +73,18 @@ class Keeper:
             if joined.kind == EXEC and joined.directory == record.directory and self._is_last():
                 kill_all(family_of([joined.keeper.pid]), signal.SIGKILL)
         if status is not None:
-            self.store.runs.write(replace(self._latest(), ended=time.time(), status=status))
+            self._note_end(status)
         if record.remove:
             self._remove()
         if record.remove or status is None:
             self.store.runs.forget(self.run)
+
+    def _note_end(self, status: int) -> None:
+        try:
+            self.store.runs.write(replace(self._latest(), ended=time.time(), status=status))
+        except StoreError as error:
+            # What follows is to be done all the same: it is what makes room.
+            _LOG.warning("%s; the status of the run, %d, is not kept", error.message, status)
 
     def _is_last(self) -> bool:
         """Whether no other run of the container is alive here."""

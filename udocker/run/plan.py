@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from typing import Optional
 
     from udocker.model.port import PublishedPort
+    from udocker.system.emulators import Emulator
 
 # What is run where nobody says what, and there is no metadata either: the first that is there.
 _SHELLS = ("/bin/bash", "/usr/bin/bash", "/bin/sh")
@@ -53,7 +54,6 @@ def plan_run(
         engine = engine.doing_without(config.engine_without)
     if not spec.metadata:
         container = replace(container, config=ImageConfig({}, container.config.platform))
-    _warn_of_platform(container)
     process = plan_process(container, spec, environ, facts or HostFacts.read(), engine.abilities)
     process = _as_set_up(process, container, spec, environ)
     if os.path.dirname(os.path.dirname(container.directory)) in config.lower:
@@ -64,6 +64,10 @@ def plan_run(
 def choice_of(config: Config, container: Container, spec: RunSpec) -> tuple[Engine, ExecutionMode]:
     """The engine and the mode for ``spec``; raises UsageError, EngineUnavailable."""
     mode = mode_of(config, container, spec.mode)
+    if mode is None and is_other_platform(container):
+        from udocker.run.foreign import mode_for_foreign  # few images are for another architecture
+
+        mode = mode_for_foreign(config, container.config)
     if mode is None and (spec.ports or spec.publish_all):
         from udocker.run.ports import mode_for_ports  # few runs publish any
 
@@ -98,7 +102,16 @@ def plan_process(
         read_only=spec.read_only,
         kernel=_kernel(spec.kernel, abilities),
         ports=_ports(image, spec, abilities),
+        emulator=_emulator(container, abilities),
     )
+
+
+def _emulator(container: Container, abilities: Abilities) -> Optional[Emulator]:
+    if not is_other_platform(container):
+        return None
+    from udocker.run.foreign import plan_emulator  # few images are for another architecture
+
+    return plan_emulator(container.config, abilities)
 
 
 def _ports(image: ImageConfig, spec: RunSpec, abilities: Abilities) -> tuple[PublishedPort, ...]:
@@ -173,11 +186,10 @@ def _workdir(asked: str, image: str) -> str:
     return asked or posixpath.join("/", image)
 
 
-def _warn_of_platform(container: Container) -> None:
-    """As docker does; it may work all the same, by emulation or on a machine of the same family."""
-    image, host = container.config.platform, Platform.host()
-    if "unknown" not in (image.os, image.architecture) and not host.accepts(image):
-        _LOG.warning("the image is for %s and this host is %s", image, host)
+def is_other_platform(container: Container) -> bool:
+    """Whether the container's image says that it is for another platform than this host."""
+    image = container.config.platform
+    return "unknown" not in (image.os, image.architecture) and not Platform.host().accepts(image)
 
 
 def _texts_of_spec(spec: RunSpec) -> Iterable[str]:

@@ -16,6 +16,7 @@
  *   --files DIR             where such copies are kept, on the host
  *   --read-only             the container's own files cannot be changed
  *   --kernel RELEASE        what uname(2) answers
+ *   --emulator MACHINE:PATH what runs programs of another machine, by its number in elf(5): a static program of the host
  *   --ports LIST            ports that the host has under other numbers: ../net/ports.h
  *   --without FEATURE       do without openat2, prctl-mm-map or execmem, as where the kernel lacks or refuses it
  *   --trace                 let a tracer deliver calls (../tracer), which a filter tells of
@@ -143,6 +144,14 @@ static void take_ports(struct options *options, char **values)
         report_failure("--ports", result);
 }
 
+static void take_emulator(struct options *options, char **values)
+{
+    (void)options;
+    int result = foreign_take(values[0]);
+    if (result < 0)
+        report_failure("--emulator", result);
+}
+
 static uint32_t number_of(const char *option, const char *text)
 {
     uint64_t number = 0;
@@ -213,6 +222,7 @@ static const struct option {
     {"--files", 1, STEP_SET, take_files},
     {"--kernel", 1, STEP_SET, take_kernel},
     {"--ports", 1, STEP_SET, take_ports},
+    {"--emulator", 1, STEP_SET, take_emulator},
     {"--without", 1, STEP_SET, take_without},
     {"--patch", 0, STEP_SET, take_patch},
     {"--probe", 0, STEP_SET, take_probe},

@@ -31,6 +31,7 @@ struct plan {
     long lent; /* a descriptor that the next engine closes, or -1 */
     char interpreter[PATH_SIZE]; /* what the program names, then the host's path of it; empty for none */
     struct stat program; /* as the container sees it, where root is emulated: its mode may change who runs it */
+    bool is_foreign; /* the emulator runs it */
 };
 
 static bool is_blank(char c)
@@ -185,6 +186,10 @@ static int plan_look(struct plan *plan, const char *name)
     if (engine.root && !is_script && root_file_stat(users_host(), file, &plan->program) < 0)
         plan->program.st_mode = 0;
     sys_call1(SYS_close, file);
+    if (result == LOAD_FOREIGN) {
+        plan->is_foreign = true;
+        return plan->interpreter[0] = '\0';
+    }
     /* The next engine tells the user of the one, for a caller that got ENOEXEC would take the file for a script;
      * and is the other itself. */
     if (result == LOAD_32_BIT || result == LOAD_ENGINE)
@@ -228,6 +233,7 @@ static int plan_make(struct plan *plan, int dirfd, const char *guest, int flags)
 {
     bool by_descriptor = (flags & AT_EMPTY_PATH) && !*guest;
     plan->depth = 0;
+    plan->is_foreign = false;
     plan->lent = -1;
     int result = plan_name(plan, dirfd, guest);
     if (result == 0)
@@ -291,7 +297,8 @@ static size_t vector_head(const char **vector, const struct plan *plan, char *op
         vector[at++] = engine.unlisted[i] ? view->read_only ? "ru" : "wu" : view->read_only ? "r" : "w";
     }
     vector[at++] = engine.ports.count > 0 ? engine.ports.text : "";
-    vector[at++] = plan->place.host;
+    vector[at++] = engine.emulator.path ? engine.emulator.text : "";
+    vector[at++] = plan->is_foreign ? engine.emulator.path : plan->place.host;
     vector[at++] = plan->guest;
     vector[at++] = plan->interpreter;
     vector[at++] = plan->name;
@@ -316,17 +323,20 @@ static long start(const struct plan *plan, char *const *arguments, char *const *
     long count = argument_count(arguments);
     if (count < 0)
         return count;
-    size_t room = ((size_t)count + 10 + 3 * engine.world.count + 3 * SCRIPT_DEPTH) * sizeof(char *);
+    size_t room = ((size_t)count + 11 + FOREIGN_WORDS + 3 * engine.world.count + 3 * SCRIPT_DEPTH) * sizeof(char *);
     const char **vector = (const char **)sys_call6(SYS_mmap, 0, (long)room, PROT_READ | PROT_WRITE,
                                                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if ((uintptr_t)vector > -4096ul)
         return -ENOMEM;
     size_t at = vector_head(vector, plan, options, number_text(number, engine.world.count));
+    size_t head = at;
     at = vector_scripts(vector, at, plan);
     for (long i = plan->depth > 0 ? 1 : 0; i < count; i++)
         vector[at++] = arguments[i];
     if (count == 0 && plan->depth == 0)
         vector[at++] = ""; /* as the kernel does since 5.18 */
+    if (plan->is_foreign)
+        at = head + foreign_wrap(vector + head, at - head, plan->lent < 0 ? plan->guest : plan->place.host);
     vector[at] = NULL;
     long result = sys_call3(SYS_execve, engine.self, vector, environment);
     sys_call2(SYS_munmap, vector, room);

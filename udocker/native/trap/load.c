@@ -52,6 +52,8 @@ static int headers_read(struct file *file)
     int result = read_whole(file, &file->header, sizeof file->header, 0);
     if (result < 0)
         return result;
+    if (foreign_is(header))
+        return LOAD_FOREIGN;
     if (bytes_equal((const char *)header->e_ident, ELFMAG, SELFMAG) && header->e_ident[EI_CLASS] == ELFCLASS32 &&
         (header->e_machine == EM_386 || header->e_machine == EM_X86_64))
         return LOAD_32_BIT;

@@ -123,6 +123,13 @@ static void ports_take(const char *text)
         report_failure("ports", result);
 }
 
+static void emulator_take(const char *text)
+{
+    int result = text[0] ? foreign_take(text) : 0;
+    if (result < 0)
+        report_failure("emulator", result);
+}
+
 /* Reads back what exec.c's vector_head wrote; returns how many arguments that were. */
 static long engine_read(char **arguments)
 {
@@ -156,9 +163,11 @@ static long engine_read(char **arguments)
             listing_hide(arguments[at]);
     }
     ports_take(arguments[at++]);
+    emulator_take(arguments[at++]);
     engine.self = text_keep(arguments[0]);
     engine.world.exe_host = engine.exe_host = text_keep(arguments[at]);
     engine.world.exe_guest = engine.exe_guest = text_keep(arguments[at + 1]);
+    foreign_begin(engine.exe_host);
     return at + 4;
 }
 
@@ -239,7 +248,7 @@ __attribute__((used, noreturn)) void engine_main(unsigned long *stack)
     while (*end)
         end++;
     engine.world.exe_host = engine.world.exe_guest = engine.exe_host = engine.exe_guest = "";
-    if (stack[0] > 8 && arguments[1][0] == '\001')
+    if (stack[0] > 9 && arguments[1][0] == '\001')
         engine_restart(stack, arguments, environment, (unsigned long *)(end + 1));
     process_stop(engine_begin(arguments, environment));
     __builtin_unreachable();

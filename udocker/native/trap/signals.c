@@ -47,8 +47,10 @@ static long action_call(struct trapped *call)
         return -EINVAL;
     if (a[1] && user_read(&new, (const void *)a[1], sizeof new) < 0)
         return -EFAULT;
-    if (!engine.tracing)
+    if (!engine.tracing) {
         new.mask &= ~SIGSYS_BIT;
+        foreign_action(&new);
+    }
     if (a[0] != SIGSYS && !cancel_is_signal(a[0]))
         return a[1] ? sys_call4(call->number, a[0], &new, a[2], 8) : reissue(call);
     const struct disposition *guest = a[1] ? &new : NULL;

@@ -38,6 +38,14 @@ struct disposition {
     uint64_t mask;
 };
 
+/* Runs programs of another machine: foreign.c. */
+struct emulator {
+    unsigned machine;
+    const char *path; /* NULL for none */
+    const char *text; /* as foreign_take has it */
+    bool is_here;     /* this process is one */
+};
+
 /* What most programs need of other files' lies in one page as well, with the first of the stacks: trap.ld. */
 #define HOT __attribute__((section(".bss.hot")))
 
@@ -60,6 +68,7 @@ struct engine {
     const char *self;          /* this program, on the host */
     const char *exe_host;      /* the guest's program */
     const char *exe_guest;
+    struct emulator emulator;
     char kernel[65];           /* what uname(2) answers for the release; empty for the truth */
     bool unlisted[PATH_VIEWS]; /* views whose names their directories lack: listing.c */
     bool nested;               /* this engine was started as a program */
@@ -218,7 +227,7 @@ bool filter_is_engine(uintptr_t place); /* whether that lies in the engine's tex
 void patch_site(unsigned char *call, long number);
 
 /* load.c.  Besides the kernel's errors LOAD_32_BIT for a program of 32 bits, and LOAD_ENGINE for an engine. */
-enum { LOAD_32_BIT = -5000, LOAD_ENGINE = -5001 };
+enum { LOAD_32_BIT = -5000, LOAD_ENGINE = -5001, LOAD_FOREIGN = -5002 /* for the emulator */ };
 struct image {
     uintptr_t base, entry, headers;
     size_t header_count;
@@ -230,6 +239,14 @@ enum load_as { LOAD_ALONE, LOAD_WITH_INTERPRETER, LOAD_INTERPRETER };
 int load_program(const char *host, enum load_as as, struct image *image);
 /* The path of the interpreter that a program names; empty for none. */
 int load_check(int file, char interpreter[PATH_SIZE]);
+
+/* foreign.c */
+enum { FOREIGN_WORDS = 3 }; /* that an emulator adds to a program's arguments */
+int foreign_take(const char *text);
+bool foreign_is(const void *start); /* whether a file that begins so is for the emulator */
+void foreign_begin(const char *program); /* which this process becomes */
+void foreign_action(struct disposition *action);
+size_t foreign_wrap(const char **arguments, size_t count, const char *program);
 
 /* process.c: what the kernel and ps(1) believe of the process */
 void process_describe(unsigned long *stack, const unsigned long *auxiliary, const struct image *program);
