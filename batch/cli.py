@@ -17,7 +17,7 @@ from udocker import api
 
 from .arguments import SCHEDULERS, Parser, add_stage_arguments, current_directory, failure_lines
 from .errors import InvalidJob
-from .jobspec import PREPARE_CHOICES, JobSpec
+from .jobspec import PREPARE_CHOICES, STAGE_CHOICES, JobSpec
 from .taskspec import VARIABLE, TaskSpec
 
 _EPILOG = """A job file is YAML:
@@ -109,13 +109,13 @@ def _schema(config: api.Config, options: argparse.Namespace) -> int:
 
 
 def _prepare(config: api.Config, options: argparse.Namespace) -> int:
-    from .prepare import prepare
+    from .staging import prepare_images
 
     if options.insecure:
         config = replace(config, insecure=True)
-    image = api.resolve(config, options.image)
-    prepared = prepare(config, image)
-    print(f"{image} {prepared.container} {prepared.role}")
+    images = [api.resolve(config, image) for image in options.image]
+    for prepared in prepare_images(config, options.stage, images, os.environ):
+        print(f"{prepared.image} {prepared.container} {prepared.role}")
     return 0
 
 
@@ -164,7 +164,10 @@ def _submit_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _prepare_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("image", metavar="IMAGE")
+    parser.add_argument("image", metavar="IMAGE", nargs="+")
+    parser.add_argument(
+        "--stage", choices=STAGE_CHOICES, default="shared", help="for jobs with this --stage (shared)"
+    )
     parser.add_argument("--insecure", action="store_true", help="allow plain HTTP and unverified TLS")
 
 
@@ -203,7 +206,7 @@ _COMMANDS: Mapping[str, tuple[tuple[_Act, _Arguments], str]] = {
     "logs": (_elsewhere("job", "logs", "add_logs_arguments"), "print what tasks wrote"),
     "cancel": (_elsewhere("job", "cancel", "add_arguments"), "cancel what is left of a job"),
     "usage": (_elsewhere("job", "usage", "add_usage_arguments"), "print what every task used"),
-    "prepare": ((_prepare, _prepare_arguments), "pull and unpack an image for jobs to come"),
+    "prepare": ((_prepare, _prepare_arguments), "pull and unpack images for jobs to come"),
     "stage": (
         _elsewhere("stage", "run", "add_arguments"),
         "list or remove the copies of containers on this node",

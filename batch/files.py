@@ -37,8 +37,10 @@ def write_atomically(path: Path, text: str, *, replace: bool = True) -> None:
             temporary.replace(path)
         else:
             os.link(temporary, path)
-    finally:
+            temporary.unlink()
+    except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
 
 
 def is_temporary(path: Path) -> bool:

@@ -17,9 +17,11 @@ __all__ = ["PREPARED", "WAITED", "WARM", "Preparation", "prepare"]
 
 @dataclass(frozen=True)
 class Preparation:
-    """What this process did for the container: found it (``warm``), ``waited`` for another process,
-    ``prepared`` it, or ``staged`` it, which is to make its node's copy; ``seconds`` is how long that took."""
+    """What this process did for the container of an image: found it (``warm``), ``waited`` for another
+    process, ``prepared`` it, or ``staged`` it, which is to make its node's copy; ``seconds`` is how long that
+    took."""
 
+    image: str
     container: str
     role: str
     seconds: float
@@ -42,4 +44,4 @@ def prepare(config: api.Config, image: str, gate: Optional[Gate] = None) -> Prep
         lambda workspace: api.create_container(config, image, container, workspace),
     )
     role, pulled, seconds = work.ensure(gate)
-    return Preparation(container, role, seconds, pulled)
+    return Preparation(image, container, role, seconds, pulled)

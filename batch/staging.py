@@ -34,6 +34,7 @@ class Place:
 
     config: api.Config
     preparation: Preparation
+    prefetched: tuple[Preparation, ...] = ()
 
 
 @contextmanager
@@ -52,9 +53,8 @@ def place_of(
     """
     if stage == "shared":
         gates = _Gates(config, environ)
-        for other in _in_own_order(prefetch):
-            prepare(config, other, gates.gate)
-        yield Place(config, prepare(config, image, gates.gate))
+        fetched = tuple(prepare(config, other, gates.gate) for other in _in_own_order(prefetch))
+        yield Place(config, prepare(config, image, gates.gate), fetched)
         return
     node = NodeStore(config, node_place(config, environ))
     node.create()
@@ -62,20 +62,25 @@ def place_of(
     containers = [api.prepared_container(config, name) for name in (image, *prefetch)]
     leases = [node.lease(container) for container in containers]
     try:
-        for other in _in_own_order(prefetch):
-            _Copying(config, node, other).run()
-        yield Place(node.config, _Copying(config, node, image).run())
+        fetched = tuple(_Copying(config, node, other).run() for other in _in_own_order(prefetch))
+        yield Place(node.config, _Copying(config, node, image).run(), fetched)
     finally:
         for lease in leases:
             lease.close()
         release(config, environ, () if keep or config.node_dir else containers)
 
 
-def prepare_images(config: api.Config, stage: str, images: Sequence[str], environ: Mapping[str, str]) -> None:
-    """Prepare pinned images for jobs to come, in the shared store alone.  Raises as ``place_of``."""
-    if images:
-        with place_of(config, images[0], stage, environ, images[1:], keep=False):
-            return
+def prepare_images(
+    config: api.Config, stage: str, images: Sequence[str], environ: Mapping[str, str]
+) -> list[Preparation]:
+    """Prepare pinned images for jobs to come, and leave no copy on this node; what was done for each.
+
+    Raises as ``place_of``.
+    """
+    if not images:
+        return []
+    with place_of(config, images[0], stage, environ, images[1:], keep=False) as place:
+        return sorted((place.preparation, *place.prefetched), key=lambda done: images.index(done.image))
 
 
 def release(config: api.Config, environ: Mapping[str, str], containers: Sequence[str] = ()) -> list[str]:
@@ -136,8 +141,10 @@ class _Copying:
         role, _, seconds = work.ensure(self._node.gate)
         if role == PREPARED:
             made, pulled = self._made
-            return Preparation(self._container, PREPARED if made == PREPARED else STAGED, seconds, pulled)
-        return Preparation(self._container, role, seconds)
+            return Preparation(
+                self._image, self._container, PREPARED if made == PREPARED else STAGED, seconds, pulled
+            )
+        return Preparation(self._image, self._container, role, seconds)
 
     def _is_here(self) -> bool:
         return api.has_container(self._node.config, self._container)
@@ -154,6 +161,7 @@ class _Copying:
         try:
             role, pulled, _ = packing.ensure()
             self._made = (role, pulled)
+            api.share_engines(self._config, self._node.config)
             if not self._is_here():
                 self._room(api.packed_size(self._archive))
                 api.unpack_container(node, self._archive, self._container)

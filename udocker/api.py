@@ -6,12 +6,14 @@ of ``udocker.errors``, which are exported here too.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Callable, Optional
 
 from udocker.config import Config
+from udocker.engine.binaries import installed_directory
 from udocker.errors import (
     EngineError,
     NotFoundError,
@@ -68,6 +70,7 @@ __all__ = [
     "remove_container",
     "remove_tree",
     "resolve",
+    "share_engines",
     "shared_lock",
     "tree_size",
     "unpack_container",
@@ -191,6 +194,17 @@ def _turn(config: Config, reference: ImageReference) -> str:
     return f"pull-{int(reference.digest.hex, 16) % config.registry_pulls}"
 
 
+def share_engines(config: Config, node: Config) -> None:
+    """Let the store of ``node`` have the engines that ``udocker install`` put into that of ``config``."""
+    installed = installed_directory(config.udocker_dir)
+    if os.path.lexists(installed):
+        Store.at(node).create()
+        try:
+            os.symlink(installed, installed_directory(node.udocker_dir))
+        except FileExistsError:
+            return  # it has them, or some of its own
+
+
 def remove_container(config: Config, container_id: str) -> None:
     """Remove a container of a store, if it is there; raises StoreError."""
     containers = Store.at(config).containers
@@ -252,5 +266,6 @@ def plan(
     """
     from udocker.run.plan import plan_run
 
-    launch = plan_run(config, Store.at(config).containers.find(container_id), spec, environ)
+    container = Store.at(config).containers.find(container_id, named=False)
+    launch = plan_run(config, container, spec, environ)
     return launch.argv, launch.env, launch.cwd

@@ -292,3 +292,30 @@ def test_hostile_values_arrive_byte_for_byte(desk: Desk, slurm: Slurm, busybox_t
     assert slurm.wait_for_end(job) == {job: "COMPLETED"}
     assert (desk.directory / "out").read_text() == "".join(f"<{word}>" for word in words)
     assert not (desk.directory / "pwned").exists()
+
+
+def clean_nodes(desk: Desk) -> list[str]:
+    """Remove the copies on every node; those that had some."""
+    script = f"{desk.programs}/udocker-batch stage clean | while read -r _; do hostname; done"
+    words = ("--nodes=4", "--ntasks-per-node=1", "sh", "-c", script)
+    return sorted(desk.call("/usr/bin/srun", *words, check=True).stdout.split())
+
+
+def test_an_array_with_copies_on_its_nodes_pulls_once_and_unpacks_once_a_node(
+    desk: Desk, slurm: Slurm, cluster_registry: Registry, debian_there: str
+) -> None:
+    clean_nodes(desk)
+    cluster_registry.clear()
+    options = ("--array=0-39", "-oout-%a", "--stage=node")
+    job = desk.sbatch(debian_there, "python3", "-c", WORK, options=options)
+    assert desk.call("udocker-batch", "wait", job, timeout=300).returncode == 0
+    outputs = [(desk.directory / f"out-{index}").read_text() for index in range(40)]
+    assert outputs == [f"task {index} 40 True\n" for index in range(40)]
+    assert pulls(cluster_registry) == (1, 4)
+    assert containers(desk.store) == []
+    records = desk.records(job)
+    made = [record["host"] for record in records if record["prepare"] in ("prepared", "staged")]
+    assert sorted(made) == sorted({record["host"] for record in records})
+    assert [record["prepare"] for record in records].count("prepared") == 1
+    assert unfinished(desk.store) == []
+    assert clean_nodes(desk) == sorted(made)

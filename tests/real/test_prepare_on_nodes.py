@@ -17,6 +17,7 @@ import pytest
 from tests.real.commands import unfinished
 from tests.services.base_images import PushedImage
 from tests.services.faultfs import EVERY, SPACE, Fault
+from tests.services.images import ImageBuilder, directory, file
 from tests.services.registry import Registry
 from tests.services.sharedfs import Node, nodes
 from tests.services.sharing import session_directory
@@ -48,7 +49,8 @@ class Cluster:
         """Task ``number``, on one node after the other if none is said."""
         node = node or self.nodes[number % len(self.nodes)]
         directory = str(node.shared / "store")
-        task = TaskSpec(image=self.image, command=("echo", "ran"), udocker_dir=directory, **spec)
+        spec.setdefault("command", ("echo", "ran"))
+        task = TaskSpec(image=self.image, udocker_dir=directory, **spec)
         env = {
             "UDOCKER_DIR": directory,
             "UDOCKER_BATCH_TASK": task.to_json(),
@@ -180,3 +182,90 @@ def test_when_a_node_crashes_that_prepares_another_takes_over(
         others = [cluster.start(number, cluster.nodes[1 + number % 2], stage=stage) for number in range(1, 9)]
         assert Counter(cluster.finish(task) for task in others) == {(0, "ran\n", ""): 8}
         assert cluster.roles()["prepared"] == 1
+
+
+def test_a_warm_task_with_a_copy_on_its_node_asks_the_shared_file_system_for_its_record_alone(
+    user1: User, udocker_bin: Path, busybox_image: PushedImage
+) -> None:
+    with cluster_of(user1, udocker_bin, busybox_image, count=1) as cluster:
+        [node] = cluster.nodes
+        for number in range(2):
+            assert cluster.finish(cluster.start(number, stage="node"))[0] == 0
+        node.disk.clear()
+        assert cluster.finish(cluster.start(2, stage="node", usage=False))[0] == 0
+        # The settings of the store, which may have changed.
+        assert set(node.disk.clear().operations) <= {"getattr"}
+        assert cluster.finish(cluster.start(3, stage="node"))[0] == 0
+        met = node.disk.met()
+        kinds = {"getattr", "create", "write", "fsync", "flush", "rename"}
+        assert set(met.operations) <= kinds
+        assert met.metadata <= 24
+
+
+@pytest.mark.parametrize("mode", ["R1", "T2"])
+def test_an_epilog_removes_what_no_program_uses_whoever_was_killed(
+    user1: User, udocker_bin: Path, busybox_image: PushedImage, mode: str
+) -> None:
+    """As root with the environment of a Slurm epilog, which has neither PATH nor HOME."""
+    root = User("root", 0, 0, Path("/root"))
+    epilog = [udocker_bin / "udocker-batch", "stage", "clean", "--user", str(user1.uid)]
+    bare = {name: None for name in ("PATH", "HOME", "USER", "LOGNAME", "LANG")}
+    with cluster_of(user1, udocker_bin, busybox_image, count=1) as cluster:
+        [node] = cluster.nodes
+        assert node.run(root, epilog, bare, check=True).stdout == ""
+        cluster.settings["UDOCKER_DEFAULT_EXECUTION_MODE"] = mode
+        task = cluster.start(0, stage="node", command=("sh", "-c", "echo up; exec sleep 1000"))
+        assert task.stdout is not None
+        assert task.stdout.readline() == "up\n"
+        [copy] = node.local.glob("udocker-stage-*/*/containers/*")
+        assert node.run(root, epilog, bare, check=True).stdout == ""
+        hook = node.run(root, ["pgrep", "-f", "udocker-batch task"]).stdout.split()
+        node.run(root, ["kill", "-KILL", *hook], check=True)
+        assert node.run(root, epilog, bare, check=True).stdout == ""
+        assert (copy / "ROOT/bin/busybox").is_file()
+        program = node.run(root, ["pgrep", "-f", "sleep 1000"]).stdout.split()
+        node.run(root, ["kill", "-KILL", *program], check=True)
+        removed = wait_until(lambda: node.run(root, epilog, bare, check=True).stdout, "the eviction")
+        assert removed == f"{copy.name} removed\n"
+        assert not copy.exists()
+        task.communicate()
+
+
+def test_nobody_but_root_cleans_for_others(
+    user1: User, user2: User, udocker_bin: Path, busybox_image: PushedImage
+) -> None:
+    with cluster_of(user1, udocker_bin, busybox_image, count=1) as cluster:
+        [node] = cluster.nodes
+        assert cluster.finish(cluster.start(0, stage="node"))[0] == 0
+        command = [udocker_bin / "udocker-batch", "stage", "clean", "--user", user1.name]
+        refused = node.run(user2, command)
+        assert (refused.returncode, refused.stdout) == (125, "")
+        assert "only root can act for others" in refused.stderr
+        assert len(list(node.local.glob("udocker-stage-*/*/containers/*"))) == 1
+
+
+@pytest.mark.parametrize("stage", ["shared", "node"])
+def test_images_fetched_beforehand_are_pulled_once_by_all_nodes_together(
+    user1: User, udocker_bin: Path, registry: Registry, busybox_image: PushedImage, stage: str
+) -> None:
+    images = [small_image(registry, number) for number in range(4)]
+    with cluster_of(user1, udocker_bin, busybox_image) as cluster:
+        registry.clear()
+        cluster.settings["UDOCKER_REGISTRY_PULLS"] = "2"
+        tasks = [cluster.start(number, stage=stage, prefetch=tuple(images)) for number in range(12)]
+        assert Counter(cluster.finish(task) for task in tasks) == {(0, "ran\n", ""): 12}
+        blobs = [request.path for request in registry.requests() if "/blobs/" in request.path]
+        assert sorted(Counter(blobs).values()) == [1] * 10
+        assert len(cluster.containers()) == (5 if stage == "shared" else 0)
+        for node in cluster.nodes:
+            copies = list(node.local.glob("udocker-stage-*/*/containers/*"))
+            assert len(copies) == (0 if stage == "shared" else 5)
+        assert unfinished(cluster.store) == []
+
+
+def small_image(registry: Registry, number: int) -> str:
+    builder = ImageBuilder()
+    layer = builder.layer([directory("etc"), file("etc/number", bytes([number]) * 1000)])
+    image = builder.image([layer], cmd=["/x"])
+    builder.push(registry.url, f"test/small{number}", "1", image)
+    return f"{registry.host}/test/small{number}@{image.digest}"

@@ -12,6 +12,7 @@ from pathlib import Path
 from tests.services.faulty_registry import FaultyRegistry
 from tests.services.images import ImageBuilder, directory, file, opaque, symlink, whiteout
 from udocker.config import Config
+from udocker.store.packed import packed_size
 from udocker.store.store import Store
 
 # What a process does: prepare or stage an image.  Its first argument counts file system events, after which
@@ -115,3 +116,30 @@ class Site:
         for name in ("sh", "etc/resolv.conf", "etc/hosts"):  # a link, and what runs bind over
             del found[name]
         assert found == CONTENT
+
+
+def copies(site: Site) -> list[Path]:
+    """The containers on the node."""
+    return sorted(site.node.glob("udocker-stage-*/*/containers/*"))
+
+
+def archives(site: Site) -> list[Path]:
+    """The files of which copies are made."""
+    return sorted(site.directory.glob("batch/staged/*"))
+
+
+def unfinished(site: Site) -> list[Path]:
+    """What a copy on the node or the shared file is being made of; one killed at the end leaves no more of
+    its workspace than the empty directory."""
+    places = ("store/tmp", "store/batch/staged/.*", "node/*/*/tmp")
+    found = [path for place in places for path in site.directory.parent.glob(f"{place}/*")]
+    return [path for path in found if not path.is_dir() or list(path.iterdir())]
+
+
+def assert_whole(site: Site) -> None:
+    """Nothing half made can be seen, in the shared store or on the node."""
+    site.assert_nothing_half_made()
+    for copy in copies(site):
+        site.assert_complete(copy / "ROOT")
+    for archive in archives(site):
+        assert packed_size(archive) > 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -15,11 +14,12 @@ import pytest
 from tests.services.faulty_registry import FaultyRegistry, Request, hang, status
 from tests.services.images import ImageBuilder, file
 from tests.services.waiting import wait_until
-from tests.unit.preparing import Site, add_app
+from tests.unit.preparing import Site, add_app, archives, assert_whole, copies, unfinished
 from udocker import api
 from udocker.errors import StoreCorrupt
 from udocker.store.packed import packed_size
 from udocker.system.files import tree_size
+from udocker_batch.cli import main
 from udocker_batch.nodestore import NodeStore
 from udocker_batch.prepare import prepare
 from udocker_batch.staging import place_of, prepare_images, release, staged_archive
@@ -42,30 +42,6 @@ def site(tmp_path: Path, registry: FaultyRegistry) -> Site:
 def config_of(site: Site, **changes: object) -> api.Config:
     settings = {name: str(value) for name, value in changes.items()}
     return api.Config.from_environment({**site.environment, **settings})
-
-
-def copies(site: Site) -> list[Path]:
-    return sorted(site.node.glob("udocker-stage-*/*/containers/*"))
-
-
-def archives(site: Site) -> list[Path]:
-    return sorted(site.directory.glob("batch/staged/*"))
-
-
-def unfinished(site: Site) -> list[Path]:
-    """What a copy on the node or the shared file is being made of; one killed at the end leaves no more of
-    its workspace than the empty directory."""
-    places = ("store/tmp", "store/batch/staged/.*", "node/*/*/tmp")
-    found = [path for place in places for path in site.directory.parent.glob(f"{place}/*")]
-    return [path for path in found if not path.is_dir() or list(path.iterdir())]
-
-
-def assert_whole(site: Site) -> None:
-    site.assert_nothing_half_made()
-    for copy in copies(site):
-        site.assert_complete(copy / "ROOT")
-    for archive in archives(site):
-        assert packed_size(archive) > 0
 
 
 def test_of_many_at_once_one_packs_and_unpacks_and_the_others_wait(
@@ -95,40 +71,6 @@ def test_another_node_unpacks_the_file_and_asks_no_registry(site: Site, registry
         [copy] = other.glob("udocker-stage-*/*/containers/*")
         site.assert_complete(copy / "ROOT")
     assert len(registry.asked("GET .*")) == asked
-
-
-@pytest.mark.parametrize("archive_there", [False, True])
-def test_killed_at_any_step_the_next_one_finishes_the_work(
-    tmp_path: Path, registry: FaultyRegistry, archive_there: bool
-) -> None:
-    def begin(name: str) -> Site:
-        (tmp_path / name).mkdir()
-        site = Site(tmp_path / name, registry, "node")
-        if archive_there:
-            assert site.run()[0] == 0
-            for copy in copies(site):
-                api.remove_tree(copy)
-        return site
-
-    total = begin("whole").run()[1]["count"]
-    assert isinstance(total, int)
-    assert total > 20
-    seen: set[str] = set()
-    step = max(1, total // int(os.environ.get("UDOCKER_FAULT_MOMENTS", "15")))
-    # Packing and publishing are few steps, near the end.
-    for deadly in sorted({*range(1, total + 1, step), *range(total - 40, total, 3)}):
-        site = begin(str(deadly))
-        assert site.run(deadly)[0] == -signal.SIGKILL
-        assert_whole(site)
-        seen.update(path.name.partition("-")[0] for path in site.node.glob("*/*/tmp/*/*"))
-        seen.update(path.name.partition("-")[0] for path in site.directory.glob("tmp/*/*"))
-        status_, result = site.run()
-        assert status_ == 0
-        assert result["role"] in (("staged", "warm") if archive_there else ("prepared", "staged", "warm"))
-        assert len(copies(site)) == len(archives(site)) == 1
-        assert_whole(site)
-        assert unfinished(site) == [], deadly
-    assert seen >= ({"import"} if archive_there else {"create", "pack"})
 
 
 def test_one_that_waits_takes_over_when_the_maker_is_killed(site: Site, registry: FaultyRegistry) -> None:
@@ -294,3 +236,29 @@ def test_the_file_of_a_container_lies_beside_the_jobs(site: Site) -> None:
     config = config_of(site)
     assert staged_archive(config, "x") == site.directory / "batch" / "staged" / "x.tar.zst"
     assert NodeStore(config, site.node).directory.parent.parent == site.node
+
+
+def test_engines_of_the_shared_store_are_the_nodes_too(site: Site) -> None:
+    engines = site.directory / "bin" / "engines"
+    engines.mkdir(parents=True)
+    site.run()
+    [link] = site.node.glob("udocker-stage-*/*/bin/engines")
+    assert link.resolve() == engines
+    [copy] = copies(site)
+    api.remove_tree(copy)
+    assert site.run()[1]["role"] == "staged"
+
+
+def test_the_command_prepares_several_images(
+    site: Site, registry: FaultyRegistry, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = add_small(registry, "team/other")
+    for name, value in site.environment.items():
+        monkeypatch.setenv(name, value)
+    assert main(["prepare", "--stage=node", site.image, other]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [(image.partition("@")[0], role) for image, _, role in lines] == [
+        (site.image.rpartition(":")[0], "prepared"),
+        (other.rpartition(":")[0], "prepared"),
+    ]
+    assert len(archives(site)) == 2

@@ -159,14 +159,17 @@ class ContainerStore(ContainerNames):
         for path in directory.iterdir():
             path.chmod(0o755 if path.name == ROOT else self._paths.file_mode)
 
-    def find(self, id_or_name: str) -> Container:
-        """The container of an id or a name; raises NotFoundError, StoreCorrupt."""
+    def find(self, id_or_name: str, named: bool = True) -> Container:
+        """The container of an id or a name; raises NotFoundError, StoreCorrupt.
+
+        It comes without its names, for which all containers are looked at, unless it is to be ``named``.
+        """
         directory = self.directory(id_or_name)
         if not is_directory(os.path.join(directory, ROOT)):
             raise NotFoundError(f"container: {id_or_name}: not here", "see udocker ps")
         config, image = self._describe(directory, id_or_name)
         container_id = os.path.basename(directory)
-        names = self._holder(directory).names(container_id)
+        names = self._holder(directory).names(container_id) if named else ()
         return Container(container_id, directory, image, config, names)
 
     @staticmethod
