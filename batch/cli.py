@@ -211,6 +211,7 @@ _COMMANDS: Mapping[str, tuple[tuple[_Act, _Arguments], str]] = {
         _elsewhere("stage", "run", "add_arguments"),
         "list or remove the copies of containers on this node",
     ),
+    "hooks": (_elsewhere("slurm.hooks", "run", "add_arguments"), "write a site's hooks of Slurm"),
     "doctor": (_elsewhere("doctor", "run", "add_arguments"), "tell what would keep jobs from running"),
     "schema": ((_schema, _no_arguments), "print the JSON schema of job files"),
     "rank": ((_rank, _no_arguments), "run a rank of a step; for udocker-srun"),

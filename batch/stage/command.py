@@ -45,7 +45,7 @@ def run(config: api.Config, options: argparse.Namespace) -> int:
 
     environ: Mapping[str, str] = os.environ
     if options.user:
-        environ = _become(options.user)
+        environ = become(options.user)
         config = api.Config.from_environment(environ)
     node = NodeStore(config, node_place(config, environ))
     if options.what == "list":
@@ -86,7 +86,7 @@ def _archives(config: api.Config) -> list[Path]:
         raise store_error("stage", error, directory) from error
 
 
-def _become(user: str) -> Mapping[str, str]:
+def become(user: str) -> Mapping[str, str]:
     """Be that user from now on, as whom nothing of others can be removed; its environment after login."""
     try:
         entry = pwd.getpwuid(int(user)) if user.isdecimal() else pwd.getpwnam(user)

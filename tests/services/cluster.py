@@ -62,6 +62,19 @@ class Slurm:
     def logs(self) -> str:
         return _script("logs")
 
+    @contextmanager
+    def configured(self, *lines: str) -> Iterator[None]:
+        """The cluster with more lines in its slurm.conf, for the block."""
+        path = self._state / "etc" / "slurm.conf"
+        before = path.read_text()
+        try:
+            path.write_text("\n".join([before, *lines, ""]))
+            _output("scontrol", "reconfigure")
+            yield
+        finally:
+            path.write_text(before)
+            _output("scontrol", "reconfigure")
+
     def kill_node(self, node: str) -> None:
         """Let ``node`` crash with all its processes; Slurm notices after SlurmdTimeout (10 s, often 25)."""
         _script("node", "kill", node)
