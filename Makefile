@@ -18,7 +18,7 @@ BUILD_REQUIRES := $(shell sed -n 's/^requires = \[\(.*\)\]$$/\1/p' pyproject.tom
 # Root installs for others to read.
 UMASK := if [ "$$(id -u)" = 0 ]; then umask 022; fi
 
-.PHONY: help venv demo test test-faults test-disks test-programs test-array test-stress fuzz services lint bench clean
+.PHONY: help venv demo test test-faults test-disks test-programs test-array test-stress test-kernels fuzz services lint bench clean
 
 help:
 	@echo "make demo [SCHEDULER=slurm]   run an image as a batch job, here or on Slurm"
@@ -26,8 +26,9 @@ help:
 	@echo "make test-faults              kill each command at 200 moments (40 minutes)"
 	@echo "make test-disks [MOMENTS=100] every command over a disk that fails at so many moments (hours)"
 	@echo "make test-programs            compare programs' own tests in each mode with chroot's: CPython, LTP, packages (an hour)"
-	@echo "make test-array               an array of 1,000 tasks from cold on a real Slurm (15 minutes)"
+	@echo "make test-array               an array of 1,000 tasks from cold on a real Slurm (5 minutes)"
 	@echo "make test-stress              the trap engine: 1,000 runs of all at once, 2,000 processes (15 minutes)"
+	@echo "make test-kernels             the engines on Debian's kernels 5.10, 6.1 and 6.12, emulated by qemu (two hours)"
 	@echo "make fuzz [SECONDS=600]       look for input that parsers, unpacking and the translation of paths do not stand"
 	@echo "make lint                     check style and types"
 	@echo "make bench                    measure"
@@ -64,6 +65,11 @@ test-array: $(READY) services
 # `make test` does the same a few times.
 test-stress: $(READY)
 	$(UMASK); UDOCKER_STRESS=full nice -n 19 $(BIN)/python -m pytest --timeout=0 tests/stress
+
+# `make test` runs the same on the machine's own kernel.
+test-kernels: $(READY) services
+	@echo "what each machine said goes to .kernels"
+	$(UMASK); UDOCKER_TEST_KERNELS=1 $(BIN)/python -m pytest tests/kernels
 
 # Needs Python 3.11, as Debian 12 has it, for atheris, and clang for what is in C.
 fuzz: $(READY)
@@ -106,6 +112,6 @@ $(BIN)/python:
 # What the tests cached goes as well; a cluster that still runs is stopped first.
 clean:
 	@if [ "$$(id -u)" = 0 ]; then tests/services/slurm/stop; fi
-	rm -rf $(VENV) build *.egg-info udocker/native/bin .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz .programs
+	rm -rf $(VENV) build *.egg-info udocker/native/bin .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz .programs .kernels
 	find . -name __pycache__ -prune -exec rm -rf {} +
 	rm -rf /var/tmp/udocker-test-$$(id -u)

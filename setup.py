@@ -61,7 +61,7 @@ def sources_in(*folders):
 PROGRAMS = {
     "udocker-userns": Program(sources_in("userns")),
     "udocker-trap": Program(
-        sources_in("path", "trap"),
+        sources_in("net", "path", "root", "trap", "tracer"),
         FREESTANDING,
         ["-nostdlib", "-no-pie", f"-Wl,-T,{NATIVE / 'trap' / 'trap.ld'}", "-Wl,--build-id=none"],
         machine="x86_64",

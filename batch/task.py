@@ -64,7 +64,7 @@ def run_task(config: api.Config, spec: TaskSpec, environ: Mapping[str, str]) -> 
 def place_for(config: api.Config, spec: TaskSpec, environ: Mapping[str, str], keep: bool) -> Iterator[Place]:
     """Where the task's container is ready, as ``place_of``; raises UdockerError."""
     if spec.container:
-        yield Place(config, Preparation("", api.find_container(config, spec.container), WARM, 0.0))
+        yield Place(config, Preparation(spec.image, api.find_container(config, spec.container), WARM, 0.0))
         return
     with place_of(config, spec.image, spec.stage, environ, spec.prefetch, keep) as place:
         yield place

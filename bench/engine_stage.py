@@ -93,6 +93,8 @@ ENGINES = {
     "chroot": lambda stage: [],
     "trap T1": _trap,
     "trap T2": lambda stage: _trap(stage, "--patch"),
+    "tracer P1": lambda stage: _trap(stage, "--trace", "--patch"),
+    "tracer P2": lambda stage: _trap(stage, "--trace-all"),
     "userns R1": _userns,
     "bubblewrap": _bubblewrap,
     "proot": _proot,

@@ -71,7 +71,7 @@ LAYERS = {
     ),
 }
 ORDER = tuple(LAYERS)
-ENGINES_SHARE = {"base", "binaries", "launcher"}
+ENGINES_SHARE = {"base", "binaries", "launcher", "ports"}
 COMMANDS = ("udocker.cli.*", "udocker_batch.cli", "udocker_batch.*.command")
 WRITES = {
     f"sys.{stream}.{how}" for stream in ("stdout", "__stdout__") for how in ("write", "writelines", "buffer")

@@ -46,6 +46,7 @@ KEYS = {
     "node_keep": "UDOCKER_NODE_KEEP",
     "lower": "UDOCKER_LOWER",
     "engine_without": "UDOCKER_ENGINE_WITHOUT",
+    "output_size": "UDOCKER_OUTPUT_SIZE",
     "lock_beat": "UDOCKER_LOCK_BEAT",
     "lock_stale": "UDOCKER_LOCK_STALE",
     "lock_wait": "UDOCKER_LOCK_WAIT",

@@ -28,6 +28,7 @@ _COUNTS = {
     "UDOCKER_REGISTRY_PARALLEL": ("registry_parallel", 64),
     "UDOCKER_REGISTRY_PULLS": ("registry_pulls", 64),
     "UDOCKER_NODE_MAX": ("node_max", _LARGE),
+    "UDOCKER_OUTPUT_SIZE": ("output_size", _LARGE),
     "UDOCKER_MAX_FILES": ("max_files", _LARGE),
     "UDOCKER_MAX_BYTES": ("max_bytes", _LARGE),
     "UDOCKER_MAX_DEPTH": ("max_depth", _MAX_DEPTH),
@@ -65,7 +66,8 @@ class Config:
     the store's ``tmp`` for what is being made, so that it can be cleared when its maker has died.  ``lower``
     are stores of others, such as the site's, that are read where the own one lacks something.
     ``tarball`` is a file or URL of engines, ``log_level`` udocker 1.3's measure of how much is told.
-    ``execution_mode`` is for containers that have none recorded.
+    ``execution_mode`` is for containers that have none recorded.  ``output_size`` is how many bytes are kept
+    of what a program in the background prints.
     ``max_files`` to ``max_ratio`` are what an image may hold (udocker/store/limits.py), in members, bytes,
     directories, bytes and bytes out of one.
 
@@ -97,6 +99,7 @@ class Config:
     lower: tuple[str, ...] = ()
     execution_mode: str = ""
     engine_without: tuple[str, ...] = ()
+    output_size: int = 20 << 20
     max_files: int = 1_000_000
     max_bytes: int = 1 << 40
     max_depth: int = 512

@@ -6,16 +6,18 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import filterfalse
 from pathlib import Path
 
 import pytest
 
 from tests.contract.roots import Stage, make_stage, remove
-from udocker.engine import select, trap, userns
-from udocker.engine.base import Engine
+from udocker.engine import select, userns
+from udocker.engine.base import Abilities, Engine
 from udocker.engine.binaries import locate
+from udocker.engine.launcher import TRANSLATOR
+from udocker.engine.ptrace import PtraceEngine
 from udocker.engine.trap import TrapEngine
 from udocker.engine.userns import UsernsEngine
 from udocker.model.mode import ExecutionMode
@@ -37,6 +39,9 @@ VARIANTS = {
     "T2-old-kernel": Variant(ExecutionMode.T2, ("openat2",)),
     "T2-no-execmem": Variant(ExecutionMode.T2, ("execmem",)),
     "T1-no-mm-map": Variant(ExecutionMode.T1, ("prctl-mm-map",)),
+    "P1": Variant(ExecutionMode.P1),
+    "P1-old-kernel": Variant(ExecutionMode.P1, ("openat2", "execmem")),
+    "P2": Variant(ExecutionMode.P2),
 }
 
 
@@ -45,7 +50,7 @@ def launchers() -> Iterator[Path]:
     """The engines' launchers, where an ordinary user can reach them although the tests may run as root."""
     directory = Path(tempfile.mkdtemp(prefix="udocker-launcher-"))
     directory.chmod(0o755)
-    for program in (userns.PROGRAM, trap.PROGRAM):
+    for program in (userns.PROGRAM, TRANSLATOR):
         shutil.copy(locate(program), directory / program)
         (directory / program).chmod(0o755)
     yield directory
@@ -61,11 +66,20 @@ def launcher(launchers: Path) -> Path:
 def engine_of(variant: Variant, launchers: Path) -> Engine:
     if variant.mode.family == "R":
         return UsernsEngine(launchers / userns.PROGRAM, variant.without)
-    return TrapEngine(launchers / trap.PROGRAM, variant.without)
+    made = PtraceEngine if variant.mode.family == "P" else TrapEngine
+    return made(launchers / TRANSLATOR, variant.without)
 
 
 def _has_others(name: str) -> bool:
     return select.engine_of(VARIANTS[name].mode).abilities.other_users
+
+
+def _emulates(name: str) -> bool:
+    return select.engine_of(VARIANTS[name].mode).abilities.emulates_users
+
+
+def _has_namespaces(name: str) -> bool:
+    return VARIANTS[name].mode.family == "R"
 
 
 @pytest.fixture(params=VARIANTS)
@@ -82,11 +96,33 @@ def stage_of_others(request: pytest.FixtureRequest, launchers: Path) -> Iterator
         yield made
 
 
-@pytest.fixture(params=filterfalse(_has_others, VARIANTS))
-def stage_of_callers(request: pytest.FixtureRequest, launchers: Path) -> Iterator[Stage]:
-    """The same for those whose programs are the caller."""
+@pytest.fixture(params=filter(_emulates, VARIANTS))
+def stage_of_emulators(request: pytest.FixtureRequest, launchers: Path) -> Iterator[Stage]:
+    """The same for those that emulate users, root too."""
     with staged(VARIANTS[request.param], launchers) as made:
         yield made
+
+
+@pytest.fixture(params=filterfalse(_has_namespaces, VARIANTS))
+def stage_without_namespaces(request: pytest.FixtureRequest, launchers: Path) -> Iterator[Stage]:
+    """The same for those modes that translate calls."""
+    with staged(VARIANTS[request.param], launchers) as made:
+        yield made
+
+
+class _CallersOnly(TrapEngine):
+    """An engine as one is that has no other users: what is planned with it is asked here."""
+
+    @property
+    def abilities(self) -> Abilities:
+        return replace(super().abilities, other_users=False, emulates_users=False)
+
+
+@pytest.fixture
+def stage_of_callers(launchers: Path) -> Iterator[Stage]:
+    """A container under an engine whose programs are the caller."""
+    with staged(VARIANTS["T1"], launchers) as made:
+        yield replace(made, engine=_CallersOnly(launchers / TRANSLATOR))
 
 
 @contextmanager

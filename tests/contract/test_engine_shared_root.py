@@ -13,17 +13,17 @@ from udocker.model.mount import Mount
 
 
 @pytest.fixture(params=["somebody else's", "read-only"])
-def shared(stage_of_callers: Stage, request: pytest.FixtureRequest) -> Stage:
+def shared(stage_without_namespaces: Stage, request: pytest.FixtureRequest) -> Stage:
     """A container without mount points, which the run cannot make."""
     for applet in ("find", "mkdir", "readlink", "stat", "wc"):
-        (stage_of_callers.root / "bin" / applet).symlink_to("busybox")
+        (stage_without_namespaces.root / "bin" / applet).symlink_to("busybox")
     if request.param == "somebody else's":
         need_root()
-        root = stage_of_callers.root
+        root = stage_without_namespaces.root
         for path in (root, *root.rglob("*")):
             os.chown(path, 0, 0, follow_symlinks=False)
         root.chmod(0o755)
-    return stage_of_callers
+    return stage_without_namespaces
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What the trap engine does that no other engine needs to, or otherwise than they."""
+"""What the engines T and P do that no other engine needs to, or otherwise than they."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ import pytest
 from tests.contract.roots import Result, Stage, caller
 from tests.services.needs import need_root
 from udocker.engine.base import Launch
-from udocker.engine.trap import FILES
+from udocker.engine.launcher import FILES
 from udocker.model.mount import Mount
 
 
 @pytest.fixture
-def trap(stage_of_callers: Stage) -> Stage:
-    if stage_of_callers.mode.family != "T":
-        pytest.skip("of the trap engine alone")
-    return stage_of_callers
+def trap(stage_without_namespaces: Stage) -> Stage:
+    """A container whose program is the caller by default."""
+    uid, gid = caller()  # who is in no file of the container
+    return stage_without_namespaces.image(user=f"{uid}:{gid}")
 
 
 def with_options(launch: Launch, *options: str) -> Launch:

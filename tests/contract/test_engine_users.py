@@ -59,14 +59,16 @@ def test_another_user_than_the_caller_is_told(stage_of_callers: Stage, accounts:
         stage_of_callers.image(user="alice").plan("true")
 
 
-def test_a_launcher_that_cannot_be_another_user_says_so(stage_of_callers: Stage) -> None:
-    launch = stage_of_callers.plan("true")
+@pytest.mark.parametrize("number", ["", "x", "-1", "4294967295", "99999999999999999999"])
+def test_a_launcher_says_of_what_is_no_user_that_it_is_none(stage: Stage, number: str) -> None:
+    launch = stage.plan("true")
     for option in ("--uid", "--gid"):
         argv = list(launch.argv)
-        argv[argv.index(option) + 1] = "7"
-        result = stage_of_callers.finish(replace(launch, argv=tuple(argv)))
+        argv[argv.index(option) + 1] = number
+        result = stage.finish(replace(launch, argv=tuple(argv)))
         assert result.status == 125
-        assert result.err.startswith(b"udocker: run: 7: ")
+        assert result.err.startswith(b"udocker: run: ")
+        assert result.err.count(b"\n") == 1
 
 
 def test_caller_can_stay_itself(stage: Stage) -> None:

@@ -53,6 +53,9 @@ ENGINES = {
     "T1": (trap.PROGRAM,),
     "T2": (trap.PROGRAM, "--patch"),
     "T1-old-kernel": (trap.PROGRAM, "--without", "openat2"),
+    "P1": (trap.PROGRAM, "--trace", "--patch"),
+    "P2": (trap.PROGRAM, "--trace-all"),
+    "T2-root": (trap.PROGRAM, "--patch", "--uid", "0", "--gid", "0"),
     "R1": (userns.PROGRAM, "--uid", "0", "--gid", "0"),
 }
 
@@ -107,7 +110,7 @@ def test_no_user_namespace_leads_outside(cell: Cell, name: str) -> None:
         judge(cell.attack("spaces", name, process=process))
 
 
-# T refuses mounts and changed roots altogether.
+# T and P refuse mounts and changed roots altogether.
 @over("R1")
 @pytest.mark.parametrize("name", SPACES)
 def test_the_same_namespace_reaches_what_lies_inside(cell: Cell, name: str) -> None:
@@ -125,7 +128,7 @@ def test_no_trick_leads_outside(request: pytest.FixtureRequest, cell: Cell, name
 
 
 # In R the kernel lets it lead to all that is above it.
-@over("T1", "T2", "T1-old-kernel")
+@over("T1", "T2", "T1-old-kernel", "T2-root", "P1", "P2")
 def test_a_descriptor_from_outside_does_not_lead_above_it(cell: Cell) -> None:
     with cell.host_process() as process, unchanged(cell) as judge:
         printed = cell.attack("tricks", GIFT, "/data/given", process)
@@ -150,7 +153,7 @@ def test_the_same_change_is_made_to_what_lies_inside(cell: Cell, name: str) -> N
 
 
 # Without openat2 (Linux 5.6) nothing holds a path between the look and the call: docs/architecture.md.
-@over("T1", "T2", "R1")
+@over("T1", "T2", "T2-root", "P1", "P2", "R1")
 @pytest.mark.parametrize("name", RACES)
 def test_no_race_leads_outside(cell: Cell, name: str) -> None:
     with unchanged(cell) as judge:

@@ -260,6 +260,9 @@ def test_an_unknown_platform_is_told_with_those_there_are(udocker: Commands, fau
     assert "linux/s390x" in udocker.bad("pull", f"{faulty.host}/team/other:1")
     assert "linux/s390x" in udocker.bad("pull", "--platform=linux/sparc64", f"{faulty.host}/team/other:1")
     udocker.good("pull", "--platform=linux/s390x", f"{faulty.host}/team/other:1")
+    udocker.good("rmi", f"{faulty.host}/team/other:1")
+    udocker.good("create", "--platform=linux/s390x", "--name=other", f"{faulty.host}/team/other:1")
+    assert "linux/s390x" in udocker.good("ps", "-p")
 
 
 def test_a_registry_that_is_down_is_told(udocker: Commands) -> None:

@@ -183,7 +183,7 @@ def test_showconf_prints_the_settings_in_force(udocker: Commands) -> None:
 
 def test_avail_tells_which_engines_work_here(udocker: Commands) -> None:
     lines = udocker.good("avail").splitlines()
-    assert [line.split() for line in lines[1:]] == [["R1", "yes"], ["T2", "yes"], ["T1", "yes"]]
+    assert [line.split() for line in lines[1:]] == [[mode, "yes"] for mode in ("R1", "T2", "T1", "P1", "P2")]
 
 
 def test_avail_tells_why_an_engine_does_not_work(udocker: Commands) -> None:

@@ -57,6 +57,19 @@ def debian_root(suite: str, packages: Sequence[str] = (), kind: str = "python") 
     return _kept(name, repr(wanted), lambda target: _bootstrap(suite, wanted, target))
 
 
+def foreign_root(suite: str, architecture: str) -> Path:
+    """The archive of a Debian for another machine, with Python; unpacked only, for none of it runs here."""
+    need_root()
+    need_command("mmdebstrap", "mmdebstrap")
+    packages = "base-files,base-passwd,bash,coreutils,dash,findutils,grep,libc-bin,python3-minimal,sed"
+    options = [f"--architectures={architecture}", "--variant=extract", f"--include={packages}", *_EXCLUDED]
+
+    def make(target: Path) -> None:
+        run(["mmdebstrap", *options, suite, target, MIRRORS[0]], target.parent)
+
+    return _kept(f"{suite}-{architecture}", packages, make)
+
+
 def musl_root() -> Path:
     """The archive of a root whose every program is linked with musl: a busybox made from Debian's source."""
     compiler = need_command("musl-gcc", "musl-tools")

@@ -96,7 +96,7 @@ CASES = [
     (["ren"], ["rename"]),
     (["--ver"], ["--version"]),
     (["ps", "--pl"], ["--platform"]),
-    (["help", "log"], ["login", "logout"]),
+    (["help", "log"], ["logs", "login", "logout"]),
     (["rm", "m"], ["mine"]),
     (["rm", "-f", "5b"], [ID]),
     (["inspect", "-p", "min"], ["mine"]),
@@ -104,6 +104,9 @@ CASES = [
     (["run", "--name", "x", "--rm", "mi"], ["mine"]),
     (["run", "mine", "--rm", "arch"], ["archive.tar"]),
     (["run", "mine", "--r"], []),
+    (["exec", "-w", "/tmp", "mi"], ["mine"]),
+    (["exec", "mine", "--e"], []),
+    (["stop", "--t"], ["--time", "--timeout"]),
     (["load", "-i", "arch"], ["archive.tar"]),
     (["nosuch", "m"], []),
 ]

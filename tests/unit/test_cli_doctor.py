@@ -18,9 +18,11 @@ from tests.services.needs import need_command, need_root
 from udocker.cli.main import main
 from udocker.engine import select
 from udocker.engine.base import Engine
+from udocker.engine.ptrace import PtraceEngine
 from udocker.engine.trap import TrapEngine
 from udocker.engine.userns import UsernsEngine
 
+MODES = ("R1", "T2", "T1", "P1", "P2")
 ON_X86 = pytest.mark.skipif(platform.machine() != "x86_64", reason="the trap engine is for x86-64")
 UDOCKER = Path(sys.executable).with_name("udocker")
 
@@ -67,11 +69,11 @@ def test_every_mode_has_a_line_and_one_is_the_default(tmp_path: Path) -> None:
     told = remembered.read_text()
     remembered.write_text(told.replace("\nR1", "\nT1"))  # as on a day when name spaces were forbidden
     lines = doctor(tmp_path)
-    assert [line.split(": ")[0] for line in lines] == ["R1", "T2", "T1", "default"]
+    assert [line.split(": ")[0] for line in lines] == [*MODES, "default"]
     assert remembered.read_text() == told
-    assert lines[1] == "T2: works here, as you are, without other users"
-    assert lines[2] == "T1: works here, as you are, without other users"
-    assert lines[3].endswith(", the first of these that works here")
+    assert lines[1] == "T2: works here, with any user inside, by emulation"
+    assert lines[2] == "T1: works here, with any user inside, by emulation"
+    assert lines[-1].endswith(", the first of these that works here")
     assert not (tmp_path / "store").exists()
 
 
@@ -83,15 +85,16 @@ def test_without_user_namespaces_the_next_mode_is_the_default(tmp_path: Path) ->
     lines = doctor(tmp_path, ("unshare", "--map-root-user", "sh", "-c", script, "sh"))
     assert lines[0].startswith("R1: does not work here: user namespace: switched off: ")
     assert "ask the administrator to raise user.max_user_namespaces" in lines[0]
-    assert lines[3] == "default: T2, the first of these that works here"
+    assert lines[-1] == "default: T2, the first of these that works here"
 
 
 @ON_X86
 def test_where_filters_are_forbidden_the_reason_is_told(tmp_path: Path) -> None:
     lines = doctor(tmp_path, preexec_fn=forbid_filters)
-    for line in lines[1:3]:
+    for line in lines[1:4]:
         assert "does not work here: seccomp: this host does not let system calls be trapped" in line
         assert "a sandbox or a container around this process may forbid it" in line
+    assert lines[4].startswith("P2: works here, ")
 
 
 def test_a_store_without_executable_files_is_told(tmp_path: Path) -> None:
@@ -113,15 +116,14 @@ def test_a_host_on_which_nothing_works_is_told_so(
     launcher = tmp_path / "launcher"
     launcher.write_text("#!/bin/sh\necho 'udocker: run: this: is forbidden (ask)' >&2\nexit 125\n")
     launcher.chmod(0o755)
-    engines = {"R": refusing(UsernsEngine(launcher)), "T": refusing(TrapEngine(launcher))}
+    made = {"R": UsernsEngine(launcher), "T": TrapEngine(launcher), "P": PtraceEngine(launcher)}
+    engines = {family: refusing(engine) for family, engine in made.items()}
     monkeypatch.setattr(select, "ENGINES", engines)
     monkeypatch.setenv("UDOCKER_DIR", str(tmp_path))
     assert main(["--allow-root", "doctor"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[:3] == [
-        f"{mode}: does not work here: this: is forbidden (ask)" for mode in ("R1", "T2", "T1")
-    ]
-    assert lines[3] == "default: none: no container can be run on this host"
+    assert lines[:-1] == [f"{mode}: does not work here: this: is forbidden (ask)" for mode in MODES]
+    assert lines[-1] == "default: none: no container can be run on this host"
 
 
 @pytest.mark.parametrize(("configured", "shown"), [("t1", "T1, set by UDOCKER_DEFAULT_EXECUTION_MODE")])

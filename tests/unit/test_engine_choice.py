@@ -11,6 +11,7 @@ from udocker.engine import probed, select
 from udocker.engine.base import Support
 from udocker.engine.binaries import locate
 from udocker.engine.probed import Probed
+from udocker.engine.ptrace import PtraceEngine
 from udocker.engine.select import ENGINES, MODES, choose, default_mode, engine_of
 from udocker.engine.trap import TrapEngine
 from udocker.engine.userns import UsernsEngine
@@ -18,6 +19,7 @@ from udocker.errors import EngineUnavailable, UsageError
 from udocker.model.mode import ExecutionMode
 
 R1, T1, T2 = ExecutionMode.R1, ExecutionMode.T1, ExecutionMode.T2
+P1, P2 = ExecutionMode.P1, ExecutionMode.P2
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +37,9 @@ def script(path: Path, text: str) -> Path:
     return path
 
 
-def offer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, userns: str, trap: str) -> Path:
+def offer(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, userns: str, trap: str, ptrace: str = "exit 1"
+) -> Path:
     """Put scripts in place of the launchers, which write down what they are asked."""
     asked = tmp_path / "asked"
     asked.touch()
@@ -43,6 +47,7 @@ def offer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, userns: str, trap: st
     engines = {
         "R": lambda: UsernsEngine(script(tmp_path / "R", told + userns)),
         "T": lambda: TrapEngine(script(tmp_path / "T", told + trap)),
+        "P": lambda: PtraceEngine(script(tmp_path / "P", told + ptrace)),
     }
     monkeypatch.setattr(select, "ENGINES", engines)
     return asked
@@ -54,6 +59,8 @@ def test_every_mode_has_its_engine_and_every_engine_its_modes() -> None:
         R1: UsernsEngine,
         T2: TrapEngine,
         T1: TrapEngine,
+        P1: PtraceEngine,
+        P2: PtraceEngine,
     }
 
 
@@ -81,11 +88,20 @@ def test_native_program_without_permission_is_named(tmp_path: Path) -> None:
         locate("udocker-userns", tmp_path)
 
 
-@pytest.mark.parametrize(("mode", "asked"), [(R1, "--probe"), (T1, "--probe"), (T2, "--patch --probe")])
+MODE_PROBES = [
+    (R1, "--probe"),
+    (T1, "--probe"),
+    (T2, "--patch --probe"),
+    (P1, "--trace --probe"),
+    (P2, "--trace-all --probe"),
+]
+
+
+@pytest.mark.parametrize(("mode", "asked"), MODE_PROBES)
 def test_working_launcher_is_supported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: ExecutionMode, asked: str
 ) -> None:
-    words = offer(monkeypatch, tmp_path, "exit 0", "exit 0")
+    words = offer(monkeypatch, tmp_path, "exit 0", "exit 0", "exit 0")
     assert engine_of(mode).check(mode) == Support(True)
     assert words.read_text() == f"{mode.family} {asked}\n"
 
@@ -115,24 +131,33 @@ def test_a_mode_that_is_asked_for_is_taken_untried(tmp_path: Path, monkeypatch: 
 def test_choice_fails_with_every_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: Path
 ) -> None:
-    offer(monkeypatch, tmp_path, "echo no names >&2; exit 125", "echo no traps >&2; exit 125")
-    with pytest.raises(EngineUnavailable, match="R1: no names; T2: no traps; T1: no traps"):
+    said = (f"echo no {thing} >&2; exit 125" for thing in ("names", "traps", "tracers"))
+    offer(monkeypatch, tmp_path, *said)
+    reasons = "R1: no names; T2: no traps; T1: no traps; P1: no tracers; P2: no tracers"
+    with pytest.raises(EngineUnavailable, match=reasons):
         choose(None)
     assert list(runtime.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    ("userns", "trap", "expected"),
+    ("userns", "trap", "ptrace", "expected"),
     [
-        ("exit 0", "exit 0", R1),
-        ("exit 1", "exit 0", T2),
-        ("exit 1", '[ "$1" = --probe ]', T1),
+        ("exit 0", "exit 0", "exit 0", R1),
+        ("exit 1", "exit 0", "exit 0", T2),
+        ("exit 1", '[ "$1" = --probe ]', "exit 0", T1),
+        ("exit 1", "exit 1", "exit 0", P1),
+        ("exit 1", "exit 1", '[ "$1" = --trace-all ]', P2),
     ],
 )
 def test_choice_is_the_first_that_works_and_is_remembered(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, userns: str, trap: str, expected: ExecutionMode
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    userns: str,
+    trap: str,
+    ptrace: str,
+    expected: ExecutionMode,
 ) -> None:
-    asked = offer(monkeypatch, tmp_path, userns, trap)
+    asked = offer(monkeypatch, tmp_path, userns, trap, ptrace)
     assert choose(None)[1] == expected
     times = asked.read_text()
     assert [choose(None)[1] for _ in range(3)] == [expected] * 3
@@ -141,7 +166,7 @@ def test_choice_is_the_first_that_works_and_is_remembered(
 
 SPOILT = {
     "another boot": lambda path: path.write_text("x" + path.read_text()),
-    "another mode": lambda path: path.write_text(path.read_text().replace("T2", "P1")),
+    "another mode": lambda path: path.write_text(path.read_text().replace("T2", "F1")),
     "nonsense": lambda path: path.write_bytes(b"\xff\0" * 10000),
     "empty": lambda path: path.write_text(""),
     "old": lambda path: os.utime(path, (1, 1)),

@@ -30,6 +30,9 @@ VARIANTS = {
     "old-kernel": ("--without", "openat2"),
     "no-execmem": ("--patch", "--without", "execmem"),
     "no-mm-map": ("--without", "prctl-mm-map"),
+    "trace": ("--trace",),
+    "trace-patch": ("--trace", "--patch"),
+    "trace-all": ("--trace-all",),
 }
 # Directories of this name below each other have a path that is longer than PATH_MAX.
 DEEP_NAME, DEPTH = "d" * 200, 30
@@ -107,15 +110,13 @@ def programs() -> Iterator[Programs]:
     directory.chmod(0o755)
     made = Programs(directory / "udocker-trap", tuple(directory / name for name in CHECKS))
     script = f"-Wl,-T,{NATIVE / 'trap/trap.ld'}"
-    sources = [*(NATIVE / "trap").glob("*.c"), *(NATIVE / "path").glob("*.c")]
+    parts = ("net", "path", "root", "trap", "tracer")
+    sources = [source for part in parts for source in (NATIVE / part).glob("*.c")]
     subprocess.run([compiler, *WARNINGS, *ENGINE, script, "-o", made.engine, *sources], check=True)
     for check in made.checks:
         guest = NATIVE / "tests" / f"{check.name}.c"
-        linked = (
-            "-static",
-            "-pthread",
-            "-Wl,-z,execstack" if check.name == "guest_stack" else "-Wl,-z,noexecstack",
-        )
+        stack = "-Wl,-z,execstack" if check.name == "guest_stack" else "-Wl,-z,noexecstack"
+        linked = ("-static", "-pthread", stack)
         subprocess.run([compiler, *WARNINGS, *linked, "-o", check, guest], check=True)
     yield made
     shutil.rmtree(directory)
@@ -124,7 +125,7 @@ def programs() -> Iterator[Programs]:
 @pytest.fixture(params=VARIANTS)
 def guest(request: pytest.FixtureRequest, programs: Programs) -> Iterator[Guest]:
     directory = Path(tempfile.mkdtemp(prefix="udocker-guest-")).resolve()
-    made = Guest(programs, VARIANTS[request.param], directory)
+    made = Guest(programs, VARIANTS.get(request.param, request.param), directory)
     make_root(made.root)
     for check in programs.checks:
         shutil.copy(check, made.root / "bin")

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from tests.unit.test_run_plan import CHOICE, FACTS, container
 from udocker.config import Config
-from udocker.engine.base import Process
+from udocker.engine.base import Launch, Process
+from udocker.engine.ports import encode
 from udocker.errors import ConfigError, EngineError, UsageError
 from udocker.model.container import Container
 from udocker.model.cpus import format_cpus, parse_cpus
@@ -27,6 +28,7 @@ from udocker.run.envfile import read_env_file
 from udocker.run.modes import effective_mode, mode_of
 from udocker.run.mounts import plan_devices, plan_mounts, plan_volumes
 from udocker.run.plan import plan_process, plan_run
+from udocker.run.ports import published
 
 
 @pytest.mark.parametrize(
@@ -78,6 +80,32 @@ def test_processors_that_are_not_there_are_refused_with_those_that_are() -> None
 )
 def test_a_published_port_that_keeps_its_number_needs_nothing(text: str, mapped: bool) -> None:
     assert PublishedPort.parse(text).is_mapped is mapped
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["80", "80:8080", "80/udp", "8000-8002:9000-9002", "127.0.0.1:1:2/sctp", "[::1]:1:2", "127.0.0.1::80"],
+)
+def test_a_published_port_is_written_as_it_is_read(text: str) -> None:
+    assert str(PublishedPort.parse(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "encoded", "shown"),
+    [
+        ("8080:80", "6/80-80/8080/", (("80/tcp", "0.0.0.0:8080"),)),
+        ("[::1]:9:7/udp", "17/7-7/9/" + "0" * 31 + "1", (("7/udp", "[::1]:9"),)),
+        (
+            "127.0.0.1:1000-1001:80-81",
+            "6/80-81/1000/00000000000000000000ffff7f000001",
+            (("80/tcp", "127.0.0.1:1000"), ("81/tcp", "127.0.0.1:1001")),
+        ),
+    ],
+)
+def test_a_launcher_is_told_of_ports(text: str, encoded: str, shown: tuple[tuple[str, str], ...]) -> None:
+    assert encode([PublishedPort.parse(text)]) == encoded
+    assert published(Launch(("launcher", "--ports", encoded, "--", "x"), {}, "/")) == shown
+    assert published(Launch(("launcher", "--", "--ports", encoded), {}, "/")) == ()
 
 
 @pytest.mark.parametrize(

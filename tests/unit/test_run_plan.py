@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import struct
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 
 from udocker.config import Config
 from udocker.engine.base import Identity, Launch, Process
+from udocker.engine.trap import TrapEngine
 from udocker.engine.userns import UsernsEngine
 from udocker.errors import StoreCorrupt, UsageError
 from udocker.model.container import Container
@@ -18,9 +20,12 @@ from udocker.model.manifest import ImageConfig, Platform
 from udocker.model.mode import ExecutionMode
 from udocker.model.mount import Mount
 from udocker.model.runspec import RunSpec
+from udocker.run import foreign
 from udocker.run.environment import DEFAULT_PATH, build_environment
 from udocker.run.mounts import plan_mounts
 from udocker.run.plan import plan_process, plan_run
+from udocker.system import emulators
+from udocker.system.emulators import Emulator, find_emulator
 from udocker.system.host import HostFacts
 
 FACTS = HostFacts("node7", False, ("/proc", "/dev", "/sys", "/etc/resolv.conf", "/etc/hosts"))
@@ -180,12 +185,77 @@ def test_planning_is_pure_and_gives_the_launchers_command_line(tmp_path: Path) -
     assert plan_run(config, made, spec, {}, facts, CHOICE) == launch
 
 
-def test_image_for_another_platform_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("architecture", "emulator", "registered", "advice"),
+    [
+        ("s390x", None, False, ": it takes qemu-s390x-static, of the package qemu-user-static"),
+        ("s390x", Emulator(22, "/q"), False, ": this execution mode does not emulate it; T2 and T1 do"),
+        ("s390x", None, True, None),
+        ("vax", None, False, ""),
+    ],
+)
+def test_image_for_another_platform_is_warned_of(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    architecture: str,
+    emulator: Optional[Emulator],
+    registered: bool,
+    advice: Optional[str],
+) -> None:
+    monkeypatch.setattr(foreign, "find_emulator", lambda *_: emulator)
+    monkeypatch.setattr(foreign, "is_registered", lambda *_: registered)
     config = Config.from_environment({"HOME": str(tmp_path)})
     with caplog.at_level(logging.WARNING):
         own = container(tmp_path, platform=Platform.host())
         plan_run(config, own, RunSpec(("true",)), {}, FACTS, CHOICE)
         assert caplog.messages == []
-        other = container(tmp_path, platform=Platform("linux", "s390x"))
+        other = container(tmp_path, platform=Platform("linux", architecture))
         plan_run(config, other, RunSpec(("true",)), {}, FACTS, CHOICE)
-    assert caplog.messages == [f"the image is for linux/s390x and this host is {Platform.host()}"]
+    line = f"the image is for linux/{architecture} and this host is {Platform.host()}{advice}"
+    assert caplog.messages == ([] if advice is None else [line])
+
+
+def test_an_engine_that_can_is_given_the_emulator(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(foreign, "find_emulator", lambda *_: Emulator(183, "/usr/bin/qemu"))
+    config = Config.from_environment({"HOME": str(tmp_path)})
+    choice = (TrapEngine(Path("/launcher")), ExecutionMode.T2)
+    other = container(tmp_path, platform=Platform("linux", "arm64"))
+    launch = plan_run(config, other, RunSpec(("true",)), {}, FACTS, choice)
+    assert launch.argv[launch.argv.index("--emulator") + 1] == "183:/usr/bin/qemu"
+    own = container(tmp_path, platform=Platform.host())
+    assert "--emulator" not in plan_run(config, own, RunSpec(("true",)), {}, FACTS, choice).argv
+    assert caplog.messages == []
+
+
+def test_an_emulator_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(emulators, "_DIRECTORIES", ())
+    program = tmp_path / "qemu-s390x-static"
+    parts = struct.pack("<I52x", 1) + struct.pack("<I52x", 3)
+    for count, found in ((1, Emulator(22, str(program))), (2, None)):  # the second needs a loader
+        head = b"\x7fELF\x02\x01".ljust(32, b"\0") + struct.pack("<Q", 64)
+        head = head.ljust(54, b"\0") + struct.pack("<HH", 56, count)
+        program.write_bytes(head.ljust(64, b"\0") + parts)
+        program.chmod(0o755)
+        assert find_emulator("s390x", f"relative:{tmp_path}") == found
+    assert find_emulator("vax", str(tmp_path)) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("enabled\ninterpreter /usr/bin/qemu\nflags: OCF\n", True),
+        ("enabled\ninterpreter /usr/bin/qemu\nflags: OC\n", False),
+        ("disabled\ninterpreter /usr/bin/qemu\nflags: F\n", False),
+        (None, False),
+    ],
+)
+def test_the_kernel_is_asked_whether_it_starts_emulators(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: Optional[str], expected: bool
+) -> None:
+    monkeypatch.setattr(emulators, "_BINFMT", str(tmp_path))
+    if content is not None:
+        (tmp_path / "qemu-aarch64").write_text(content)
+    assert emulators.is_registered("arm64") is expected

@@ -27,6 +27,7 @@ _KINDS = {
     "DIRECTORY": "files",
     "SOURCE": "files",
     "COMMAND": "files",
+    "ARGUMENT": "files",
 }
 
 

@@ -47,7 +47,10 @@ def run(config: Config, options: argparse.Namespace) -> int:
 
 
 def _offers(engine: Engine) -> str:
-    return "with any user inside" if engine.abilities.other_users else "as you are, without other users"
+    abilities = engine.abilities
+    if abilities.emulates_users:
+        return "with any user inside, by emulation"
+    return "with any user inside" if abilities.other_users else "as you are, without other users"
 
 
 def _print_default(config: Config, default: Optional[ExecutionMode]) -> None:

@@ -31,6 +31,13 @@ COMMANDS = {
     "pull": ("pull", "fetch an image from a registry"),
     "create": ("create", "make a container from an image"),
     "run": ("run", "run a command in a container or an image"),
+    "exec": ("exec_", "run a command in a container that runs"),
+    "logs": ("logs", "print what a container in the background has printed"),
+    "stop": ("stop", "end what runs in a container"),
+    "kill": ("kill", "send a signal to what runs in a container"),
+    "wait": ("wait", "wait for what runs in a container, and tell its exit status"),
+    "top": ("top", "list the processes of a container"),
+    "port": ("port", "list the ports of the host that a container has"),
     "images": ("images", "list images"),
     "ps": ("ps", "list containers"),
     "inspect": ("inspect", "show a container's or an image's metadata"),
@@ -109,7 +116,7 @@ def _dispatch(arguments: list[str]) -> int:
     if name == "help":
         rest, name = [rest[1], "--help"], rest[1]
     if name not in COMMANDS:
-        raise UsageError(f"{name!r}: unknown command", "see udocker --help")
+        raise _unknown(name)
     configure(options.debug)
     config = _config(options)
     _module(name)
@@ -117,6 +124,14 @@ def _dispatch(arguments: list[str]) -> int:
     if options.repo and name not in _WITHOUT_STORE:
         StorePaths(config.udocker_dir).require("--repo")
     return _run(name, rest[1:], config, quiet=options.quiet or config.log_level <= _LEVEL_QUIET)
+
+
+def _unknown(name: str) -> UsageError:
+    import difflib  # for mistakes alone
+
+    near = difflib.get_close_matches(name, COMMANDS, n=1)
+    hint = f"did you mean udocker {near[0]}?" if near else "see udocker --help"
+    return UsageError(f"{name!r}: unknown command", hint)
 
 
 def _config(options: argparse.Namespace) -> Config:

@@ -10,10 +10,13 @@ from udocker.config import Config
 from udocker.errors import NotFoundError, StoreCorrupt
 from udocker.model.container import Container
 from udocker.run.modes import effective_mode
+from udocker.run.runs import all_runs
 from udocker.store.store import Store
 from udocker.system.files import tree_size
 
-DESCRIPTION = "List the containers: id, P for protected, W or R for writable or not, names, image."
+DESCRIPTION = """List the containers: id, P for protected, W or R for writable or not, names, image.
+
+A column more where any of them runs, or has run in the background: what is known of that on this node."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,8 +31,11 @@ def run(config: Config, options: argparse.Namespace) -> int:
     """Print one line a container, in udocker's columns."""
     extra = [("MOD ", options.mode), ("SIZE ", options.size), ("PLATFORM           ", options.platform)]
     middle = "".join(title for title, wanted in extra if wanted)
-    print(f"{'CONTAINER ID':<36} P M {middle}{'NAMES':<18} {'IMAGE':<20}")
-    containers = Store.at(config).containers
+    store = Store.at(config)
+    containers, runs = store.containers, all_runs(store)
+    words = {directory: text for directory, one in runs.items() if (text := one.in_words())}
+    title = " STATUS" if words else ""
+    print(f"{'CONTAINER ID':<36} P M {middle}{'NAMES':<18} {'IMAGE':<20}{title}")
     for container_id in containers.ids():
         try:
             container = containers.find(container_id)
@@ -47,7 +53,8 @@ def run(config: Config, options: argparse.Namespace) -> int:
         writable = "W" if os.access(container.root, os.W_OK) else "R"
         names = str(list(container.names)) if container.names else ""  # as scripts know it
         image = printable(container.image)
-        print(f"{container.id:<36.36} {protected} {writable} {middle}{names:<18} {image:<20}")
+        status = f" {printable(words[container.directory])}" if container.directory in words else ""
+        print(f"{container.id:<36.36} {protected} {writable} {middle}{names:<18} {image:<20}{status}")
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from udocker.config import Config
 from udocker.errors import NotFoundError, StoreError, UsageError
@@ -12,7 +13,8 @@ from udocker.model.mode import ExecutionMode
 from udocker.model.mount import Mount
 from udocker.model.runspec import Accounts, RunSpec
 from udocker.run.execute import execute
-from udocker.run.plan import plan_run
+from udocker.run.notes import drop, note
+from udocker.run.plan import choice_of, plan_run
 from udocker.store.containers import check_name
 from udocker.store.store import Store
 from udocker.system.host import GRAPHICS_DIRECTORIES
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
     from udocker.cli.parser import Parser
     from udocker.cli.usual import Declarations
+    from udocker.engine.base import Launch
+    from udocker.model.port import PublishedPort
 
     Declaring = Union[Parser, Declarations]
 
@@ -51,6 +55,7 @@ def add_arguments(parser: Declaring) -> None:
 
 def _add_image_options(parser: Declaring) -> None:
     add = parser.add_argument_group("container and image").add_argument
+    add("-d", "--detach", action="store_true", help="run in the background, and print the container's id")
     add("--name", default="", help="a name for the container")
     add(
         "--rm",
@@ -107,10 +112,17 @@ def _add_host_options(parser: Declaring) -> None:
         "--publish",
         action="append",
         default=[],
-        metavar="PORT:PORT",
-        help="accepted: the network is the host's, every port is open there under its own number",
+        metavar="[[ADDRESS:]PORT:]PORT",
+        help="the host's port for one of the container's; others have their own number, for the network is "
+        "the host's (modes T1 and T2)",
     )
-    add("-P", "--publish-all", "--netcoop", action="store_true", help="accepted, likewise")
+    add(
+        "-P",
+        "--publish-all",
+        "--netcoop",
+        action="store_true",
+        help="a free port of the host for each that the image exposes: see udocker port",
+    )
 
 
 def _add_compatible_options(parser: Declaring) -> None:
@@ -136,23 +148,34 @@ def run(config: Config, options: argparse.Namespace) -> int:
 
         restrict_to(parse_cpus(options.cpuset_cpus))
     container, is_new = _container(config, options)
-    containers = Store.at(config).containers
+    store = Store.at(config)
+    containers = store.containers
     is_kept = options.location or not containers.is_own(container.directory)
-    if not options.rm or is_kept or containers.is_protected(container.directory):
-        execute(plan_run(config, container, spec, os.environ))
-    from udocker.run.wait import run_and_wait  # not for those who become the program
+    remove = options.rm and not is_kept and not containers.is_protected(container.directory)
+    if remove or options.detach:
+        from udocker.cli.keptrun import run_kept  # not for those who become the program
 
-    is_over = is_new  # a container that was there stays where the run cannot start
+        return run_kept(config, container, options, spec, remove, is_new)
+    choice = choice_of(config, container, spec)
+    launch = plan_run(config, container, spec, os.environ, choice=choice)
+    ports = ports_of(launch, options)
+    path = None if container.location else note(container, launch, choice[1].value, ports=ports)
     try:
-        launch = plan_run(config, container, spec, os.environ)
-        is_over = True
-        return run_and_wait(launch)
+        execute(launch)
     finally:
-        if is_over:
-            try:
-                containers.remove(container.directory)
-            except NotFoundError:
-                pass  # another run with --rm, or udocker rm, was first: it is gone, as was asked
+        drop(path)  # it has not become the program
+
+
+def ports_of(launch: Launch, options: argparse.Namespace) -> tuple[tuple[str, str], ...]:
+    """The ports that the host has under other numbers; those that nobody chose are told."""
+    if not (options.publish or options.publish_all):
+        return ()
+    from udocker.run.ports import published
+
+    ports = published(launch)
+    for inner, outer in ports if options.publish_all and not options.quiet else ():
+        sys.stderr.write(f"udocker: {inner} -> {outer}\n")
+    return ports
 
 
 def _settle_words(options: argparse.Namespace) -> None:
@@ -164,6 +187,8 @@ def _settle_words(options: argparse.Namespace) -> None:
         rest = Parser(prog="udocker run")
         add_arguments(rest)
         rest.parse_args(options.command, options)
+    if options.detach and options.location:
+        raise UsageError("run: --detach with --location: no container that could be known afterwards")
     if not options.object and not options.location:
         raise UsageError("run: no container and no image given", "see udocker run --help")
 
@@ -172,7 +197,7 @@ def _spec(options: argparse.Namespace) -> RunSpec:
     return RunSpec(
         command=tuple(options.command),
         entrypoint=_entrypoint(options.entrypoint),
-        env=tuple(_environment(options)),
+        env=tuple(environment(options)),
         workdir=options.workdir,
         user=options.user,
         mounts=tuple(_volumes(options.volume)),
@@ -186,6 +211,8 @@ def _spec(options: argparse.Namespace) -> RunSpec:
         bind_home=options.bindhome,
         graphics=options.dri,
         kernel=options.kernel,
+        ports=tuple(_ports(options.publish)),
+        publish_all=options.publish_all,
     )
 
 
@@ -197,6 +224,13 @@ def _volumes(texts: list[str]) -> Iterator[Mount]:
             yield mount
         elif mount.source not in _OPTIONAL:
             raise UsageError(f"volume: {mount.source}: not on this host", "create it before the run")
+
+
+def _ports(texts: list[str]) -> Iterator[PublishedPort]:
+    if texts:
+        from udocker.model.port import PublishedPort
+
+        yield from map(PublishedPort.parse, texts)
 
 
 def _entrypoint(text: Optional[str]) -> Optional[tuple[str, ...]]:
@@ -223,7 +257,7 @@ def _directory() -> str:
         return "/proc/self/cwd"  # deleted under us: an absolute path needs none, others are not found
 
 
-def _environment(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
+def environment(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
     """The variables of files, then those of the command line, which win."""
     if options.env_file:
         from udocker.run.envfile import read_env_file
@@ -246,13 +280,6 @@ def _variable(text: str) -> list[tuple[str, str]]:
 
 def _tell_of_the_impossible(options: argparse.Namespace) -> None:
     """One line for each wish that this version cannot fulfil; the run goes on, as in udocker 1.3."""
-    for text in options.publish:
-        from udocker.model.port import PublishedPort
-
-        if PublishedPort.parse(text).is_mapped:
-            _LOG.warning(
-                "run: --publish %s: not mapped: the network is the host's, ports keep their numbers", text
-            )
     for name in ("volumes_from", "dns", "dns_search"):
         for text in getattr(options, name):
             _LOG.warning("run: --%s %s: has no effect, as in udocker 1.3", name.replace("_", "-"), text)

@@ -25,7 +25,7 @@ The mode is recorded where udocker 1.3 records it, and each program reads the ot
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     add = parser.add_argument
-    add("--execmode", default="", metavar="MODE", help="run it in this execution mode, as R1, T1 or T2")
+    add("--execmode", default="", metavar="MODE", help="run it in this execution mode, as R1, T2 or P1")
     add("--force", action="store_true", help="record it even so")
     add("--nvidia", action="store_true", help="show the driver of the host that runs it, for GPUs")
     add("--purge", action="store_true", help="remove what udocker 1.3 left in its files for mounts")

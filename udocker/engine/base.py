@@ -10,7 +10,10 @@ from udocker.model.mount import Mount
 from udocker.values import TYPE_CHECKING, dataclass
 
 if TYPE_CHECKING:
-    from typing import Protocol
+    from typing import Optional, Protocol
+
+    from udocker.model.port import PublishedPort
+    from udocker.system.emulators import Emulator
 else:
     Protocol = object
 
@@ -46,7 +49,8 @@ class Process:
     is a path in the container.  ``volumes`` are directories of the container that have to be there, and
     writable; ``scratch`` are empty ones that end with the run; ``mounts`` come after both, ``files`` last.
     With ``read_only`` the container's own files cannot be changed.  ``kernel`` is the release that uname(2)
-    answers there, empty for the host's own.
+    answers there, empty for the host's own.  ``ports`` are those that the host has under other numbers.
+    ``emulator`` runs programs of the image's machine.
     """
 
     argv: tuple[str, ...]
@@ -59,6 +63,8 @@ class Process:
     files: tuple[ExtendedFile, ...] = ()
     read_only: bool = False
     kernel: str = ""
+    ports: tuple[PublishedPort, ...] = ()
+    emulator: Optional[Emulator] = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,22 @@ class Launch:
     argv: tuple[str, ...]
     env: Mapping[str, str]
     cwd: str
+
+
+@dataclass(frozen=True)
+class Joining:
+    """A program that joins a run: ``pid`` is the run's program, which has begun at ``start``.
+
+    ``start`` is in clock ticks since boot (proc(5), /proc/[pid]/stat, field 22).  ``workdir`` is empty, and
+    ``identity`` None, for the run's own.
+    """
+
+    pid: int
+    start: int
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    workdir: str = ""
+    identity: Optional[Identity] = None
 
 
 @dataclass(frozen=True)
@@ -84,11 +106,16 @@ class Abilities:
     """What an engine can do that not every engine can.
 
     ``other_users``: the program can be another user than the caller.  ``kernel_release``: uname(2) can answer
-    another release than the host's.
+    another release than the host's.  ``emulates_users``: other users, root too, cost time, and the caller
+    himself does not.  ``ports``: the host can have the container's ports under other numbers.  ``emulators``:
+    programs of another machine are run by a program of the host.
     """
 
     other_users: bool
     kernel_release: bool
+    emulates_users: bool = False
+    ports: bool = False
+    emulators: bool = False
 
 
 class Engine(Protocol):
@@ -121,4 +148,8 @@ class Engine(Protocol):
 
     def plan(self, container: Container, process: Process, mode: ExecutionMode) -> Launch:
         """The launch that runs ``process`` in ``container``."""
+        ...
+
+    def join(self, run: Launch, joining: Joining) -> Launch:
+        """The launch that brings a program into a run that was launched so; pure as ``plan``."""
         ...

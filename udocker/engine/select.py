@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from _typeshed import StrPath
 
-    from udocker.engine.base import Support
+    from udocker.engine.base import Abilities, Support
 
 
 def _userns() -> Engine:
@@ -29,12 +29,19 @@ def _trap() -> Engine:
     return TrapEngine()
 
 
-# Each family of execution modes and its engine, imported when a run takes it.
-ENGINES: Mapping[str, Callable[[], Engine]] = {"R": _userns, "T": _trap}
+def _ptrace() -> Engine:
+    from udocker.engine.ptrace import PtraceEngine
 
-# The modes that these engines offer, the one to prefer first: R passes every sentence of the contract's
-# suite, T2 all but those about other users, and T1 is T2 for hosts that forbid to rewrite programs in memory.
-MODES = (ExecutionMode.R1, ExecutionMode.T2, ExecutionMode.T1)
+    return PtraceEngine()
+
+
+# Each family of execution modes and its engine, imported when a run takes it.
+ENGINES: Mapping[str, Callable[[], Engine]] = {"R": _userns, "T": _trap, "P": _ptrace}
+
+# The modes that these engines offer, the one to prefer first: in R the kernel itself knows other users, T2
+# emulates them, and T1 is T2 for hosts that forbid to rewrite programs in memory.  P1 costs more for each
+# program that is started, P2 for each call.
+MODES = (ExecutionMode.R1, ExecutionMode.T2, ExecutionMode.T1, ExecutionMode.P1, ExecutionMode.P2)
 
 
 def engine_of(mode: ExecutionMode, store: Optional[StrPath] = None) -> Engine:
@@ -70,6 +77,13 @@ def default_mode(store: Optional[StrPath] = None) -> ExecutionMode:
         mode = first_that_works(store)
         probed.write(mode.value)
     return mode
+
+
+def first_able(able: Callable[[Abilities], bool], store: Optional[StrPath] = None) -> Optional[ExecutionMode]:
+    """The first mode that works here and whose engine is able to what is asked; None where there is none."""
+    engines = ((mode, engine_of(mode, store)) for mode in MODES)
+    fit = (mode for mode, engine in engines if able(engine.abilities) and engine.check(mode).available)
+    return next(fit, None)
 
 
 def first_that_works(store: Optional[StrPath] = None) -> ExecutionMode:

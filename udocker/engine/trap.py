@@ -8,23 +8,19 @@ from __future__ import annotations
 
 import os
 
-from udocker.engine.base import Abilities, Launch, Process, Support
+from udocker.engine.base import Abilities, Joining, Launch, Process, Support
 from udocker.engine.binaries import locate
-from udocker.engine.launcher import options, probe
+from udocker.engine.launcher import TRANSLATOR, again, probe, translator_options
 from udocker.model.container import Container
 from udocker.model.mode import ExecutionMode
 from udocker.values import TYPE_CHECKING, dataclass, replace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from typing import Optional
 
     from _typeshed import StrPath
 
-PROGRAM = "udocker-trap"
-
-# Beside a container's root: copies of its files with text after them, which all of its runs share.
-FILES = "trap.files"
+PROGRAM = TRANSLATOR
 
 # What a mode asks of the launcher.
 _OPTIONS = {ExecutionMode.T1: (), ExecutionMode.T2: ("--patch",)}
@@ -43,8 +39,10 @@ class TrapEngine:
 
     @property
     def abilities(self) -> Abilities:
-        """The program is the caller; what uname(2) answers is trapped as paths are."""
-        return Abilities(other_users=False, kernel_release=True)
+        """Who the program is, and what uname(2) answers, is trapped as paths are."""
+        return Abilities(
+            other_users=True, kernel_release=True, emulates_users=True, ports=True, emulators=True
+        )
 
     def using(self, installed: str) -> TrapEngine:
         """The same engine, with the launcher in a directory if there is one."""
@@ -66,15 +64,12 @@ class TrapEngine:
 
     def plan(self, container: Container, process: Process, mode: ExecutionMode) -> Launch:
         """The launcher's command line; its environment is the program's, which it passes on as it is."""
-        asked = (*_OPTIONS[mode], *self._options(container, process))
+        asked = (*_OPTIONS[mode], *translator_options(container, process, self.without))
         return Launch((self._launcher(), *asked, "--", *process.argv), process.env, "/")
+
+    def join(self, run: Launch, joining: Joining) -> Launch:
+        """The same launch with another program: a container is what the engine shows, and no more."""
+        return again(run, joining)
 
     def _launcher(self) -> str:
         return os.fspath(self.program) if self.program else locate(PROGRAM, installed=self.installed)
-
-    def _options(self, container: Container, process: Process) -> Iterator[str]:
-        yield from options(container.root, process, self.without)
-        if process.kernel:
-            yield from ("--kernel", process.kernel)
-        if process.files and not container.location:
-            yield from ("--files", os.path.join(container.directory, FILES))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-from udocker.engine.base import Abilities, Launch, Process, Support
+from udocker.engine.base import Abilities, Joining, Launch, Process, Support
 from udocker.engine.binaries import locate
-from udocker.engine.launcher import options, probe
+from udocker.engine.launcher import again, options, probe
 from udocker.model.container import Container
 from udocker.model.mode import ExecutionMode
 from udocker.values import TYPE_CHECKING, dataclass, replace
@@ -59,5 +59,17 @@ class UsernsEngine:
         asked = options(container.root, process, self.without)
         return Launch((self._launcher(), *asked, "--", *process.argv), process.env, "/")
 
+    def join(self, run: Launch, joining: Joining) -> Launch:
+        """Into the namespaces of the run's program, which have its root and its binds."""
+        words = again(run, joining).argv
+        kept = [word for name in ("--uid", "--gid", "--workdir") for word in _option(words, name)]
+        process = f"{joining.pid}:{joining.start}"
+        command = words[words.index("--") :]
+        return Launch((self._launcher(), "--join", process, *kept, *command), joining.env, run.cwd)
+
     def _launcher(self) -> str:
         return os.fspath(self.program) if self.program else locate(PROGRAM, installed=self.installed)
+
+
+def _option(words: tuple[str, ...], name: str) -> tuple[str, str]:
+    return name, words[words.index(name) + 1]

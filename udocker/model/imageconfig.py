@@ -87,6 +87,18 @@ class ImageConfig:
     user: str = ""
     volumes: tuple[str, ...] = ()
 
+    @property
+    def exposed(self) -> tuple[str, ...]:
+        """The ports that it says its program offers, as ``80/tcp``; raises StoreCorrupt."""
+        config = self.document.get("config")
+        return _names(config, "ExposedPorts") if isinstance(config, Mapping) else ()
+
+    @property
+    def stop_signal(self) -> str:
+        """What ends its program, as the image writes it; empty for SIGTERM.  Raises StoreCorrupt."""
+        config = self.document.get("config")
+        return _text(config, "StopSignal") if isinstance(config, Mapping) else ""
+
     @classmethod
     def parse(cls, raw: bytes) -> ImageConfig:
         """Read an image configuration; raises StoreCorrupt."""

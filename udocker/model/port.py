@@ -41,10 +41,22 @@ class PublishedPort:
             raise _bad(text, "the two ranges differ in length", "")
         return made
 
+    def __str__(self) -> str:
+        """As it is parsed."""
+        address = f"[{self.address}]" if ":" in self.address else self.address
+        host = _words(self.host) if self.host else ""
+        before = f"{address}:{host}:" if address else f"{host}:" if host else ""
+        after = "" if self.protocol == "tcp" else f"/{self.protocol}"
+        return f"{before}{_words(self.container)}{after}"
+
     @property
     def is_mapped(self) -> bool:
         """Whether the host shall show other numbers than the container's, or at one address only."""
         return bool(self.address) or self.host not in (None, self.container)
+
+
+def _words(ports: tuple[int, int]) -> str:
+    return str(ports[0]) if ports[0] == ports[1] else f"{ports[0]}-{ports[1]}"
 
 
 def _range(text: str, word: str) -> tuple[int, int]:

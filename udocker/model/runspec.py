@@ -12,6 +12,8 @@ from udocker.values import TYPE_CHECKING, dataclass
 if TYPE_CHECKING:
     from typing import Optional
 
+    from udocker.model.port import PublishedPort
+
 
 class Accounts(Enum):
     """Whose passwd and group files the program sees."""
@@ -30,8 +32,9 @@ class RunSpec:
     ``docker run --entrypoint ''`` does.  ``user`` is ``name|uid[:group|gid]``.  ``excluded`` are sources of
     mounts, or SOURCE:TARGET, that are not to be made.  Without ``metadata`` the image's configuration is
     passed over.  With ``read_only`` nothing in the container can be changed.  ``kernel`` is the release that
-    the program sees, where an engine can show another than the host's.  With ``nvidia`` the host's driver is
-    shown, as for a container that is set up so.
+    the program sees, where an engine can show another than the host's.  ``ports`` are those of the container
+    that the host shall have under other numbers; with ``publish_all`` also those that the image exposes, each
+    under a number that is free.  With ``nvidia`` the host's driver is shown, as after ``setup --nvidia``.
     """
 
     command: tuple[str, ...] = ()
@@ -51,6 +54,8 @@ class RunSpec:
     graphics: bool = False
     read_only: bool = False
     kernel: str = ""
+    ports: tuple[PublishedPort, ...] = ()
+    publish_all: bool = False
     nvidia: bool = False
 
     def argv(self, image_entrypoint: Sequence[str], image_cmd: Sequence[str]) -> tuple[str, ...]:

@@ -35,19 +35,20 @@ def plan_accounts(
     """Who ``user`` is, and what is shown at /etc/passwd and /etc/group for it.
 
     An engine without other users runs the program as the caller where nobody asked for somebody else: root by
-    default is the caller then, with root's home.  ``elsewhere`` are files of the host that the container has
-    at these two places already.  Raises UsageError for an unknown user, EngineError for one that the engine
-    cannot be, StoreCorrupt for files that cannot be read.
+    default is the caller then, with root's home.  One that emulates them keeps to the caller where his number
+    is asked for without a group.  ``elsewhere`` are files of the host that the container has at these two
+    places already.  Raises UsageError for an unknown user, EngineError for one that the engine cannot be,
+    StoreCorrupt for files that cannot be read.
     """
-    if abilities.other_users:
-        return _accounts(root, spec, user, elsewhere, facts)
-    by_default = not spec.user and user.partition(":")[0] in _ROOT
+    by_default = not (abilities.other_users or spec.user) and user.partition(":")[0] in _ROOT
     wanted = f"{facts.uid}:{facts.gid}" if by_default else user
     identity, files = _accounts(root, spec, wanted, elsewhere, facts, by_default)
+    if abilities.other_users and not abilities.emulates_users:
+        return identity, files
     if identity.uid == facts.uid and identity.gid != facts.gid and ":" not in wanted:
         # A group that the files tell, and nobody asked for.
         identity, files = _accounts(root, spec, f"{wanted}:{facts.gid}", elsewhere, facts)
-    if (identity.uid, identity.gid) != (facts.uid, facts.gid):
+    if not abilities.other_users and (identity.uid, identity.gid) != (facts.uid, facts.gid):
         raise EngineError(
             f"run: user {user!r}: is {identity.uid}:{identity.gid}, and this execution mode runs programs as "
             f"the caller only, {facts.uid}:{facts.gid}",

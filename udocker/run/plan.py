@@ -28,6 +28,9 @@ from udocker.values import TYPE_CHECKING, replace
 if TYPE_CHECKING:
     from typing import Optional
 
+    from udocker.model.port import PublishedPort
+    from udocker.system.emulators import Emulator
+
 # What is run where nobody says what, and there is no metadata either: the first that is there.
 _SHELLS = ("/bin/bash", "/usr/bin/bash", "/bin/sh")
 _LOG = Log(__name__)
@@ -46,19 +49,30 @@ def plan_run(
     This host is looked at where ``facts`` or the engine's ``choice`` are not given.  Raises UsageError
     for a spec that makes no sense here, StoreCorrupt for an image that does not, EngineUnavailable.
     """
-    if choice is None:
-        choice = choose(mode_of(config, container, spec.mode), config.udocker_dir)
-    engine, mode = choice
+    engine, mode = choice or choice_of(config, container, spec)
     if config.engine_without:
         engine = engine.doing_without(config.engine_without)
     if not spec.metadata:
         container = replace(container, config=ImageConfig({}, container.config.platform))
-    _warn_of_platform(container)
     process = plan_process(container, spec, environ, facts or HostFacts.read(), engine.abilities)
     process = _as_set_up(process, container, spec, environ)
     if os.path.dirname(os.path.dirname(container.directory)) in config.lower:
         process = replace(process, read_only=True)  # the site's, even where this user may write there
     return engine.plan(container, process, mode)
+
+
+def choice_of(config: Config, container: Container, spec: RunSpec) -> tuple[Engine, ExecutionMode]:
+    """The engine and the mode for ``spec``; raises UsageError, EngineUnavailable."""
+    mode = mode_of(config, container, spec.mode)
+    if mode is None and is_other_platform(container):
+        from udocker.run.foreign import mode_for_foreign  # few images are for another architecture
+
+        mode = mode_for_foreign(config, container.config)
+    if mode is None and (spec.ports or spec.publish_all):
+        from udocker.run.ports import mode_for_ports  # few runs publish any
+
+        mode = mode_for_ports(config, container.config, spec)
+    return choose(mode, config.udocker_dir)
 
 
 def plan_process(
@@ -70,8 +84,8 @@ def plan_process(
     """
     image = container.config
     argv = _argv(container, spec)
-    _refuse_unpassable(_texts_of_spec(spec), UsageError, "run")
-    _refuse_unpassable(_texts_of_image(container), StoreCorrupt, "image configuration")
+    refuse_unpassable(_texts_of_spec(spec), UsageError, "run")
+    refuse_unpassable(_texts_of_image(container), StoreCorrupt, "image configuration")
     parked = None if container.location else parked_files(container.directory)
     elsewhere = {path: file for path in (PASSWD, GROUP) if parked and (file := parked_file(parked, path))}
     user = spec.user or image.user
@@ -87,7 +101,25 @@ def plan_process(
         files=files,
         read_only=spec.read_only,
         kernel=_kernel(spec.kernel, abilities),
+        ports=_ports(image, spec, abilities),
+        emulator=_emulator(container, abilities),
     )
+
+
+def _emulator(container: Container, abilities: Abilities) -> Optional[Emulator]:
+    if not is_other_platform(container):
+        return None
+    from udocker.run.foreign import plan_emulator  # few images are for another architecture
+
+    return plan_emulator(container.config, abilities)
+
+
+def _ports(image: ImageConfig, spec: RunSpec, abilities: Abilities) -> tuple[PublishedPort, ...]:
+    if not (spec.ports or spec.publish_all):
+        return ()
+    from udocker.run.ports import plan_ports  # few runs publish any
+
+    return plan_ports(image, spec, abilities)
 
 
 def _kernel(release: str, abilities: Abilities) -> str:
@@ -154,11 +186,10 @@ def _workdir(asked: str, image: str) -> str:
     return asked or posixpath.join("/", image)
 
 
-def _warn_of_platform(container: Container) -> None:
-    """As docker does; it may work all the same, by emulation or on a machine of the same family."""
-    image, host = container.config.platform, Platform.host()
-    if "unknown" not in (image.os, image.architecture) and not host.accepts(image):
-        _LOG.warning("the image is for %s and this host is %s", image, host)
+def is_other_platform(container: Container) -> bool:
+    """Whether the container's image says that it is for another platform than this host."""
+    image = container.config.platform
+    return "unknown" not in (image.os, image.architecture) and not Platform.host().accepts(image)
 
 
 def _texts_of_spec(spec: RunSpec) -> Iterable[str]:
@@ -176,8 +207,8 @@ def _texts_of_image(container: Container) -> Iterable[str]:
         yield from (name, value)
 
 
-def _refuse_unpassable(texts: Iterable[str], error: type[UdockerError], what: str) -> None:
-    """Refuse what no program can be given: NUL bytes, and JSON's lone surrogates, which are no text."""
+def refuse_unpassable(texts: Iterable[str], error: type[UdockerError], what: str) -> None:
+    """Raise ``error`` for what no program can be given: NUL bytes, and JSON's lone surrogates, no text."""
     for text in texts:
         try:
             data = os.fsencode(text)

@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 from udocker.engine.base import Launch
 from udocker.run.execute import spawn
@@ -19,20 +19,27 @@ _FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _SHARED = (signal.SIGINT, signal.SIGQUIT)
 
 
-def run_and_wait(launch: Launch) -> int:
+def run_and_wait(launch: Launch, at_start: Optional[Callable[[], None]] = None) -> int:
     """Run the program as a child and return its exit status, 128+N where signal N killed it.
 
-    Signals that this process gets meanwhile reach the program.  What it leaves behind ends with it, as
-    docker has it: its container is about to go.  Raises EngineError.
+    ``at_start`` is called in the child, right before it becomes the program.  Signals that this process gets
+    meanwhile reach the program.  What it leaves behind ends with it, as docker has it: its container is about
+    to go.  Raises EngineError.
     """
-    with _signals() as child, ended_family():
-        process = spawn(launch, close_fds=False)  # as without --rm: what was inherited passes on
+    with forwarded_signals() as child, ended_family():
+        # As without --rm: what was inherited passes on.
+        process = spawn(launch, close_fds=False, preexec_fn=at_start)
         child.start(process)
         status = process.wait()
-    return status if status >= 0 else 128 - status
+    return exit_status(status)
 
 
-class _Child:
+def exit_status(code: int) -> int:
+    """Popen's return code as a shell tells it."""
+    return code if code >= 0 else 128 - code
+
+
+class Child:
     """The child that signals are for; those that come before it is there are kept for it."""
 
     def __init__(self) -> None:
@@ -52,9 +59,9 @@ class _Child:
 
 
 @contextmanager
-def _signals() -> Iterator[_Child]:
+def forwarded_signals() -> Iterator[Child]:
     """Forward signals for the block.  One that is ignored stays so: nohup(1) and shells rely on it."""
-    child = _Child()
+    child = Child()
     handlers: dict[signal.Signals, Any] = {number: child.forward for number in _FORWARDED}
     handlers.update({number: lambda *_: None for number in _SHARED})
     wanted = {number: handler for number, handler in handlers.items() if _is_heeded(number)}

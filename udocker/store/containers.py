@@ -282,6 +282,7 @@ class ContainerStore(ContainerNames):
             for name in self.names(container_id):
                 (self._paths.containers / name).unlink(missing_ok=True)
             remove_tree(trash)
+            remove_tree(self._paths.runs / container_id)
         except FileNotFoundError:
             raise NotFoundError(f"container: {container_id}: not here", "see udocker ps") from None
         except OSError as error:

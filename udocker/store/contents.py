@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Mapping
 
+from udocker.store.owners import ATTRIBUTE, PREFIX
 from udocker.store.tarstream import TarMember, TarReader
 
 _COPY = 1 << 20
@@ -34,10 +35,12 @@ def new_file(name: bytes, mode: int, fd: int) -> int:
     return os.open(name, _NEW, mode, dir_fd=fd)
 
 
-def finish_file(out: int, mode: int, mtime: int) -> None:
-    """Give a file whose content is written its mode, of which the umask took some, and its time."""
-    if mode & _MASKED:
+def finish_file(out: int, mode: int, mtime: int, owner: bytes) -> None:
+    """Give a file whose content is written its mode, of which the umask took some, its owner and its time."""
+    if mode & (_MASKED | stat.S_ISVTX):
         os.fchmod(out, mode)
+    if owner:
+        set_owner(out, owner)
     os.utime(out, ns=(mtime, mtime))
 
 
@@ -67,12 +70,30 @@ def set_attributes(fd: int, attributes: Mapping[bytes, bytes]) -> None:
     The others are for the kernel and would need root, or are not meant for a copy.
     """
     for name, value in attributes.items():
-        if name.startswith(_USER) and not name.startswith(_OVERLAY) and b"\0" not in name:
-            try:
-                os.setxattr(fd, name, value)
-            except OSError as error:
-                if error.errno not in _NO_ATTRIBUTE:
-                    raise
+        if name.startswith(_USER) and not name.startswith((_OVERLAY, PREFIX)) and b"\0" not in name:
+            _set_attribute(fd, name, value)
+
+
+def set_owner(fd: int, owner: bytes) -> None:
+    """Write down whose a file is (``udocker.store.owners``), where the file system can; raises OSError."""
+    _set_attribute(fd, ATTRIBUTE, owner)
+
+
+def remove_owner(fd: int) -> None:
+    """Make a file root's again; raises OSError."""
+    try:
+        os.removexattr(fd, ATTRIBUTE)
+    except OSError as error:
+        if error.errno not in (*_NO_ATTRIBUTE, errno.ENODATA):
+            raise
+
+
+def _set_attribute(fd: int, name: bytes, value: bytes) -> None:
+    try:
+        os.setxattr(fd, name, value)
+    except OSError as error:
+        if error.errno not in _NO_ATTRIBUTE:
+            raise
 
 
 def link_or_copy(source: int, base: bytes, fd: int, name: bytes) -> None:
@@ -98,4 +119,15 @@ def _copy_entry(source: int, base: bytes, fd: int, name: bytes) -> None:
             while block := original.read(_COPY):
                 target.write(block)
             os.fchmod(target.fileno(), mode)
+            _copy_owner(original.fileno(), target.fileno())
             os.utime(target.fileno(), ns=(info.st_atime_ns, info.st_mtime_ns))
+
+
+def _copy_owner(source: int, target: int) -> None:
+    try:
+        owner = os.getxattr(source, ATTRIBUTE)
+    except OSError as error:
+        if error.errno not in (*_NO_ATTRIBUTE, errno.ENODATA):
+            raise
+        return  # root's
+    set_owner(target, owner)

@@ -11,6 +11,7 @@
     tmp/partial/                     what has come of a blob; the next pull of it goes on from there
     locks/                           who makes it: blob-<hex> while a blob comes; claims/ and nodes/ in it
                                      tell whether they live
+    runs/<id>/                       programs that run in the background, or with --rm, and their output
     batch/                           jobs and their records
 """
 
@@ -73,6 +74,11 @@ class StorePaths:
     def nodes(self) -> Path:
         """The machines, by boot, whose processes have made things here."""
         return self.locks / "nodes"
+
+    @property
+    def runs(self) -> Path:
+        """What is known of runs, by the container's id."""
+        return self._below("runs")
 
     @property
     def locks(self) -> Path:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from udocker.store.incoming import Incoming
     from udocker.store.layers import LayerStore
     from udocker.store.lock import SharedLock
+    from udocker.store.runs import RunStore
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,13 @@ class Store:
             raise from_os_error("store", error, str(self.paths.nodes)) from error
         discard_leftovers(self.paths.tmp)
         return self
+
+    @property
+    def runs(self) -> RunStore:
+        """The runs that somebody waits for."""
+        from udocker.store.runs import RunStore  # not for those who become the program
+
+        return RunStore(self.paths)
 
     @property
     def incoming(self) -> Incoming:

@@ -14,8 +14,8 @@ from functools import lru_cache
 from zlib import adler32
 
 BLOCK = 512
-# name, mode, (uid, gid), size, mtime, checksum, type, link, magic, (version to devminor), prefix, (rest)
-_FIELDS = struct.Struct("100s8s16x12s12s8sc100s6s82x155s12x").unpack
+# name, mode, uid, gid, size, mtime, checksum, type, link, magic, (version to devminor), prefix, (rest)
+_FIELDS = struct.Struct("100s8s8s8s12s12s8sc100s6s82x155s12x").unpack
 _USTAR = b"ustar\0"
 _STAR = b"tar\0"  # in the last four bytes; its prefix is shorter, and times follow it
 _STAR_PREFIX = 131
@@ -30,13 +30,14 @@ class BadHeader(Exception):
     """A header that is none, in words; the reader of the archive says where."""
 
 
-# Name, type, mode, size in bytes as they lie in the archive, time in nanoseconds, target of a link.
-Header = tuple[bytes, bytes, int, int, int, bytes]
+# Name, type, mode, size in bytes as they lie in the archive, time in nanoseconds, target of a link, owner and
+# group.
+Header = tuple[bytes, bytes, int, int, int, bytes, int, int]
 
 
 def parse_header(block: bytes) -> Header:
     """Read a header of 512 bytes that is not all zeros; raises BadHeader."""
-    name, mode, size, mtime, checksum, kind, link, magic, prefix = _FIELDS(block)
+    name, mode, uid, gid, size, mtime, checksum, kind, link, magic, prefix = _FIELDS(block)
     # Adler-32's lower half is one more than the sum modulo 65521, which half a block cannot reach.
     total = (adler32(block[:256]) & 0xFFFF) + (adler32(block[256:]) & 0xFFFF) - 2
     expected = number(checksum)
@@ -50,7 +51,8 @@ def parse_header(block: bytes) -> Header:
     seconds = number(mtime) * _NANO
     if not 0 <= seconds <= _LAST:
         seconds = min(max(seconds, 0), _LAST)
-    return path, kind, number(mode), number(size), seconds, link.partition(b"\0")[0]
+    ids = (owner(uid), owner(gid))
+    return (path, kind, number(mode), number(size), seconds, link.partition(b"\0")[0], *ids)
 
 
 @lru_cache(1 << 12)  # modes and times are mostly the same ones
@@ -78,6 +80,15 @@ def number(field: bytes) -> int:
     raise BadHeader(f"a header with {digits!r} for a number")
 
 
+@lru_cache(1 << 10)
+def owner(field: bytes) -> int:
+    """A user's or group's number; what is none is root's, for much is written there and nobody reads it."""
+    try:
+        return number(field)
+    except BadHeader:
+        return 0
+
+
 def _signed_sum(block: bytes) -> int:
     """The sum as some old programs made it, of bytes with a sign."""
     words = block[:148] + b" " * 8 + block[156:]
@@ -103,6 +114,11 @@ def pax_size(value: bytes) -> int:
     if not value.isdigit() or len(value) > _MAX_DIGITS:
         raise BadHeader(f"an extended header with the size {value[:_MAX_DIGITS]!r}")
     return int(value)
+
+
+def pax_owner(value: bytes) -> int:
+    """A user's or group's number in decimal digits; what is none is root's."""
+    return int(value) if value.isdigit() and len(value) <= _MAX_DIGITS else 0
 
 
 def pax_time(value: bytes) -> int:

@@ -13,13 +13,22 @@ from typing import Optional, Protocol
 from udocker.errors import UnpackError
 from udocker.store import sparse
 from udocker.store.limits import Budget
-from udocker.store.tarheader import BLOCK, BadHeader, Header, parse_header, pax_records, pax_size, pax_time
+from udocker.store.tarheader import (
+    BLOCK,
+    BadHeader,
+    Header,
+    parse_header,
+    pax_owner,
+    pax_records,
+    pax_size,
+    pax_time,
+)
 
 _ZEROS = bytes(BLOCK)
 # A name has at most 4096 bytes and an extended attribute 64 KiB (path_resolution(7), xattr(7)).
 _MAX_HEADER = 1 << 20
 _XATTR = b"SCHILY.xattr."
-_KNOWN = (b"path", b"linkpath", b"size", b"mtime")
+_KNOWN = (b"path", b"linkpath", b"size", b"mtime", b"uid", b"gid")
 _PREFIXES = (_XATTR, sparse.KEYS)
 _REPEATED = (b"GNU.sparse.offset", b"GNU.sparse.numbytes")
 
@@ -55,10 +64,10 @@ class TarMember:
     ``pieces`` says of a sparse file where its data belongs, as (offset, length); of any other it is None.
     """
 
-    __slots__ = ("kind", "link", "mode", "mtime", "name", "pieces", "size", "xattrs")
+    __slots__ = ("gid", "kind", "link", "mode", "mtime", "name", "pieces", "size", "uid", "xattrs")
 
     def __init__(self, header: Header) -> None:
-        self.name, self.kind, self.mode, self.size, self.mtime, self.link = header
+        self.name, self.kind, self.mode, self.size, self.mtime, self.link, self.uid, self.gid = header
         self.pieces: Optional[sparse.Map] = None
         self.xattrs: Optional[dict[bytes, bytes]] = None
 
@@ -315,6 +324,10 @@ def _apply(member: TarMember, records: dict[bytes, bytes], about: Optional[_Desc
         member.size = pax_size(records[b"size"])
     if records.get(b"mtime"):
         member.mtime = pax_time(records[b"mtime"])
+    if records.get(b"uid"):
+        member.uid = pax_owner(records[b"uid"])
+    if records.get(b"gid"):
+        member.gid = pax_owner(records[b"gid"])
     if about is not None:
         # GNU's headers win over POSIX's, as in Go's archive/tar, which docker reads with.
         member.name = about.name or records.get(b"GNU.sparse.name") or member.name

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, Optional
 
 from udocker.errors import StoreError, from_os_error
+from udocker.store.owners import read_owner
 
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _KINDS = {
@@ -21,9 +22,10 @@ _KINDS = {
 
 
 def write_tree(root: Path, stream: BinaryIO, skip: Collection[str] = ()) -> None:
-    """Write everything below ``root`` but its entries ``skip``, sorted by name, as owned by root.
+    """Write everything below ``root`` but its entries ``skip``, sorted by name.
 
-    Hard links stay links; sockets and devices are left out.  Raises StoreError, OSError.
+    Owners and permissions are the container's (``udocker.store.owners``).  Hard links stay links; sockets are
+    left out, and devices but for those that the container made.  Raises StoreError, OSError.
     """
     with tarfile.open(
         fileobj=stream, mode="w|", format=tarfile.GNU_FORMAT, encoding="utf-8", errors="surrogateescape"
@@ -61,13 +63,18 @@ class _Writer:
         if kind is None:
             return
         info = tarfile.TarInfo(path + "/" if kind == tarfile.DIRTYPE else path)
-        info.type, info.mode, info.mtime = kind, stat.S_IMODE(status.st_mode), int(status.st_mtime)
-        if kind == tarfile.SYMTYPE:
+        owner = read_owner(f"/proc/self/fd/{fd}/{name}", status)
+        info.type, info.mode, info.mtime = kind, stat.S_IMODE(owner.mode), int(status.st_mtime)
+        info.uid, info.gid = owner.uid, owner.gid
+        if stat.S_ISCHR(owner.mode) or stat.S_ISBLK(owner.mode):
+            info.type = tarfile.CHRTYPE if stat.S_ISCHR(owner.mode) else tarfile.BLKTYPE
+            info.devmajor, info.devminor = os.major(owner.device), os.minor(owner.device)
+        elif kind == tarfile.SYMTYPE:
             info.linkname = os.readlink(name, dir_fd=fd)
         elif kind == tarfile.REGTYPE:
             first = self._first(status, path)
             if first is None:
-                self._file(info, name, fd)
+                self._file(info, name, fd, stat.S_IMODE(status.st_mode))
                 return
             info.type, info.linkname = tarfile.LNKTYPE, first
         self._finish(info)
@@ -79,9 +86,9 @@ class _Writer:
         first = self._seen.setdefault((status.st_dev, status.st_ino), path)
         return None if first == path else first
 
-    def _file(self, info: tarfile.TarInfo, name: str, fd: int) -> None:
+    def _file(self, info: tarfile.TarInfo, name: str, fd: int, host_mode: int) -> None:
         try:
-            with os.fdopen(_open(name, fd, info.mode), "rb") as content:
+            with os.fdopen(_open(name, fd, host_mode), "rb") as content:
                 info.size = os.fstat(content.fileno()).st_size
                 self._archive.addfile(info, content)
         except OSError as error:

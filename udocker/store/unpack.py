@@ -12,8 +12,17 @@ from typing import Callable, Optional
 from udocker.errors import UnpackError, from_os_error
 from udocker.store import tarstream
 from udocker.store.compression import PlainFile, open_layer
-from udocker.store.contents import finish_file, link_or_copy, new_file, set_attributes, write_data
+from udocker.store.contents import (
+    finish_file,
+    link_or_copy,
+    new_file,
+    remove_owner,
+    set_attributes,
+    set_owner,
+    write_data,
+)
 from udocker.store.limits import Budget, Limits
+from udocker.store.owners import host_mode, owner_text
 from udocker.store.pathset import PathSet
 from udocker.store.rootfs import RootTree, clean_path, shown
 from udocker.store.tarstream import TarMember, TarReader
@@ -29,10 +38,11 @@ _TIME = struct.Struct("<qI")
 def unpack_layers(layers: list[Path], root: Path, limits: Optional[Limits] = None) -> None:
     """Apply the layers, lowest first, to the empty directory ``root``.
 
-    Owners are not kept, set-user-id and set-group-id bits are dropped (they would lend the caller's
-    rights to others), device nodes are skipped, of extended attributes only the user's are kept, and the
-    owner can read, write and search everything.  Raises UnpackError for a layer that is broken, leads out
-    of the root or is beyond the limits, StoreError for what the file system refuses.
+    All files are the caller's, set-user-id and set-group-id bits are dropped (they would lend his rights to
+    others), and he can read, write and search everything; what the layers say of it is written down beside
+    (``udocker.store.owners``).  Device nodes are skipped, of extended attributes only the user's are kept.
+    Raises UnpackError for a layer that is broken, leads out of the root or is beyond the limits, StoreError
+    for what the file system refuses.
     """
     budget = Budget(limits or Limits())
     old = os.umask(0o022)
@@ -161,11 +171,13 @@ class _Layer:
             os.close(inner)
 
     def _file(self, member: TarMember, path: bytes, fd: int, name: bytes) -> None:
-        mode = (member.mode & 0o777) | 0o600
+        mode = host_mode(member.mode, False)
+        owner = owner_text(member.uid, member.gid, member.mode, False)
         if self._writers:
             directory = path.rpartition(b"/")[0]
             if self._is_for_writers(member, directory, fd, name):
-                self._writers.add((directory, name, mode, member.mtime, self._reader.offset, member.size))
+                job = (directory, name, mode, member.mtime, owner, self._reader.offset, member.size)
+                self._writers.add(job)
                 return
             self._writers.settle()
         try:
@@ -178,7 +190,7 @@ class _Layer:
                 write_data(out, self._reader, member)
             if member.xattrs:
                 set_attributes(out, member.xattrs)
-            finish_file(out, mode, member.mtime)
+            finish_file(out, mode, member.mtime, owner)
         finally:
             os.close(out)
 
@@ -195,10 +207,13 @@ class _Layer:
         return not (stat.S_ISDIR(mode) or stat.S_ISLNK(mode))
 
     def _directory(self, member: TarMember, path: bytes, fd: int, name: bytes) -> None:
-        mode = (member.mode & 0o1777) | 0o700
+        mode = host_mode(member.mode, True)
+        owner = owner_text(member.uid, member.gid, member.mode, True)
+        was_there = False
         try:
             os.mkdir(name, mode, dir_fd=fd)
         except FileExistsError:
+            was_there = True
             if not stat.S_ISDIR(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode):
                 self._tree.remove(fd, name)
                 os.mkdir(name, mode, dir_fd=fd)
@@ -207,6 +222,10 @@ class _Layer:
         os.fchmod(made, mode)
         if member.xattrs:
             set_attributes(made, member.xattrs)
+        if owner:
+            set_owner(made, owner)
+        elif was_there:
+            remove_owner(made)
         self._times.write(_TIME.pack(member.mtime, len(path)) + path)
 
     def _symlink(self, member: TarMember, path: bytes, fd: int, name: bytes) -> None:

@@ -23,8 +23,8 @@ from udocker.store.contents import finish_file, new_file
 from udocker.store.limits import Limits
 from udocker.store.rootfs import RootTree, nothing_to_settle, shown
 
-# Directory, name, mode, time in nanoseconds, offset in the layer and size in bytes.
-Job = tuple[bytes, bytes, int, int, int, int]
+# Directory, name, mode, time in nanoseconds, owner, offset in the layer and size in bytes.
+Job = tuple[bytes, bytes, int, int, bytes, int, int]
 
 _MOST = 8
 _BATCH_FILES, _BATCH_BYTES = 64, 1 << 20
@@ -247,7 +247,7 @@ def _write_all(fd: int, data: bytes) -> None:
 
 def write_files(tree: RootTree, layer: int, jobs: Sequence[Job]) -> None:
     """Write files whose data lies in the layer open as ``layer``; raises OSError naming them, UnpackError."""
-    for directory, name, mode, mtime, offset, size in jobs:
+    for directory, name, mode, mtime, owner, offset, size in jobs:
         try:
             fd = tree.directory(directory)
             try:
@@ -257,7 +257,7 @@ def write_files(tree: RootTree, layer: int, jobs: Sequence[Job]) -> None:
                 out = new_file(name, mode, fd)
             try:
                 _copy(layer, offset, out, size)
-                finish_file(out, mode, mtime)
+                finish_file(out, mode, mtime, owner)
             finally:
                 os.close(out)
         except OSError as error:

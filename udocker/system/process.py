@@ -30,7 +30,15 @@ class ProcessIdentity:
     def current(cls) -> ProcessIdentity:
         """The calling process."""
         pid = os.getpid()
-        return cls(os.uname().nodename, *_node(), pid, _start_time(pid) or 0)
+        return cls(os.uname().nodename, *_node(), pid, start_time(pid) or 0)
+
+    @classmethod
+    def of(cls, pid: int) -> ProcessIdentity:
+        """Another process of this node; raises ProcessLookupError."""
+        start = start_time(pid)
+        if not start:
+            raise ProcessLookupError(f"no process {pid}")
+        return cls(os.uname().nodename, *_node(), pid, start)
 
     @classmethod
     def from_json(cls, value: Any) -> ProcessIdentity:
@@ -59,7 +67,7 @@ class ProcessIdentity:
             return True
         except PermissionError:
             pass  # somebody else's process, and it lives
-        start = _start_time(self.pid)
+        start = start_time(self.pid)
         # /proc may hide other users' processes (proc(5), hidepid): then the kill above decides.
         return start is not None and start != self.start
 
@@ -138,7 +146,7 @@ def _node() -> tuple[str, str]:
     return boot, os.readlink("/proc/self/ns/pid")
 
 
-def _start_time(pid: int) -> Optional[int]:
+def start_time(pid: int) -> Optional[int]:
     """The start of a process, 0 for one that has ended and waits to be reaped; None if it cannot be read."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:

@@ -59,7 +59,7 @@ _udocker() {
             continue
         fi
         if [[ -z $command && $word == --repo=* ]]; then store=("$word"); fi
-        if [[ $word == -?* && ! ($command == run && $seen -gt 0) ]]; then
+        if [[ $word == -?* && ! ($command == @(run|exec) && $seen -gt 0) ]]; then
             for entry in "${valued[@]}"; do
                 if [[ ${entry%%:*} == "$word" ]]; then wanted=$word; fi
             done
@@ -81,7 +81,7 @@ _udocker() {
         for entry in "${valued[@]}"; do
             if [[ ${entry%%:*} == "$wanted" ]]; then _udocker_kind "${entry#*:}"; fi
         done
-    elif [[ $cur == -* && ! ($command == run && $seen -gt 0) ]]; then
+    elif [[ $cur == -* && ! ($command == @(run|exec) && $seen -gt 0) ]]; then
         _udocker_add "${flags[@]}"
     elif ((${#places[@]})); then
         if ((seen >= ${#places[@]})); then seen=$((${#places[@]} - 1)); fi

@@ -31,7 +31,7 @@ _udocker() {
             continue
         fi
         if [[ -z $command && $word == --repo=* ]]; then store=("$word"); fi
-        if [[ $word == -?* && ! ($command == run && $seen -gt 0) ]]; then
+        if [[ $word == -?* && ! ($command == (run|exec) && $seen -gt 0) ]]; then
             for entry in $valued; do
                 if [[ ${entry%%:*} == "$word" ]]; then wanted=$word; fi
             done
@@ -51,7 +51,7 @@ _udocker() {
         for entry in $valued; do
             if [[ ${entry%%:*} == "$wanted" ]]; then _udocker_kind "${entry#*:}"; fi
         done
-    elif [[ $current == -* && ! ($command == run && $seen -gt 0) ]]; then
+    elif [[ $current == -* && ! ($command == (run|exec) && $seen -gt 0) ]]; then
         compadd -a flags
     elif (($#places)); then
         if ((seen >= $#places)); then seen=$(($#places - 1)); fi

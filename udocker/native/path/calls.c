@@ -1,6 +1,7 @@
 #include "calls.h"
 
 #include <fcntl.h>
+#include <stdbool.h>
 #include <sys/inotify.h>
 #include <sys/syscall.h>
 
@@ -52,10 +53,22 @@ const struct call call_table[] = {
 };
 const size_t call_count = sizeof call_table / sizeof *call_table;
 
+/* Numbers to places in the table, plus one. */
+enum place {
+    PLACE_NONE,
+#undef CALL
+#define CALL(name, ...) PLACE_##name,
+#include "calls.def"
+};
+
+static const uint8_t PLACES[512] = {
+#undef CALL
+#define CALL(name, ...) [SYS_##name] = PLACE_##name,
+#include "calls.def"
+};
+
 const struct call *call_find(long number)
 {
-    for (size_t i = 0; i < call_count; i++)
-        if (call_table[i].number == number)
-            return &call_table[i];
-    return NULL;
+    bool is_known = number >= 0 && (size_t)number < sizeof PLACES && PLACES[number];
+    return is_known ? &call_table[PLACES[number] - 1] : NULL;
 }

@@ -31,10 +31,10 @@ struct path_view {
  * and on the way back the longest host path.  `exe` is the program that the kernel should believe it runs:
  * what /proc/self/exe shows and opens, which is the engine otherwise; empty where the kernel is right. */
 struct path_world {
-    struct path_view views[PATH_VIEWS];
     size_t count;
     const char *exe_host;
     const char *exe_guest;
+    struct path_view views[PATH_VIEWS];
 };
 
 enum path_flags {

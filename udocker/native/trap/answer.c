@@ -1,4 +1,5 @@
-/* Addresses that the kernel gives back: a socket's path is the host's, and becomes the container's again.
+/* Addresses that the kernel gives back: a socket's path is the host's, and becomes the container's again, as does a
+ * port that is published under another number.
  *
  * What the container does not see keeps the host's name.
  */
@@ -79,6 +80,8 @@ long address_call(const struct call *entry, struct trapped *call)
     if (done < 0)
         return done;
     answer_translate(&answer);
+    ports_to_guest(&engine.ports, socket_protocol(a[0]), call->number == SYS_getsockname, &answer.address,
+                   (size_t)answer.size);
     int result = answer_give(&answer, address, room, size);
     if (result == 0)
         return done;
@@ -106,6 +109,7 @@ static long message_receive(struct trapped *call)
         return done;
     answer.size = (int)header.msg_namelen;
     answer_translate(&answer);
+    ports_to_guest(&engine.ports, socket_protocol(a[0]), false, &answer.address, (size_t)answer.size);
     result = answer_give(&answer, address, room, (int *)&guest->msg_namelen);
     if (result == 0)
         result = user_write(&guest->msg_controllen, &header.msg_controllen, sizeof header.msg_controllen);
@@ -120,6 +124,7 @@ static long messages_receive(struct trapped *call)
     const long *a = call->arguments;
     struct mmsghdr *messages = (struct mmsghdr *)a[1], one;
     long done = sys_call5(SYS_recvmmsg, a[0], a[1], a[2], a[3], a[4]);
+    int protocol = socket_protocol(a[0]);
     for (long i = 0; i < done; i++) {
         struct answer answer;
         if (user_read(&one, &messages[i], sizeof one) < 0 || !one.msg_hdr.msg_name)
@@ -129,6 +134,7 @@ static long messages_receive(struct trapped *call)
             user_read(&answer.address, one.msg_hdr.msg_name, (size_t)answer.size) < 0)
             continue;
         answer_translate(&answer);
+        ports_to_guest(&engine.ports, protocol, false, &answer.address, (size_t)answer.size);
         answer_give(&answer, one.msg_hdr.msg_name, (int)one.msg_hdr.msg_namelen, (int *)&messages[i].msg_hdr.msg_namelen);
     }
     return done;

@@ -1,10 +1,10 @@
 /* udocker-trap: runs a program in a container's root, without privileges and without namespaces.
  *
  *   udocker-trap --root DIR [OPTION...] -- PROGRAM [ARGUMENT...]
- *   udocker-trap [--patch] --probe
+ *   udocker-trap [--trace] [--trace-all] [--patch] --probe
  *
  *   --root DIR              the container's root directory on the host
- *   --uid N, --gid N        accepted where they are the caller's own: the program is the caller
+ *   --uid N, --gid N        who the program is (the caller); anybody else is emulated, root too
  *   --workdir DIR           in the container; created where it is missing (/)
  *   --volume DIR            make sure that this directory is in the container, and writable
  *   --scratch DIR           an empty directory that ends with the run (scratch.c)
@@ -16,7 +16,11 @@
  *   --files DIR             where such copies are kept, on the host
  *   --read-only             the container's own files cannot be changed
  *   --kernel RELEASE        what uname(2) answers
+ *   --emulator MACHINE:PATH what runs programs of another machine, by its number in elf(5): a static program of the host
+ *   --ports LIST            ports that the host has under other numbers: ../net/ports.h
  *   --without FEATURE       do without openat2, prctl-mm-map or execmem, as where the kernel lacks or refuses it
+ *   --trace                 let a tracer deliver calls (../tracer), which a filter tells of
+ *   --trace-all             the same, without a filter
  *   --patch                 rewrite call sites after their first trap
  *   --probe                 only try whether calls can be trapped, and sites rewritten: status 0, or the reason
  *
@@ -29,6 +33,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "../tracer/tracer.h"
 
 static bool is_word(const char *one, const char *other)
 {
@@ -75,6 +82,25 @@ static void take_patch(struct options *options, char **values)
     engine.patch = true;
 }
 
+/* Who delivers calls in a container is settled: it does so for an engine that was started in it too. */
+static void trace_by(enum tracing tracing)
+{
+    if (!engine.nested)
+        engine.tracing = (uint8_t)tracing;
+}
+
+static void take_trace(struct options *options, char **values)
+{
+    (void)options, (void)values;
+    trace_by(TRACE_PATHS);
+}
+
+static void take_trace_all(struct options *options, char **values)
+{
+    (void)options, (void)values;
+    trace_by(TRACE_ALL);
+}
+
 static void take_probe(struct options *options, char **values)
 {
     (void)values;
@@ -110,28 +136,43 @@ static void take_kernel(struct options *options, char **values)
         report_failure("--kernel", result);
 }
 
-static void own_number(const char *option, const char *text, long own)
+static void take_ports(struct options *options, char **values)
 {
-    long number = 0;
+    (void)options;
+    int result = ports_read(&engine.ports, values[0]);
+    if (result < 0)
+        report_failure("--ports", result);
+}
+
+static void take_emulator(struct options *options, char **values)
+{
+    (void)options;
+    int result = foreign_take(values[0]);
+    if (result < 0)
+        report_failure("--emulator", result);
+}
+
+static uint32_t number_of(const char *option, const char *text)
+{
+    uint64_t number = 0;
     for (const char *digit = text; *digit; digit++) {
-        if (*digit < '0' || *digit > '9' || number > 1L << 32)
+        if (*digit < '0' || *digit > '9' || number >= 1ul << 32)
             usage_stop(option, "not a user or group number");
-        number = number * 10 + (*digit - '0');
+        number = number * 10 + (uint64_t)(*digit - '0');
     }
-    if (!*text || number != own)
-        report_and_stop(text, "this execution mode runs programs as the caller only", "execution mode R1 has others");
+    if (!*text || number >= (1ul << 32) - 1)
+        usage_stop(option, "not a user or group number");
+    return (uint32_t)number;
 }
 
 static void take_uid(struct options *options, char **values)
 {
-    (void)options;
-    own_number("--uid", values[0], sys_call0(SYS_geteuid));
+    options->uid = number_of("--uid", values[0]);
 }
 
 static void take_gid(struct options *options, char **values)
 {
-    (void)options;
-    own_number("--gid", values[0], sys_call0(SYS_getegid));
+    options->gid = number_of("--gid", values[0]);
 }
 
 static void take_volume(struct options *options, char **values)
@@ -164,7 +205,7 @@ static void take_extend(struct options *options, char **values)
 }
 
 /* In which order what is asked for is done, wherever it stands in the command line. */
-enum step { STEP_SET, STEP_PROTECT, STEP_VOLUMES, STEP_SCRATCH, STEP_BINDS, STEP_FILES, STEPS };
+enum step { STEP_MODE, STEP_SET, STEP_PROTECT, STEP_VOLUMES, STEP_SCRATCH, STEP_BINDS, STEP_FILES, STEPS };
 
 static const struct option {
     const char *name;
@@ -172,12 +213,16 @@ static const struct option {
     enum step step;
     void (*take)(struct options *options, char **values);
 } OPTIONS[] = {
+    {"--trace", 0, STEP_MODE, take_trace},
+    {"--trace-all", 0, STEP_MODE, take_trace_all},
     {"--root", 1, STEP_SET, take_root},
     {"--uid", 1, STEP_SET, take_uid},
     {"--gid", 1, STEP_SET, take_gid},
     {"--workdir", 1, STEP_SET, take_workdir},
     {"--files", 1, STEP_SET, take_files},
     {"--kernel", 1, STEP_SET, take_kernel},
+    {"--ports", 1, STEP_SET, take_ports},
+    {"--emulator", 1, STEP_SET, take_emulator},
     {"--without", 1, STEP_SET, take_without},
     {"--patch", 0, STEP_SET, take_patch},
     {"--probe", 0, STEP_SET, take_probe},
@@ -238,6 +283,21 @@ static void listing_start(void)
     }
 }
 
+/* Somebody else than the caller.  Within an engine that does without, its filter does not trap what this takes. */
+static void users_start(const struct options *options)
+{
+    struct stat root;
+    const char *host = engine.world.views[0].host;
+    if (options->uid == (uint32_t)sys_call0(SYS_geteuid) && options->gid == (uint32_t)sys_call0(SYS_getegid))
+        return;
+    long result = sys_call2(SYS_stat, host[0] ? host : "/", &root);
+    if (result < 0)
+        report_failure(options->root, result);
+    users_begin(options->uid, options->gid, &root);
+    if (filter_is_installed() && (result = filter_add_root()) < 0)
+        report_failure("seccomp", result);
+}
+
 static const char *variable(char *const *environment, const char *name)
 {
     size_t length = bytes_length(name);
@@ -245,66 +305,6 @@ static const char *variable(char *const *environment, const char *name)
         if (bytes_equal(*environment, name, length) && (*environment)[length] == '=')
             return *environment + length + 1;
     return NULL;
-}
-
-static bool search_goes_on(long error)
-{
-    return error == -ENOENT || error == -ENOTDIR || error == -EACCES || error == -ENAMETOOLONG || error == -ELOOP;
-}
-
-/* Starts a program; -ELIBACC where it is there, and what is to run it is not. */
-static long program_start(const char *file, char **command, char *const *environment)
-{
-    struct path_place place;
-    long error = exec_program(AT_FDCWD, file, command, environment, 0);
-    bool there = error == -ENOENT && *file && path_resolve(&engine.world, AT_FDCWD, file, PATH_FOLLOW, &place) == 0 &&
-                 sys_call3(SYS_faccessat, AT_FDCWD, place.host, 0) == 0;
-    return there ? -ELIBACC : error;
-}
-
-/* Tries `name` in every directory of PATH.  A file that may not be executed is remembered, for it tells more
- * than that no later one exists. */
-static long program_search(char **command, char *const *environment)
-{
-    const char *path = variable(environment, "PATH");
-    long worst = -ENOENT;
-    size_t name = bytes_length(command[0]);
-    while (path) {
-        char file[PATH_SIZE];
-        size_t length = 0;
-        while (path[length] && path[length] != ':')
-            length++;
-        if (length + name + 3 <= sizeof file) {
-            bytes_copy(file, length ? path : ".", length ? length : 1);
-            size_t at = length ? length : 1;
-            file[at++] = '/';
-            bytes_copy(file + at, command[0], name + 1);
-            long error = program_start(file, command, environment);
-            if (error != -ELIBACC && !search_goes_on(error))
-                return error;
-            worst = error == -EACCES || error == -ELIBACC ? error : worst;
-        }
-        path = path[length] ? path + length + 1 : NULL;
-    }
-    return worst;
-}
-
-/* Says why the program did not start; returns the exit status. */
-static int program_refused(const char *program, bool by_path, long error)
-{
-    if (error == -ELIBACC)
-        report_line(program, "its interpreter or dynamic loader is not in the container",
-                    "see the first line of a script, or what ldd says of a program");
-    else if (error == -ENOENT)
-        report_line(program, "not found in the container", by_path ? NULL : "not in any directory of PATH");
-    else if (error == -ENOEXEC)
-        report_line(program, "not a format that this execution mode runs",
-                    "a script without #!, a 32-bit program, or an image for another architecture");
-    else if (error == -EACCES)
-        report_line(program, "not executable", "no x permission, a directory, or a file system mounted noexec");
-    else
-        report_error(program, (int)-error);
-    return error == -ENOENT || error == -ENOTDIR || error == -ELIBACC ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE;
 }
 
 static bool has_openat2(void)
@@ -336,33 +336,50 @@ __asm__(".section .rodata\n"
 /* uselib(2), which the engine refuses without a look at the path; the kernel would say ENOSYS, or EFAULT. */
 static int probe(void)
 {
+    if (engine.tracing)
+        tracer_start();
     engine_start(NULL);
+    traced_leave();
     if (probe_call(0, 0, SYS_uselib) != -EPERM)
         report_and_stop("seccomp", "a filter can be set here, but traps nothing", "try another execution mode");
     return engine.patch ? probe_patch() : 0;
 }
 
+static void self_find(void)
+{
+    static const char link[] = "/proc/self/exe";
+    char self[PATH_SIZE] = "";
+    long length = sys_call4(SYS_readlinkat, AT_FDCWD, link, self, sizeof self - 1);
+    if (length < 0)
+        report_failure(link, length);
+    engine.self = engine_keep(self);
+    if (!engine.self)
+        report_failure(self, -ENAMETOOLONG);
+}
+
 int engine_begin(char **arguments, char **environment)
 {
-    struct options options = {.workdir = "/"};
+    struct options options = {
+        .workdir = "/", .uid = (uint32_t)sys_call0(SYS_geteuid), .gid = (uint32_t)sys_call0(SYS_getegid)};
     bool by_path = false;
     engine.openat2 = has_openat2();
     engine.mm_map = engine.execmem = true;
     char **command = NULL;
-    for (int step = STEP_SET; step < STEPS && !options.probe; step++)
+    for (int step = STEP_MODE; step < STEPS && !options.probe; step++)
         command = options_take(&options, arguments + 1, (enum step)step);
     if (options.probe)
         return probe();
     if (engine.world.count == 0 || !*command)
         usage_stop("--root", "a root and a program are needed");
-    long length = sys_call4(SYS_readlinkat, AT_FDCWD, "/proc/self/exe", engine.self, PATH_SIZE - 1);
-    if (length < 0)
-        report_failure("/proc/self/exe", length);
+    self_find();
     workdir_enter(options.workdir);
     listing_start();
+    users_start(&options);
+    if (engine.tracing && !engine.nested)
+        tracer_start();
     for (const char *c = command[0]; *c; c++)
         by_path = by_path || *c == '/';
     long error = by_path || !command[0][0] ? program_start(command[0], command, environment)
-                                           : program_search(command, environment);
+                                           : program_search(command, environment, variable(environment, "PATH"));
     return program_refused(command[0], by_path, error);
 }

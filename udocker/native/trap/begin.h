@@ -12,6 +12,7 @@ struct options {
     const char *workdir;
     const char *files; /* where extended files are kept; NULL: in a directory of the caller in /tmp */
     bool probe;
+    uint32_t uid, gid; /* who the program is to be */
 };
 
 /* A place of the container, as a path of it without links, and where it lies on the host. */
@@ -40,6 +41,11 @@ void extend_add(const char *directory, const char *source, const char *target, c
 void scratch_add(const char *guest);
 void scratch_volume(const char *guest);
 void own_directory(char path[PATH_SIZE]); /* /tmp/udocker-UID, made where it is missing */
+
+/* program.c */
+long program_start(const char *file, char **command, char *const *environment);
+long program_search(char **command, char *const *environment, const char *path); /* the same for a name */
+int program_refused(const char *program, bool by_path, long error);              /* tells why; the exit status */
 
 /* kernel.c */
 int kernel_pretend(const char *release);

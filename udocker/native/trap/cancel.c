@@ -10,11 +10,9 @@
 
 #include "trap.h"
 
-enum { FIRST = 32, COUNT = 2 };
-
 bool cancel_is_signal(long number)
 {
-    return number >= FIRST && number < FIRST + COUNT;
+    return number >= CANCEL_FIRST && number < CANCEL_FIRST + CANCEL_COUNT;
 }
 
 static bool is_syscall(const unsigned char *at)

@@ -14,35 +14,42 @@
 
 #include "begin.h"
 
-struct engine engine;
+struct engine engine __attribute__((section(".bss.engine"), aligned(ENGINE_PAGE)));
 
-static int view_put(const char *guest, const char *host, bool read_only)
+const char *engine_keep(const char *text)
 {
-    const char *texts[2] = {guest, host};
-    for (int i = 0; i < 2; i++) {
-        size_t size = bytes_length(texts[i]) + 1;
-        if (engine.text_used + size > sizeof engine.text)
-            return -ENOSPC;
-        char *copy = engine.text + engine.text_used;
-        bytes_copy(copy, texts[i], size);
-        engine.text_used += size;
-        texts[i] = copy;
-    }
+    size_t size = bytes_length(text) + 1;
+    if (size > ENGINE_TEXT - engine.text_used)
+        return NULL;
+    engine.text_used += size;
+    char *copy = engine.text + ENGINE_TEXT - engine.text_used;
+    bytes_copy(copy, text, size);
+    return copy;
+}
+
+int engine_put_view(const char *guest, const char *host, bool read_only)
+{
+    guest = engine_keep(guest);
+    host = engine_keep(host);
+    if (!guest || !host)
+        return -ENOSPC;
     engine.read_only = engine.read_only || read_only;
-    return path_world_add(&engine.world, texts[0], texts[1], read_only);
+    return path_world_add(&engine.world, guest, host, read_only);
 }
 
 /* ---- an engine that was started in a container: its views are of what it sees there ---- */
 
 void engine_nest(void)
 {
+    engine.nested = engine.world.count > 0;
     engine.outer = engine.world;
+    engine.root = false; /* what is asked of the new one counts */
     engine.world = (struct path_world){.exe_host = engine.exe_host, .exe_guest = engine.exe_guest};
 }
 
 int engine_outer_path(const char *text, struct path_place *place)
 {
-    if (engine.outer.count > 0)
+    if (engine.nested)
         return path_resolve(&engine.outer, AT_FDCWD, text, PATH_FOLLOW, place);
     place->length = bytes_length(text);
     if (place->length >= sizeof place->host)
@@ -66,7 +73,7 @@ static int views_below(const char *guest, const char *place, bool read_only)
             return -ENAMETOOLONG;
         bytes_copy(inner, guest, start);
         bytes_copy(inner + start, view->guest + prefix, view->guest_length - prefix + 1);
-        result = view_put(inner, view->host, read_only || view->read_only);
+        result = engine_put_view(inner, view->host, read_only || view->read_only);
     }
     return result;
 }
@@ -75,11 +82,11 @@ int engine_add_view(const char *guest, const char *host, bool read_only)
 {
     char outer[PATH_SIZE];
     struct path_place place;
-    if (engine.outer.count == 0 || path_to_guest(&engine.outer, *host ? host : "/", outer) < 0)
-        return view_put(guest, host, read_only);
+    if (!engine.nested || path_to_guest(&engine.outer, *host ? host : "/", outer) < 0)
+        return engine_put_view(guest, host, read_only);
     if (path_guess(&engine.outer, outer, &place))
         read_only = read_only || place.read_only;
-    int result = view_put(guest, host, read_only);
+    int result = engine_put_view(guest, host, read_only);
     return result < 0 ? result : views_below(guest, outer, read_only);
 }
 
@@ -94,10 +101,15 @@ static int directory_of(const struct call *entry, const struct trapped *call, in
     return entry->dirfd < 0 ? AT_FDCWD : (int)call->arguments[entry->dirfd + offset];
 }
 
-static unsigned follow_of(const struct call *entry, const struct trapped *call)
+bool engine_follows(const struct call *entry, const struct trapped *call)
 {
     bool set = entry->flags >= 0 && (call->arguments[entry->flags] & entry->bit);
-    return (entry->traits & CALL_FOLLOWS ? !set : set) ? PATH_FOLLOW : 0;
+    return entry->traits & CALL_FOLLOWS ? !set : set;
+}
+
+static unsigned follow_of(const struct call *entry, const struct trapped *call)
+{
+    return engine_follows(entry, call) ? PATH_FOLLOW : 0;
 }
 
 static unsigned hold_of(const struct call *entry)
@@ -112,9 +124,7 @@ static bool is_unlink(const struct trapped *call)
     return call->number == SYS_unlink || (call->number == SYS_unlinkat && !(call->arguments[2] & AT_REMOVEDIR));
 }
 
-/* Puts the host's path in place of the guest's; 1 where the call is to be made as it is.  What is held is to be
- * let go after the call. */
-static int replace(const struct call *entry, struct trapped *call, int offset, unsigned flags, struct held *held)
+int engine_replace(const struct call *entry, struct trapped *call, int offset, unsigned flags, struct held *held)
 {
     char guest[PATH_SIZE];
     long *path = &call->arguments[entry->path + offset];
@@ -156,10 +166,13 @@ static long ask(const struct call *entry, struct trapped *call)
 static long one_call(const struct call *entry, struct trapped *call)
 {
     struct held held;
-    int result = replace(entry, call, 0, follow_of(entry, call), &held);
+    int result = engine_replace(entry, call, 0, follow_of(entry, call), &held);
     if (result < 0)
         return result;
-    long done = result == 0 && (entry->traits & CALL_ASKS) && held.read_only ? ask(entry, call) : reissue(call);
+    bool asks = result == 0 && (entry->traits & CALL_ASKS);
+    long done = asks && held.read_only ? ask(entry, call) : reissue(call);
+    if (asks && engine.root && done == 0)
+        done = owners_held_access(&held, entry, call);
     hold_end(&held);
     return done;
 }
@@ -171,7 +184,7 @@ static long held_call(const struct call *entry, struct trapped *call)
     struct held held;
     long *a = call->arguments;
     unsigned flags = HOLD_OBJECT | (call->number == SYS_chdir ? HOLD_ENTERS : 0);
-    int result = replace(entry, call, 0, follow_of(entry, call) | flags, &held);
+    int result = engine_replace(entry, call, 0, follow_of(entry, call) | flags, &held);
     if (result < 0)
         return result;
     long done;
@@ -204,10 +217,10 @@ static long two_call(const struct call *entry, struct trapped *call)
     if (!(entry->traits & CALL_REMOVES))
         one.traits &= (uint8_t)~CALL_NAMES;
     other.traits = (uint8_t)((entry->traits & ~CALL_FOLLOWS) | CALL_KEEPS);
-    long result = replace(&one, call, 0, follow_of(entry, call), &first);
+    long result = engine_replace(&one, call, 0, follow_of(entry, call), &first);
     if (result < 0)
         return result;
-    result = replace(&other, call, entry->dirfd < 0 ? 1 : 2, 0, &second);
+    result = engine_replace(&other, call, entry->dirfd < 0 ? 1 : 2, 0, &second);
     if (result >= 0) {
         result = reissue(call);
         hold_end(&second);
@@ -243,7 +256,7 @@ static long readlink_call(const struct call *entry, struct trapped *call)
     int dirfd = directory_of(entry, call, 0);
     if (room <= 0)
         return -EINVAL;
-    int result = replace(entry, call, 0, 0, &held);
+    int result = engine_replace(entry, call, 0, 0, &held);
     if (result != 0)
         return result < 0 ? result : reissue(call);
     if (held.place.is_exe) {
@@ -277,12 +290,14 @@ static long getcwd_call(const struct trapped *call)
     return result < 0 ? result : length + 1;
 }
 
-/* Of a directory that is there, what somebody without privileges is told: chroot(2). */
+/* Of a directory that is there somebody without privileges is told that he may not: chroot(2). */
 static long root_call(const struct call *entry, struct trapped *call)
 {
     struct held held;
     struct stat info;
-    int result = replace(entry, call, 0, PATH_FOLLOW | HOLD_ENTERS, &held);
+    char guest[PATH_SIZE];
+    const char *path = (const char *)call->arguments[entry->path];
+    int result = engine_replace(entry, call, 0, PATH_FOLLOW | HOLD_ENTERS, &held);
     if (result != 0)
         return result < 0 ? result : -ENOENT;
     long done = sys_call4(SYS_newfstatat, held.dirfd, held.path, &info, 0);
@@ -291,7 +306,10 @@ static long root_call(const struct call *entry, struct trapped *call)
     if (done == 0)
         done = sys_call3(SYS_faccessat, held.dirfd, held.path, 1 /* X_OK */);
     hold_end(&held);
-    return done < 0 ? done : -EPERM;
+    if (done < 0 || !engine.root)
+        return done < 0 ? done : -EPERM;
+    done = user_string(guest, path);
+    return done < 0 ? done : chroot_call(guest);
 }
 
 /* A change of what a descriptor is open on; other calls are trapped by a filter of the guest's own. */
@@ -301,18 +319,23 @@ static bool is_change(long number)
            number == SYS_ioctl;
 }
 
-long engine_call(struct trapped *call)
+/* A call that takes no path. */
+static long plain_call(struct trapped *call)
 {
-    if (call->number == SYS_uname)
-        return kernel_call(call);
-    if (call->number == SYS_getdents64)
-        return listing_call(call);
-    size_t place = (size_t)call->number < sizeof engine.calls ? engine.calls[call->number] : 0;
-    if (place == 0)
-        return is_change(call->number) && hold_is_read_only((int)call->arguments[0]) ? -EROFS : reissue(call);
-    const struct call *entry = &call_table[place - 1];
+    long result;
+    if (is_change(call->number) && hold_is_read_only((int)call->arguments[0]))
+        return -EROFS;
+    if (engine.root && (users_call(call, &result) || owners_descriptor_call(call, &result)))
+        return result;
+    return reissue(call);
+}
+
+static long path_call(const struct call *entry, struct trapped *call)
+{
     long result;
     if (quick_call(entry, call, &result))
+        return result;
+    if (engine.root && owners_call(entry, call, &result))
         return result;
     switch ((enum call_shape)entry->shape) {
     case CALL_ONE:
@@ -343,4 +366,17 @@ long engine_call(struct trapped *call)
         return call->number == SYS_chroot ? root_call(entry, call) : -EPERM;
     }
     return -ENOSYS;
+}
+
+long engine_call(struct trapped *call)
+{
+    if (call->number == SYS_uname)
+        return kernel_call(call);
+    if (call->number == SYS_getdents64)
+        return listing_call(call);
+    const struct call *entry = call_find(call->number);
+    long result = entry ? path_call(entry, call) : plain_call(call);
+    if (engine.root)
+        owners_hide(call, &result);
+    return result;
 }

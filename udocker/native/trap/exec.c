@@ -29,7 +29,9 @@ struct plan {
     struct script scripts[SCRIPT_DEPTH];
     int depth;
     long lent; /* a descriptor that the next engine closes, or -1 */
-    char interpreter[PATH_SIZE];
+    char interpreter[PATH_SIZE]; /* what the program names, then the host's path of it; empty for none */
+    struct stat program; /* as the container sees it, where root is emulated: its mode may change who runs it */
+    bool is_foreign; /* the emulator runs it */
 };
 
 static bool is_blank(char c)
@@ -156,7 +158,8 @@ static long plan_open(const struct plan *plan)
     return hold_read(plan->place.host);
 }
 
-static int check_interpreter(const struct plan *plan)
+/* The next engine is told where on the host the dynamic loader is. */
+static int plan_interpreter(struct plan *plan)
 {
     struct path_place place;
     if (!plan->interpreter[0])
@@ -164,6 +167,7 @@ static int check_interpreter(const struct plan *plan)
     int result = path_resolve(&engine.world, AT_FDCWD, plan->interpreter, PATH_FOLLOW, &place);
     if (result == 0)
         result = (int)sys_call3(SYS_faccessat, AT_FDCWD, place.host, 1 /* X_OK */);
+    bytes_copy(plan->interpreter, place.host, result == 0 ? place.length + 1 : 0);
     return result;
 }
 
@@ -179,13 +183,19 @@ static int plan_look(struct plan *plan, const char *name)
     bool is_script = length >= 2 && line[0] == '#' && line[1] == '!';
     if (result == 0 && !is_script)
         result = load_check((int)file, plan->interpreter);
+    if (engine.root && !is_script && root_file_stat(users_host(), file, &plan->program) < 0)
+        plan->program.st_mode = 0;
     sys_call1(SYS_close, file);
+    if (result == LOAD_FOREIGN) {
+        plan->is_foreign = true;
+        return plan->interpreter[0] = '\0';
+    }
     /* The next engine tells the user of the one, for a caller that got ENOEXEC would take the file for a script;
      * and is the other itself. */
     if (result == LOAD_32_BIT || result == LOAD_ENGINE)
         return plan->interpreter[0] = '\0';
     if (!is_script)
-        return result < 0 ? result : result | check_interpreter(plan);
+        return result < 0 ? result : plan_interpreter(plan);
     if (plan->depth == SCRIPT_DEPTH)
         return -ELOOP;
     struct script *script = &plan->scripts[plan->depth++];
@@ -223,6 +233,7 @@ static int plan_make(struct plan *plan, int dirfd, const char *guest, int flags)
 {
     bool by_descriptor = (flags & AT_EMPTY_PATH) && !*guest;
     plan->depth = 0;
+    plan->is_foreign = false;
     plan->lent = -1;
     int result = plan_name(plan, dirfd, guest);
     if (result == 0)
@@ -267,6 +278,12 @@ static size_t vector_head(const char **vector, const struct plan *plan, char *op
         *letter++ = 'm';
     if (engine.execmem)
         *letter++ = 'x';
+    if (engine.tracing)
+        *letter++ = engine.tracing == TRACE_PATHS ? 't' : 'a';
+    if (engine.root) {
+        *letter++ = 'i';
+        letter += users_write(&plan->program, letter);
+    }
     if (engine.kernel[0])
         *letter++ = 'k';
     bytes_copy(letter, engine.kernel, bytes_length(engine.kernel) + 1);
@@ -279,8 +296,11 @@ static size_t vector_head(const char **vector, const struct plan *plan, char *op
         vector[at++] = view->host;
         vector[at++] = engine.unlisted[i] ? view->read_only ? "ru" : "wu" : view->read_only ? "r" : "w";
     }
-    vector[at++] = plan->place.host;
+    vector[at++] = engine.ports.count > 0 ? engine.ports.text : "";
+    vector[at++] = engine.emulator.path ? engine.emulator.text : "";
+    vector[at++] = plan->is_foreign ? engine.emulator.path : plan->place.host;
     vector[at++] = plan->guest;
+    vector[at++] = plan->interpreter;
     vector[at++] = plan->name;
     return at;
 }
@@ -299,21 +319,24 @@ static size_t vector_scripts(const char **vector, size_t at, const struct plan *
 
 static long start(const struct plan *plan, char *const *arguments, char *const *environment)
 {
-    char options[8 + sizeof engine.kernel], number[16];
+    char options[8 + ROOT_IDS_TEXT + sizeof engine.kernel], number[16];
     long count = argument_count(arguments);
     if (count < 0)
         return count;
-    size_t room = ((size_t)count + 8 + 3 * engine.world.count + 3 * SCRIPT_DEPTH) * sizeof(char *);
+    size_t room = ((size_t)count + 11 + FOREIGN_WORDS + 3 * engine.world.count + 3 * SCRIPT_DEPTH) * sizeof(char *);
     const char **vector = (const char **)sys_call6(SYS_mmap, 0, (long)room, PROT_READ | PROT_WRITE,
                                                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if ((uintptr_t)vector > -4096ul)
         return -ENOMEM;
     size_t at = vector_head(vector, plan, options, number_text(number, engine.world.count));
+    size_t head = at;
     at = vector_scripts(vector, at, plan);
     for (long i = plan->depth > 0 ? 1 : 0; i < count; i++)
         vector[at++] = arguments[i];
     if (count == 0 && plan->depth == 0)
         vector[at++] = ""; /* as the kernel does since 5.18 */
+    if (plan->is_foreign)
+        at = head + foreign_wrap(vector + head, at - head, plan->lent < 0 ? plan->guest : plan->place.host);
     vector[at] = NULL;
     long result = sys_call3(SYS_execve, engine.self, vector, environment);
     sys_call2(SYS_munmap, vector, room);

@@ -13,7 +13,7 @@
 
 #include "trap.h"
 
-enum { QUESTION = 0x5a5a, ANSWER = 1234, PROGRAM_MAX = 256 };
+enum { QUESTION = 0x5a5a, ANSWER = 1234, PROGRAM_MAX = 512, KEPT = 8 };
 
 /* From here on the same calls have other numbers: __X32_SYSCALL_BIT of syscall(2). */
 enum { X32 = 0x40000000 };
@@ -55,7 +55,16 @@ static const struct {
 static const short CHANGES[] = {SYS_fchmod, SYS_fchown, SYS_fsetxattr, SYS_fremovexattr};
 enum { CHANGES_COUNT = sizeof CHANGES / sizeof *CHANGES };
 
-enum { OPTIONAL_COUNT = sizeof OPTIONAL / sizeof *OPTIONAL };
+enum { OPTIONAL_COUNT = sizeof OPTIONAL / sizeof *OPTIONAL, WAITS = 4 /* the first of them */ };
+
+/* A child with this flag of clone(2) would have no tracer. */
+#define UNTRACED 0x00800000u
+
+/* A tracer needs no signal of the guest's, so the guest may do with its masks what it likes. */
+static unsigned first_optional(void)
+{
+    return engine.tracing ? WAITS : 0;
+}
 
 static void add(struct program *program, unsigned short code, uint32_t value, unsigned char yes, unsigned char no)
 {
@@ -90,7 +99,7 @@ static void add_verdict(struct program *program)
     add(program, BPF_JMP | BPF_JGE | BPF_K, (uint32_t)start, 0, 2);
     add(program, BPF_JMP | BPF_JGT | BPF_K, (uint32_t)end, 1, 0);
     add_return(program, SECCOMP_RET_ALLOW);
-    add_return(program, SECCOMP_RET_TRAP | TRAP_MARK);
+    add_return(program, engine.tracing ? SECCOMP_RET_TRACE : SECCOMP_RET_TRAP | TRAP_MARK);
 }
 
 /* Whether the call is one of those that are trapped only with an argument: seven lines each. */
@@ -105,6 +114,28 @@ static void add_optional(struct program *program, long number, unsigned argument
     add_return(program, SECCOMP_RET_ALLOW);
     /* A jump to the verdict, set when its place is known. */
     add(program, BPF_JMP | BPF_JA, 0, 0, 0);
+}
+
+/* Handlers of the signals by which threads are cancelled are the engine's under a tracer too: cancel.c.  The last of
+ * five lines is a jump to the verdict, set when its place is known. */
+static unsigned add_actions(struct program *program)
+{
+    add(program, BPF_JMP | BPF_JEQ | BPF_K, SYS_rt_sigaction, 0, 5);
+    add_load(program, offsetof(struct seccomp_data, args));
+    add(program, BPF_JMP | BPF_JGE | BPF_K, 32, 0, 1);
+    add(program, BPF_JMP | BPF_JGT | BPF_K, 33, 0, 1);
+    add_return(program, SECCOMP_RET_ALLOW);
+    add(program, BPF_JMP | BPF_JA, 0, 0, 0);
+    return program->count - 1;
+}
+
+static void add_clone(struct program *program)
+{
+    add(program, BPF_JMP | BPF_JEQ | BPF_K, SYS_clone, 0, 4);
+    add_load(program, offsetof(struct seccomp_data, args));
+    add(program, BPF_JMP | BPF_JSET | BPF_K, UNTRACED, 0, 1);
+    add_return(program, SECCOMP_RET_ERRNO | EPERM);
+    add_return(program, SECCOMP_RET_ALLOW);
 }
 
 /* The last of six lines is a jump to the verdict, set when its place is known. */
@@ -127,13 +158,34 @@ static bool is_optional(long number)
     return false;
 }
 
+/* Those that only an emulated root needs: users.c and owners.c.  Two of them may be trapped already, which is no harm. */
+static void add_root(struct program *program)
+{
+    short number;
+    for (size_t i = 0; (number = users_call_number(i)) >= 0; i++)
+        add(program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)number, 0, 0);
+    for (size_t i = 0; (number = owners_call_number(i)) >= 0; i++)
+        add(program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)number, 0, 0);
+}
+
+/* Lines that compare with a call's number, which jump over the rest of them and a return to the verdict. */
+static void jumps_set(struct program *program, unsigned first)
+{
+    unsigned end = program->count;
+    add_return(program, SECCOMP_RET_ALLOW);
+    for (unsigned i = first; i < end; i++)
+        program->lines[i].jt = (unsigned char)(end - i);
+}
+
 static unsigned add_trapped(struct program *program)
 {
     unsigned first = program->count;
-    for (size_t i = 0; i < sizeof SIGNALS / sizeof *SIGNALS; i++)
+    for (size_t i = 0; !engine.tracing && i < sizeof SIGNALS / sizeof *SIGNALS; i++)
         add(program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)SIGNALS[i], 0, 0);
     for (size_t i = 0; engine.read_only && i < CHANGES_COUNT; i++)
         add(program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)CHANGES[i], 0, 0);
+    if (engine.root)
+        add_root(program);
     for (size_t i = 0; i < call_count; i++)
         if (!is_optional(call_table[i].number))
             add(program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)call_table[i].number, 0, 0);
@@ -152,20 +204,23 @@ static void build(struct program *program)
     for (size_t i = 0; i < sizeof REFUSED / sizeof *REFUSED; i++)
         add_refusal(program, REFUSED[i], ENOSYS);
     add_refusal(program, QUESTION, ANSWER);
-    unsigned optional = program->count;
-    for (size_t i = 0; i < OPTIONAL_COUNT; i++)
+    if (engine.tracing)
+        add_clone(program);
+    unsigned optional = program->count, from = first_optional();
+    for (size_t i = from; i < OPTIONAL_COUNT; i++)
         add_optional(program, OPTIONAL[i].number, (unsigned)OPTIONAL[i].argument);
     unsigned requests = engine.read_only ? add_requests(program) : 0;
+    unsigned actions = engine.tracing ? add_actions(program) : 0;
     unsigned first = add_trapped(program), end = program->count;
-    add_return(program, SECCOMP_RET_ALLOW);
-    for (unsigned i = first; i < end; i++)
-        program->lines[i].jt = (unsigned char)(end - i); /* over the rest, to the verdict */
-    for (unsigned i = 0; i < OPTIONAL_COUNT; i++) {
+    jumps_set(program, first);
+    for (unsigned i = 0; i < OPTIONAL_COUNT - from; i++) {
         unsigned jump = optional + 7 * i + 6;
         program->lines[jump].k = end - jump;
     }
     if (requests > 0)
         program->lines[requests].k = end - requests;
+    if (actions > 0)
+        program->lines[actions].k = end - actions;
     add_verdict(program);
 }
 
@@ -174,8 +229,27 @@ bool filter_is_installed(void)
     return sys_call0(QUESTION) == -ANSWER;
 }
 
+/* Where the kernel takes no filter a tracer asks the same ones. */
+static struct program kept[KEPT];
+static unsigned kept_count;
+
+static int keep(const struct program *program)
+{
+    if (kept_count == KEPT)
+        return -ENOSPC;
+    kept[kept_count++] = *program;
+    return 0;
+}
+
+const struct sock_filter *filter_kept(unsigned number)
+{
+    return number < kept_count ? kept[number].lines : NULL;
+}
+
 static int install(struct program *program)
 {
+    if (engine.tracing == TRACE_ALL)
+        return keep(program);
     struct sock_fprog text = {(unsigned short)program->count, program->lines};
     long result = sys_call5(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     if (result == 0)
@@ -200,4 +274,30 @@ int filter_add_call(long number)
     add_return(&program, SECCOMP_RET_ALLOW);
     add_verdict(&program);
     return install(&program);
+}
+
+int filter_add_root(void)
+{
+    struct program program;
+    program.count = 0;
+    add_load(&program, offsetof(struct seccomp_data, nr));
+    add_root(&program);
+    jumps_set(&program, 1);
+    add_verdict(&program);
+    return install(&program);
+}
+
+/* A tracer does not learn what an engine in the container asks for later (main.c, nested). */
+void filter_keep(void)
+{
+    engine.read_only = true;
+    filter_install();
+    filter_add_call(SYS_uname);
+    filter_add_call(SYS_getdents64);
+    filter_add_root();
+}
+
+bool filter_is_engine(uintptr_t place)
+{
+    return place >= (uintptr_t)trap_text_start && place <= (uintptr_t)trap_text_end;
 }

@@ -52,6 +52,8 @@ static int headers_read(struct file *file)
     int result = read_whole(file, &file->header, sizeof file->header, 0);
     if (result < 0)
         return result;
+    if (foreign_is(header))
+        return LOAD_FOREIGN;
     if (bytes_equal((const char *)header->e_ident, ELFMAG, SELFMAG) && header->e_ident[EI_CLASS] == ELFCLASS32 &&
         (header->e_machine == EM_386 || header->e_machine == EM_X86_64))
         return LOAD_32_BIT;
@@ -178,8 +180,10 @@ static int room_take(const struct file *file, const struct extent *extent, bool 
     *bias = 0;
     if (file->header.e_type == ET_EXEC)
         return map_nowhere(extent->low, size) ? 0 : -ENOMEM;
-    uintptr_t start = (DYNAMIC_BASE + random_offset(RANDOM_PAGES) + extent->align - 1) & ~(extent->align - 1);
+    uintptr_t start = 0;
     int result = 0;
+    if (has_interpreter)
+        start = (DYNAMIC_BASE + random_offset(RANDOM_PAGES) + extent->align - 1) & ~(extent->align - 1);
     if (!has_interpreter || !map_nowhere(start, size))
         result = room_anywhere(*extent, &start);
     *bias = start - extent->low;
@@ -249,7 +253,7 @@ static int file_map(const struct file *file, struct image *image, bool is_progra
     return result;
 }
 
-int load_program(const char *host, struct image *image, char interpreter[PATH_SIZE])
+int load_program(const char *host, enum load_as as, struct image *image)
 {
     struct file file;
     long number = hold_read(host);
@@ -257,10 +261,8 @@ int load_program(const char *host, struct image *image, char interpreter[PATH_SI
         return (int)number;
     file_take(&file, (int)number);
     int result = headers_read(&file);
-    if (result == 0 && interpreter)
-        result = interpreter_read(&file, interpreter);
     if (result == 0)
-        result = file_map(&file, image, interpreter, interpreter && interpreter[0]);
+        result = file_map(&file, image, as != LOAD_INTERPRETER, as == LOAD_WITH_INTERPRETER);
     sys_call1(SYS_close, number);
     return result;
 }

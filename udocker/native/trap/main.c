@@ -22,13 +22,12 @@ static _Noreturn void filter_refused(int error)
 
 void engine_start(const unsigned long *auxiliary)
 {
-    for (size_t i = 0; i < call_count; i++)
-        engine.calls[call_table[i].number] = (uint8_t)(i + 1);
     int result = stacks_map(auxiliary);
     if (result < 0)
         report_failure("memory", result);
-    signal_install();
-    if (!filter_is_installed() && (result = filter_install()) < 0)
+    if (!engine.tracing)
+        signal_install();
+    if (engine.tracing != TRACE_ALL && !filter_is_installed() && (result = filter_install()) < 0)
         filter_refused(result);
 }
 
@@ -51,6 +50,25 @@ static void name_set(const char *path, bool is_file)
     }
     name[at] = '\0';
     sys_call5(SYS_prctl, PR_SET_NAME, name, 0, 0, 0);
+}
+
+/* What getauxval(3) tells of who the program is; AT_SECURE where it is lent somebody's rights. */
+static void auxiliary_set_users(unsigned long *auxiliary)
+{
+    const struct root_ids *ids = users_ids();
+    const uint32_t *uid = ids->uid, *gid = ids->gid;
+    for (unsigned long *entry = auxiliary; entry[0] != AT_NULL; entry += 2) {
+        if (entry[0] == AT_UID)
+            entry[1] = uid[ROOT_REAL];
+        else if (entry[0] == AT_EUID)
+            entry[1] = uid[ROOT_EFFECTIVE];
+        else if (entry[0] == AT_GID)
+            entry[1] = gid[ROOT_REAL];
+        else if (entry[0] == AT_EGID)
+            entry[1] = gid[ROOT_EFFECTIVE];
+        else if (entry[0] == AT_SECURE)
+            entry[1] = uid[ROOT_REAL] != uid[ROOT_EFFECTIVE] || gid[ROOT_REAL] != gid[ROOT_EFFECTIVE];
+    }
 }
 
 static void auxiliary_set(unsigned long *auxiliary, const struct image *program, const struct image *loader,
@@ -82,17 +100,34 @@ static void lent_close(const char *host)
     sys_call1(SYS_close, number);
 }
 
-static void text_set_up_to(char *target, const char *source, size_t room)
+static const char *text_keep(const char *text)
 {
-    size_t size = bytes_length(source) + 1;
-    if (size > room)
-        report_failure(source, -ENAMETOOLONG);
-    bytes_copy(target, source, size);
+    const char *kept = engine_keep(text);
+    if (!kept)
+        report_failure(text, -ENAMETOOLONG);
+    return kept;
 }
 
-static void text_set(char target[PATH_SIZE], const char *source)
+static void release_read(const char *release)
 {
-    text_set_up_to(target, source, PATH_SIZE);
+    size_t size = bytes_length(release) + 1;
+    if (size > sizeof engine.kernel)
+        report_failure(release, -ENAMETOOLONG);
+    bytes_copy(engine.kernel, release, size);
+}
+
+static void ports_take(const char *text)
+{
+    int result = text[0] ? ports_read(&engine.ports, text) : 0;
+    if (result < 0)
+        report_failure("ports", result);
+}
+
+static void emulator_take(const char *text)
+{
+    int result = text[0] ? foreign_take(text) : 0;
+    if (result < 0)
+        report_failure("emulator", result);
 }
 
 /* Reads back what exec.c's vector_head wrote; returns how many arguments that were. */
@@ -101,13 +136,22 @@ static long engine_read(char **arguments)
     long at = 3, views = 0;
     for (const char *letter = arguments[1] + 1; *letter; letter++) {
         if (*letter == 'k') { /* the rest is the kernel's release */
-            text_set_up_to(engine.kernel, letter + 1, sizeof engine.kernel);
+            release_read(letter + 1);
             break;
+        }
+        if (*letter == 'i') { /* and who the program is */
+            int used = users_read(letter + 1);
+            if (used < 0)
+                report_failure("users", used);
+            letter += used;
+            continue;
         }
         engine.openat2 = engine.openat2 || *letter == 'o';
         engine.patch = engine.patch || *letter == 'p';
         engine.mm_map = engine.mm_map || *letter == 'm';
         engine.execmem = engine.execmem || *letter == 'x';
+        if (*letter == 't' || *letter == 'a')
+            engine.tracing = *letter == 't' ? TRACE_PATHS : TRACE_ALL;
     }
     for (const char *digit = arguments[2]; *digit; digit++)
         views = views * 10 + (*digit - '0');
@@ -118,10 +162,13 @@ static long engine_read(char **arguments)
         if (arguments[at + 2][1] == 'u')
             listing_hide(arguments[at]);
     }
-    text_set(engine.self, arguments[0]);
-    text_set(engine.exe_host, arguments[at]);
-    text_set(engine.exe_guest, arguments[at + 1]);
-    return at + 3;
+    ports_take(arguments[at++]);
+    emulator_take(arguments[at++]);
+    engine.self = text_keep(arguments[0]);
+    engine.world.exe_host = engine.exe_host = text_keep(arguments[at]);
+    engine.world.exe_guest = engine.exe_guest = text_keep(arguments[at + 1]);
+    foreign_begin(engine.exe_host);
+    return at + 4;
 }
 
 static __attribute__((noreturn)) void jump(uintptr_t entry, unsigned long *stack)
@@ -148,18 +195,13 @@ static void stack_make_executable(const unsigned long *stack)
 static void engine_restart(unsigned long *stack, char **arguments, char **environment, unsigned long *auxiliary)
 {
     struct image program, loader = {0};
-    struct path_place place;
-    char interpreter[PATH_SIZE];
     long used = engine_read(arguments);
-    const char *name = arguments[used - 1];
+    const char *interpreter = arguments[used - 2], *name = arguments[used - 1];
     engine_start(auxiliary);
-    int result = load_program(engine.exe_host, &program, interpreter);
+    int result = load_program(engine.exe_host, interpreter[0] ? LOAD_WITH_INTERPRETER : LOAD_ALONE, &program);
     lent_close(engine.exe_host);
-    if (result == 0 && interpreter[0]) {
-        result = path_resolve(&engine.world, AT_FDCWD, interpreter, PATH_FOLLOW, &place);
-        if (result == 0)
-            result = load_program(place.host, &loader, NULL);
-    }
+    if (result == 0 && interpreter[0])
+        result = load_program(interpreter, LOAD_INTERPRETER, &loader);
     if (result == LOAD_ENGINE) {
         engine_nest();
         process_stop(engine_begin(arguments + used, environment));
@@ -174,6 +216,8 @@ static void engine_restart(unsigned long *stack, char **arguments, char **enviro
     bool by_descriptor = bytes_equal(name, "/dev/fd/", 8);
     name_set(by_descriptor ? engine.exe_guest : name, by_descriptor);
     auxiliary_set(auxiliary, &program, &loader, name);
+    if (engine.root)
+        auxiliary_set_users(auxiliary);
     /* The stack loses the arguments that were ours; the rest stays where it is. */
     unsigned long count = stack[0] - (unsigned long)used;
     stack += used;
@@ -192,6 +236,7 @@ static void engine_restart(unsigned long *stack, char **arguments, char **enviro
     process_describe(stack, auxiliary, &program);
     if (program.executable_stack)
         stack_make_executable(stack);
+    traced_leave();
     jump(interpreter[0] ? loader.entry : program.entry, stack);
 }
 
@@ -202,9 +247,8 @@ __attribute__((used, noreturn)) void engine_main(unsigned long *stack)
     char **end = environment;
     while (*end)
         end++;
-    engine.world.exe_host = engine.exe_host;
-    engine.world.exe_guest = engine.exe_guest;
-    if (stack[0] > 6 && arguments[1][0] == '\001')
+    engine.world.exe_host = engine.world.exe_guest = engine.exe_host = engine.exe_guest = "";
+    if (stack[0] > 9 && arguments[1][0] == '\001')
         engine_restart(stack, arguments, environment, (unsigned long *)(end + 1));
     process_stop(engine_begin(arguments, environment));
     __builtin_unreachable();

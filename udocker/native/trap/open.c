@@ -181,13 +181,43 @@ static long wish_open(struct wish *wish)
     return result;
 }
 
+/* A file that may be new, of somebody else than root or with permissions that would lock the caller out. */
+static long new_open(struct wish *wish)
+{
+    uint64_t mode = wish->how.mode;
+    if (!(wish->how.flags & (O_EXCL | OPEN_TEMPORARY))) {
+        struct wish there = *wish;
+        there.how.flags &= ~(uint64_t)O_CREAT;
+        there.how.mode = 0;
+        long file = wish_open(&there);
+        if (file != -ENOENT)
+            return file;
+    }
+    wish->how.mode = owners_new_mode(mode);
+    long file = wish_open(wish);
+    if (file >= 0)
+        owners_made(file, mode);
+    return file;
+}
+
+static long root_open(struct wish *wish)
+{
+    const struct wish again = *wish;
+    bool is_new = (wish->how.flags & (O_CREAT | OPEN_TEMPORARY)) && !owners_new_is_plain(wish->how.mode);
+    long file = is_new ? new_open(wish) : wish_open(wish);
+    if (file != -EACCES || !owners_unlock(wish->dirfd, wish->guest))
+        return file;
+    *wish = again;
+    return is_new ? new_open(wish) : wish_open(wish);
+}
+
 long open_call(const struct call *entry, struct trapped *call)
 {
     struct wish wish;
     long length = wish_read(entry, call, &wish);
     if (length < 0)
         return length;
-    long file = wish_open(&wish);
+    long file = engine.root ? root_open(&wish) : wish_open(&wish);
     bool is_maps = maps_is_name(wish.guest, (size_t)length) && !(wish.how.flags & O_PATH);
     return is_maps ? maps_translate(file, wish.how.flags & O_CLOEXEC) : file;
 }

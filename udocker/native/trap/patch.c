@@ -1,5 +1,5 @@
 /* Call sites that trapped a few times are rewritten, so that they call the engine instead of trapping again.
- * Rewriting one takes as long as ten traps: most programs end before that pays.
+ * Rewriting one takes as long as ten traps, or as a stop by a tracer: most programs end before that pays.
  *
  * Compilers put `mov $number, %eax` (five bytes) right before `syscall`.  Only those five bytes become a jump, in
  * one store within a cache line; the `syscall` stays, so that a thread which is between the two, or one that
@@ -18,17 +18,17 @@
 
 #include "trap.h"
 
-enum { PAGE = 4096, POOL_COUNT = 64, SITE = 5, STUB = 48, LINE = 64, TRAPS = 8, SLOTS = 256 };
+enum { PAGE = 4096, POOL_COUNT = 64, SITE = 5, STUB = 48, LINE = 64, TRAPS = 8, STOPS = 2, SLOTS = 256 };
 
 /* A page of stubs, within a jump's reach of the text that it serves. */
 struct pool {
     unsigned char *next, *end;
 };
 
-static struct pool pools[POOL_COUNT];
-static int busy;
+static HOT struct pool pools[POOL_COUNT];
+static HOT int busy;
 /* How often the sites of a slot have trapped. */
-static uint8_t traps[SLOTS];
+static HOT uint8_t traps[SLOTS];
 
 __attribute__((visibility("hidden"))) void site_enter(void);
 __asm__(".text\n"
@@ -190,9 +190,10 @@ static bool is_frequent(const unsigned char *site)
 {
     uint8_t *count = &traps[((uintptr_t)site ^ (uintptr_t)site >> 8) % SLOTS];
     uint8_t seen = __atomic_load_n(count, __ATOMIC_RELAXED);
-    if (seen < TRAPS)
+    uint8_t most = engine.tracing ? STOPS : TRAPS;
+    if (seen < most)
         __atomic_store_n(count, (uint8_t)(seen + 1), __ATOMIC_RELAXED);
-    return seen + 1 >= TRAPS;
+    return seen + 1 >= most;
 }
 
 static void site_patch(unsigned char *site)

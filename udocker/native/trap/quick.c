@@ -32,7 +32,7 @@ struct quick {
 };
 
 /* Names at the top of the root that were links the last time, so that they are asked first. */
-static uint64_t hints[HINTS];
+static HOT uint64_t hints[HINTS];
 
 static int text_take(struct quick *quick, const char *address)
 {
@@ -216,13 +216,17 @@ static bool last_follow(struct quick *quick)
 static long stat_ask(const struct quick *quick, long file)
 {
     const long *a = quick->call->arguments;
-    return sys_call2(SYS_fstat, file, a[quick->call->number == SYS_newfstatat ? 2 : 1]);
+    long buffer = a[quick->call->number == SYS_newfstatat ? 2 : 1];
+    return engine.root ? owners_stat(file, (void *)buffer) : sys_call2(SYS_fstat, file, buffer);
 }
 
 static long statx_ask(const struct quick *quick, long file)
 {
     const long *a = quick->call->arguments;
-    return sys_call5(SYS_statx, file, "", (a[2] & ~AT_SYMLINK_NOFOLLOW) | AT_EMPTY_PATH, a[3], a[4]);
+    long flags = (a[2] & ~AT_SYMLINK_NOFOLLOW) | AT_EMPTY_PATH;
+    if (engine.root)
+        return owners_statx(file, flags, a[3], (void *)a[4]);
+    return sys_call5(SYS_statx, file, "", flags, a[3], a[4]);
 }
 
 static long access_ask(const struct quick *quick, long file)
@@ -230,7 +234,8 @@ static long access_ask(const struct quick *quick, long file)
     const long *a = quick->call->arguments;
     long mode = a[quick->call->number == SYS_access ? 1 : 2];
     long flags = quick->call->number == SYS_faccessat2 ? a[3] & AT_EACCESS : 0;
-    return sys_call4(SYS_faccessat2, file, "", mode, flags | AT_EMPTY_PATH);
+    long result = sys_call4(SYS_faccessat2, file, "", mode, flags | AT_EMPTY_PATH);
+    return engine.root && result == 0 ? owners_access(file, mode, flags) : result;
 }
 
 static long readlink_ask(const struct quick *quick, long file)
@@ -282,11 +287,15 @@ static bool open_file(const struct quick *quick, const char *path, long *result)
     size_t place = quick->call->number == SYS_open ? 1 : 2;
     uint64_t flags = (uint32_t)quick->call->arguments[place] & ~(uint32_t)LARGE_FILE;
     uint64_t mode = flags & (O_CREAT | OPEN_TEMPORARY) ? (uint64_t)quick->call->arguments[place + 1] & 07777 : 0;
+    if (engine.root && (flags & (O_CREAT | OPEN_TEMPORARY)) && !owners_new_is_plain(mode))
+        return false;
     /* A relative path may lie in a read-only view. */
     if (open_changes(flags) && (path == quick->host ? quick->read_only : engine.read_only))
         return false;
     long file = host_open(quick->dirfd, path, flags, mode);
     *result = file;
+    if (engine.root && file == -EACCES)
+        return false;
     return file != -ELOOP && file != -EINVAL && file != -ENOSYS && file != -EAGAIN && file != -E2BIG;
 }
 

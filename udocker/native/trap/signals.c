@@ -47,7 +47,10 @@ static long action_call(struct trapped *call)
         return -EINVAL;
     if (a[1] && user_read(&new, (const void *)a[1], sizeof new) < 0)
         return -EFAULT;
-    new.mask &= ~SIGSYS_BIT;
+    if (!engine.tracing) {
+        new.mask &= ~SIGSYS_BIT;
+        foreign_action(&new);
+    }
     if (a[0] != SIGSYS && !cancel_is_signal(a[0]))
         return a[1] ? sys_call4(call->number, a[0], &new, a[2], 8) : reissue(call);
     const struct disposition *guest = a[1] ? &new : NULL;
@@ -179,6 +182,8 @@ void signal_on_sigsys(int number, siginfo_t *information, void *context, const s
 void signal_guard(uint64_t mask)
 {
     struct disposition now;
+    if (engine.tracing)
+        return; /* then the tracer does it */
     __atomic_or_fetch(&engine.guard, mask, __ATOMIC_RELAXED);
     sys_call4(SYS_rt_sigaction, SIGSYS, NULL, &now, 8);
     if ((now.mask & mask) != mask)

@@ -1,4 +1,4 @@
-/* Sockets that have a path for an address: unix(7). */
+/* Sockets that have a path for an address, unix(7), or a port that is published under another number. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -150,11 +150,41 @@ static void address_close(struct address *address)
         sys_call1(SYS_close, address->directory);
 }
 
+int socket_protocol(long file)
+{
+    int protocol = 0, size = sizeof protocol;
+    if (engine.ports.count == 0)
+        return 0;
+    long result = sys_call5(SYS_getsockopt, file, SOL_SOCKET, SO_PROTOCOL, &protocol, &size);
+    return result < 0 ? 0 : protocol;
+}
+
+/* Puts the host's port in an address of the internet: 0 where `address` is to be used, 1 where it needs none. */
+static int address_publish(struct address *address, long file, const void *guest, size_t size, const struct call *entry)
+{
+    int protocol = guest && size <= sizeof address->host ? socket_protocol(file) : 0;
+    if (protocol == 0)
+        return 1;
+    int result = user_read(&address->host, guest, size);
+    enum port_use use = entry->traits & CALL_CHANGES ? PORT_BIND : PORT_REACH;
+    if (result == 0)
+        result = ports_to_host(&engine.ports, protocol, use, &address->host, size);
+    address->size = (socklen_t)size;
+    return result < 0 ? result : !result;
+}
+
+/* For a call on a socket: 0 where `address` is to be used, 1 where the guest's own is. */
+static int address_take(struct address *address, long file, const void *guest, size_t size, const struct call *entry)
+{
+    int result = address_translate(address, guest, size, entry);
+    return result == 1 ? address_publish(address, file, guest, size, entry) : result;
+}
+
 long socket_call(const struct call *entry, struct trapped *call)
 {
     struct address address;
     long *a = call->arguments;
-    int result = address_translate(&address, (const void *)a[entry->path], (size_t)a[entry->path + 1], entry);
+    int result = address_take(&address, a[0], (const void *)a[entry->path], (size_t)a[entry->path + 1], entry);
     if (result < 0)
         return result;
     if (result == 0) {
@@ -169,7 +199,7 @@ long socket_call(const struct call *entry, struct trapped *call)
 static long message_send(const struct call *entry, long number, long file, struct msghdr *message, long flags)
 {
     struct address address;
-    int result = address_translate(&address, message->msg_name, message->msg_namelen, entry);
+    int result = address_take(&address, file, message->msg_name, message->msg_namelen, entry);
     if (result < 0)
         return result;
     if (result == 0) {
@@ -200,7 +230,7 @@ static long messages_send(const struct call *entry, const long *a)
 
 long message_call(struct trapped *call)
 {
-    const struct call *entry = &call_table[engine.calls[call->number] - 1];
+    const struct call *entry = call_find(call->number);
     const long *a = call->arguments;
     struct msghdr copy;
     if (call->number == SYS_sendmmsg)

@@ -31,18 +31,18 @@ enum { STACK_SIZE = 512 * 1024, GAP = 64 * 1024, CHUNK = 16, STACK_MOST = 8192, 
 #define SS_AUTODISARM (1u << 31)
 #endif
 
-/* Right before the engine: behind it the heap grows, where the kernel could not be told of a better place. */
-static char *const STACKS = (char *)0x7e9f00000000;
-enum { CLAIMED = 1, LIVE /* seen to be so, while stacks are collected */ };
-static int claimed[STACK_MOST]; /* 0 for a free one */
+extern const char trap_start[] __attribute__((visibility("hidden")));
+
+enum { FREE = 0, CLAIMED, LIVE /* seen to be so, while stacks are collected */ };
 static struct {
+    int state;
+    bool is_open; /* its memory may be used */
     uintptr_t thread;
     const char *guest;          /* its stack when it called */
     const struct visit *visit; /* of a call that trapped */
-    bool is_open;              /* its memory may be used */
-} claims[STACK_MOST];
-static int stack_count;
-static bool has_fsgsbase;
+} claims[STACK_MOST] __attribute__((section(".bss.stacks")));
+static HOT int stack_count;
+static HOT bool has_fsgsbase;
 
 struct work {
     struct trapped *call;
@@ -52,9 +52,16 @@ struct work {
     bool has_address;
 };
 
+/* Where a stack ends.  They lie right before the engine, one below the other: behind it the heap grows, where the
+ * kernel could not be told of a better place. */
+static char *stack_top(int stack)
+{
+    return (char *)((uintptr_t)trap_start - (size_t)stack * STACK_SIZE);
+}
+
 static int chunk_map(int first)
 {
-    char *wanted = STACKS + (size_t)first * STACK_SIZE;
+    char *wanted = stack_top(first + CHUNK);
     long place = sys_call6(SYS_mmap, (long)wanted, (long)CHUNK * STACK_SIZE, PROT_NONE,
                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | 0x100000 /* MAP_FIXED_NOREPLACE */, -1, 0);
     if (place == (long)wanted || place == -EEXIST)
@@ -101,6 +108,11 @@ static bool is_only_thread(void)
     return sys_call2(SYS_stat, "/proc/self/task", &info) == 0 && info.st_nlink == 3;
 }
 
+bool stacks_are_alone(void)
+{
+    return memory_is_own() != 0 && is_only_thread();
+}
+
 static bool is_on_alternate(const char *at)
 {
     stack_t alternate;
@@ -113,8 +125,8 @@ static bool is_on_alternate(const char *at)
 
 static int stack_of(const char *at)
 {
-    long place = (at - STACKS) / STACK_SIZE;
-    return at >= STACKS && place < stack_count ? (int)place : -1;
+    uintptr_t end = (uintptr_t)trap_start, place = (end - 1 - (uintptr_t)at) / STACK_SIZE;
+    return (uintptr_t)at < end && place < (uintptr_t)stack_count ? (int)place : -1;
 }
 
 /* Frees what this thread jumped out of, and what threads left that are no more.  A handler of the guest that
@@ -126,17 +138,17 @@ static bool stacks_collect(const char *guest)
     long memory = memory_is_own();
     if (memory == 0)
         return false;
-    for (int i = stack_of(guest); i >= 0 && claimed[i] != LIVE; i = stack_of(guest)) {
-        claimed[i] = LIVE;
+    for (int i = stack_of(guest); i >= 0 && claims[i].state != LIVE; i = stack_of(guest)) {
+        claims[i].state = LIVE;
         guest = claims[i].guest;
     }
     bool own = !is_on_alternate(guest), others = own && memory > 0 && is_only_thread();
     for (int i = 0; i < stack_count; i++)
-        if (claimed[i] == CLAIMED && (claims[i].thread == self ? own : others)) {
-            __atomic_store_n(&claimed[i], 0, __ATOMIC_RELEASE);
+        if (claims[i].state == CLAIMED && (claims[i].thread == self ? own : others)) {
+            __atomic_store_n(&claims[i].state, FREE, __ATOMIC_RELEASE);
             found = true;
-        } else if (claimed[i] == LIVE && claims[i].thread == self) {
-            claimed[i] = CLAIMED;
+        } else if (claims[i].state == LIVE && claims[i].thread == self) {
+            claims[i].state = CLAIMED;
         }
     return found;
 }
@@ -151,7 +163,7 @@ static bool stacks_grow(int count)
 
 static bool stack_open(int stack)
 {
-    const char *start = STACKS + (size_t)stack * STACK_SIZE;
+    const char *start = stack_top(stack + 1);
     if (!claims[stack].is_open)
         claims[stack].is_open =
             sys_call3(SYS_mprotect, start + GAP, STACK_SIZE - GAP, PROT_READ | PROT_WRITE) == 0;
@@ -163,15 +175,16 @@ static int stack_claim(const char *guest)
     for (;;) {
         int count = __atomic_load_n(&stack_count, __ATOMIC_ACQUIRE);
         for (int i = 0; i < count; i++) {
-            int free = 0;
-            if (__atomic_load_n(&claimed[i], __ATOMIC_RELAXED) == 0 &&
-                __atomic_compare_exchange_n(&claimed[i], &free, CLAIMED, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
+            int free = FREE;
+            /* Of the first without a look: it would bring in a page that is then exchanged for one to write to. */
+            if ((i == 0 || __atomic_load_n(&claims[i].state, __ATOMIC_RELAXED) == FREE) &&
+                __atomic_compare_exchange_n(&claims[i].state, &free, CLAIMED, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
                 claims[i].thread = thread_self();
                 claims[i].guest = guest;
                 claims[i].visit = NULL;
                 if (stack_open(i))
                     return i;
-                __atomic_store_n(&claimed[i], 0, __ATOMIC_RELEASE);
+                __atomic_store_n(&claims[i].state, FREE, __ATOMIC_RELEASE);
             }
         }
         if (!stacks_collect(guest) && !stacks_grow(count))
@@ -206,7 +219,7 @@ static void tid_address_lend(struct work *work)
     work->has_address = sys_call2(SYS_prctl, PR_GET_TID_ADDRESS, &address) == 0;
     work->tid_address = address;
     if (work->has_address)
-        sys_call1(SYS_set_tid_address, &claimed[work->stack]);
+        sys_call1(SYS_set_tid_address, &claims[work->stack].state);
 }
 
 static void work_run(struct work *work)
@@ -224,8 +237,8 @@ long stacks_run(struct trapped *call)
 {
     struct work work = {.call = call};
     work.stack = stack_claim((const char *)__builtin_frame_address(0));
-    stack_switch(STACKS + (size_t)(work.stack + 1) * STACK_SIZE - 64, work_run, &work);
-    __atomic_store_n(&claimed[work.stack], 0, __ATOMIC_RELEASE);
+    stack_switch(stack_top(work.stack) - 64, work_run, &work);
+    __atomic_store_n(&claims[work.stack].state, FREE, __ATOMIC_RELEASE);
     return work.result;
 }
 
@@ -246,6 +259,7 @@ struct visit {
     struct work work;
     stack_t alternate;
     uint64_t mask;
+    uint64_t guarded; /* signals that a tracer has blocked until the call is on its own stack */
 };
 
 /* The kernel gave the handler fresh vector registers; the guest's own must be there when we jump back, and
@@ -267,8 +281,13 @@ __attribute__((used)) void visit_run(struct visit *visit)
         sys_call2(SYS_sigaltstack, &visit->alternate, NULL);
     if (engine.guard)
         sys_call4(SYS_rt_sigprocmask, SIG_SETMASK, &visit->mask, NULL, 8);
+    if (visit->guarded)
+        sys_call4(SYS_rt_sigprocmask, SIG_UNBLOCK, &visit->guarded, NULL, 8);
+    if (engine.patch && engine.tracing == TRACE_PATHS)
+        patch_site((unsigned char *)visit->ip - SYSCALL_SIZE, visit->call.number);
     work_run(&visit->work);
     visit->ax = visit->work.result;
+    traced_leave();
 }
 
 __attribute__((visibility("hidden"), noreturn)) void visit_enter(struct visit *visit);
@@ -300,24 +319,41 @@ __asm__(".text\n"
         "    movl $0, (%r11)\n"
         "    jmp *%rcx\n");
 
-/* Runs the trapped call of a signal's frame and goes on behind it; does not return. */
-void stacks_visit(const ucontext_t *context)
+/* What is known of a call by the guest's registers at it. */
+static struct visit *visit_make(const greg_t *r)
 {
-    const greg_t *r = context->uc_mcontext.gregs;
     int stack = stack_claim((const char *)r[REG_RSP]);
-    uintptr_t top = (uintptr_t)STACKS + (size_t)(stack + 1) * STACK_SIZE;
+    uintptr_t top = (uintptr_t)stack_top(stack);
     struct visit *visit = (struct visit *)((top - sizeof *visit) & ~(uintptr_t)63);
     *visit = (struct visit){
         r[REG_RAX], r[REG_RBX], r[REG_RBP], r[REG_RSP], r[REG_RIP], r[REG_EFL], r[REG_R12], r[REG_R13],
         r[REG_R14], r[REG_R15], r[REG_RDI], r[REG_RSI], r[REG_RDX], r[REG_R10], r[REG_R8],  r[REG_R9],
-        &claimed[stack],
+        &claims[stack].state,
         {r[REG_RAX], {r[REG_RDI], r[REG_RSI], r[REG_RDX], r[REG_R10], r[REG_R8], r[REG_R9]}, NULL},
         {.call = &visit->call, .stack = stack},
-        context->uc_stack,
-        *(const uint64_t *)&context->uc_sigmask,
+        {.ss_flags = SS_DISABLE},
+        0,
+        0,
     };
     claims[stack].visit = visit;
+    return visit;
+}
+
+/* Runs the trapped call of a signal's frame and goes on behind it; does not return. */
+void stacks_visit(const ucontext_t *context)
+{
+    struct visit *visit = visit_make(context->uc_mcontext.gregs);
+    visit->alternate = context->uc_stack;
+    visit->mask = *(const uint64_t *)&context->uc_sigmask;
     vectors_restore((const char *)context->uc_mcontext.fpregs);
+    visit_enter(visit);
+}
+
+/* The same for a call that a tracer stopped: the registers are in the order of enum greg_t (sys/ucontext.h). */
+void stacks_visit_traced(const long *registers, uint64_t guarded)
+{
+    struct visit *visit = visit_make((const greg_t *)registers);
+    visit->guarded = guarded;
     visit_enter(visit);
 }
 
@@ -327,7 +363,7 @@ long stacks_show_guest(greg_t *r)
 {
     int stack = stack_of((const char *)r[REG_RSP]);
     const struct visit *visit = stack < 0 ? NULL : claims[stack].visit;
-    if (!visit || !claimed[stack])
+    if (!visit || !claims[stack].state)
         return -1;
     r[REG_RAX] = visit->call.number;
     r[REG_RBX] = visit->bx, r[REG_RBP] = visit->bp, r[REG_RSP] = visit->sp, r[REG_RIP] = visit->ip - SYSCALL_SIZE;
@@ -342,5 +378,5 @@ void stacks_abandon(const char *at)
 {
     int stack = stack_of(at);
     if (stack >= 0)
-        __atomic_store_n(&claimed[stack], 0, __ATOMIC_RELEASE);
+        __atomic_store_n(&claims[stack].state, FREE, __ATOMIC_RELEASE);
 }

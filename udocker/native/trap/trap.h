@@ -15,12 +15,18 @@
 
 enum { SYSCALL_SIZE = 2 };
 
+/* Who brings a guest's call to the engine: a signal, or a tracer outside, which the filter calls at those that matter
+ * or which looks at each call itself (../tracer). */
+enum tracing { TRACE_NONE, TRACE_PATHS, TRACE_ALL };
+
 /* Everything lies in one text at one address: no table of addresses stands between the files. */
 #pragma GCC visibility push(hidden)
 
+#include "../net/ports.h"
 #include "../path/calls.h"
 #include "../path/path.h"
 #include "../path/sys.h"
+#include "../root/root.h"
 
 enum { EXIT_LAUNCHER = 125, EXIT_NOT_EXECUTABLE = 126, EXIT_NOT_FOUND = 127 };
 
@@ -32,24 +38,43 @@ struct disposition {
     uint64_t mask;
 };
 
-/* What this process's engine knows: made at its start, then only read, but for `guard`. */
+/* Runs programs of another machine: foreign.c. */
+struct emulator {
+    unsigned machine;
+    const char *path; /* NULL for none */
+    const char *text; /* as foreign_take has it */
+    bool is_here;     /* this process is one */
+};
+
+/* What most programs need of other files' lies in one page as well, with the first of the stacks: trap.ld. */
+#define HOT __attribute__((section(".bss.hot")))
+
+enum { ENGINE_PAGE = 4096, ENGINE_TEXT = (1 << 16) - ENGINE_PAGE / 2 };
+
+/* What this process's engine knows: made at its start, then only read, but for `guard`.  What every program needs lies
+ * in one page, for each page costs a fault at every execve and fork: the texts, which fill from their end, then the
+ * small things and the first views. */
 struct engine {
-    struct path_world world;
-    struct path_world outer; /* in which this engine was started as a program; without views for the host */
+    char text[ENGINE_TEXT]; /* the paths of the world, and the three below */
+    size_t text_used;
     uint64_t guard;            /* signals that wait until a trapped call is on its own stack */
     bool openat2;              /* the kernel has it (5.6) */
     bool read_only;            /* some view is */
     bool patch;                /* call sites are rewritten after their first trap */
     bool mm_map;               /* the kernel is told where the guest's program is (3.18) */
     bool execmem;              /* memory may be both written and executed */
-    uint8_t calls[512];        /* a call's number to its place in call_table, plus one */
-    bool unlisted[PATH_VIEWS]; /* views whose names their directories lack: listing.c */
+    uint8_t tracing;           /* enum tracing */
+    bool root;                 /* the program is somebody else than the caller: users.c, owners.c */
+    const char *self;          /* this program, on the host */
+    const char *exe_host;      /* the guest's program */
+    const char *exe_guest;
+    struct emulator emulator;
     char kernel[65];           /* what uname(2) answers for the release; empty for the truth */
-    char self[PATH_SIZE];      /* this program, on the host */
-    char exe_host[PATH_SIZE];  /* the guest's program */
-    char exe_guest[PATH_SIZE];
-    char text[1 << 16]; /* the paths of the world */
-    size_t text_used;
+    bool unlisted[PATH_VIEWS]; /* views whose names their directories lack: listing.c */
+    bool nested;               /* this engine was started as a program */
+    struct path_world world;
+    struct ports ports;      /* published under other numbers */
+    struct path_world outer; /* in which it was started */
 };
 
 extern struct engine engine;
@@ -67,11 +92,20 @@ int user_read(void *target, const void *address, size_t size);
 int user_string(char target[PATH_SIZE], const char *address); /* its length; -ENAMETOOLONG */
 int user_write(void *address, const void *source, size_t size);
 
+struct held;
+
 /* engine.c */
 long engine_call(struct trapped *call);
 int engine_add_view(const char *guest, const char *host, bool read_only);
+const char *engine_keep(const char *text); /* a copy; NULL where there is no room */
+int engine_put_view(const char *guest, const char *host, bool read_only); /* the same, without a look at an outer world */
 void engine_nest(void); /* the views that are added from now on are of places in the world that there was */
 int engine_outer_path(const char *text, struct path_place *place); /* in that world, or as it stands */
+
+/* Puts the host's path in place of the guest's; 1 where the call is to be made as it is.  What is held is to be
+ * let go after the call.  `offset` is that of a second path's arguments. */
+int engine_replace(const struct call *entry, struct trapped *call, int offset, unsigned flags, struct held *held);
+bool engine_follows(const struct call *entry, const struct trapped *call);
 
 /* quick.c: false where the call is still to be made, as if nothing had been tried */
 bool quick_call(const struct call *entry, struct trapped *call, long *result);
@@ -108,11 +142,38 @@ bool open_changes(uint64_t flags); /* whether a read-only view refuses it */
 long exec_call(const struct call *entry, struct trapped *call);
 long exec_program(int dirfd, const char *guest, char *const *arguments, char *const *environment, int flags);
 long socket_call(const struct call *entry, struct trapped *call);
+int socket_protocol(long file); /* of a socket that can have published ports, else 0 */
 /* What socket.c puts before a number of slashes and a path below a view; answer.c reads it. */
 #define SOCKET_PREFIX "/proc/self/fd/"
 long message_call(struct trapped *call);
 long address_call(const struct call *entry, struct trapped *call);
 long received_call(struct trapped *call);
+
+/* users.c, owners.c: only where engine.root is set.  The calls that are trapped then are numbered from 0 on, -1 ends them; those
+ * about files lie in call_table too, but for the ones of descriptors.  false: the call is to be made as any other. */
+void users_begin(uint32_t uid, uint32_t gid, const struct stat *root);
+size_t users_write(const struct stat *program, char text[ROOT_IDS_TEXT]);
+int users_read(const char *text);
+const struct root_ids *users_ids(void);
+const struct root_host *users_host(void);
+short users_call_number(size_t place);
+bool users_call(const struct trapped *call, long *result);
+short owners_call_number(size_t place);
+bool owners_call(const struct call *entry, struct trapped *call, long *result);
+bool owners_descriptor_call(const struct trapped *call, long *result);
+void owners_hide(const struct trapped *call, long *result); /* after a call that lists attributes */
+long owners_stat(long file, void *buffer);
+long owners_statx(long file, long flags, long mask, void *buffer);
+long owners_access(long file, long mode, bool effective);
+long owners_held_access(const struct held *held, const struct call *entry, const struct trapped *call);
+/* After EACCES: whether the file was closed to the caller, who may not be root, and is not any more. */
+bool owners_unlock(int dirfd, const char *guest);
+/* Of a file that open(2) makes: whether nothing has to be told of it, the permissions to make it with, and what to tell. */
+bool owners_new_is_plain(uint64_t mode);
+uint64_t owners_new_mode(uint64_t mode);
+void owners_made(long file, uint64_t mode);
+
+long chroot_call(const char *guest); /* chroot.c: of a directory that is there */
 
 /* kernel.c, listing.c: uname(2) and getdents64(2), where they are trapped */
 long kernel_call(const struct trapped *call);
@@ -132,8 +193,13 @@ long stacks_run(struct trapped *call);
 void stacks_visit(const ucontext_t *context);
 long stacks_show_guest(greg_t *registers);
 void stacks_abandon(const char *at);
+bool stacks_are_alone(void); /* no other thread or process shares this one's memory */
+_Noreturn void stacks_visit_traced(const long *registers, uint64_t guarded); /* guarded: signals to be unblocked */
+/* ../tracer/inside.c */
+void traced_leave(void); /* the engine has nothing to do any more, and the guest is about to go on */
 
-/* cancel.c */
+/* cancel.c: the signals by which threads are cancelled */
+enum { CANCEL_FIRST = 32, CANCEL_COUNT = 2 };
 bool cancel_is_signal(long number);
 long cancel_set(long number, const struct disposition *guest, struct disposition *old);
 void cancel_on_signal(int number, siginfo_t *information, void *context, const struct disposition *action);
@@ -150,13 +216,18 @@ void action_enter_cancel(int number, siginfo_t *information, void *context);
 enum { TRAP_MARK = 0x7ea0 };
 int filter_install(void);
 int filter_add_call(long number); /* one more is trapped, which only few runs ask for */
+int filter_add_root(void);         /* what users.c and owners.c answer, where a filter is there already */
 bool filter_is_installed(void);
+struct sock_filter;
+void filter_keep(void); /* makes for filter_kept what no run asks for more of */
+const struct sock_filter *filter_kept(unsigned number); /* what a tracer judges calls by; NULL after the last */
+bool filter_is_engine(uintptr_t place); /* whether that lies in the engine's text */
 
 /* patch.c */
 void patch_site(unsigned char *call, long number);
 
 /* load.c.  Besides the kernel's errors LOAD_32_BIT for a program of 32 bits, and LOAD_ENGINE for an engine. */
-enum { LOAD_32_BIT = -5000, LOAD_ENGINE = -5001 };
+enum { LOAD_32_BIT = -5000, LOAD_ENGINE = -5001, LOAD_FOREIGN = -5002 /* for the emulator */ };
 struct image {
     uintptr_t base, entry, headers;
     size_t header_count;
@@ -164,9 +235,18 @@ struct image {
     uintptr_t brk; /* where the heap begins */
     bool executable_stack;
 };
-/* With room for its interpreter's path, which is empty where it has none, as the program; else as an interpreter. */
-int load_program(const char *host, struct image *image, char interpreter[PATH_SIZE]);
+enum load_as { LOAD_ALONE, LOAD_WITH_INTERPRETER, LOAD_INTERPRETER };
+int load_program(const char *host, enum load_as as, struct image *image);
+/* The path of the interpreter that a program names; empty for none. */
 int load_check(int file, char interpreter[PATH_SIZE]);
+
+/* foreign.c */
+enum { FOREIGN_WORDS = 3 }; /* that an emulator adds to a program's arguments */
+int foreign_take(const char *text);
+bool foreign_is(const void *start); /* whether a file that begins so is for the emulator */
+void foreign_begin(const char *program); /* which this process becomes */
+void foreign_action(struct disposition *action);
+size_t foreign_wrap(const char **arguments, size_t count, const char *program);
 
 /* process.c: what the kernel and ps(1) believe of the process */
 void process_describe(unsigned long *stack, const unsigned long *auxiliary, const struct image *program);

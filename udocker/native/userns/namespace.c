@@ -56,39 +56,53 @@ static int namespace_refused(const char *step, int error)
     return -error;
 }
 
-static int text_write(const char *path, const char *text)
+static int text_write(int directory, const char *name, const char *text)
 {
-    OWNED_FD fd = open(path, O_WRONLY | O_CLOEXEC);
+    OWNED_FD fd = openat(directory, name, O_WRONLY | O_CLOEXEC);
     if (fd < 0 || write(fd, text, strlen(text)) < 0)
         return -errno;
     return 0;
 }
 
-static int map_write(const char *path, unsigned inside, unsigned outside)
+static int map_write(int self, const char *name, unsigned inside, unsigned outside)
 {
     char text[64];
     snprintf(text, sizeof text, "%u %u 1\n", inside, outside);
-    int result = text_write(path, text);
-    return result < 0 ? namespace_refused(path, -result) : 0;
+    int result = text_write(self, name, text);
+    return result < 0 ? namespace_refused(name, -result) : 0;
 }
 
 /* Enters new namespaces where the caller is uid and gid.  Without help from a set-user-ID program only
  * the caller's own ids can be mapped, and its group only after setgroups(2) is given up for good:
  * user_namespaces(7), sections "Defining user and group ID mappings" and "/proc/[pid]/setgroups".
- * No pid namespace: the program keeps its parent, its pid and with them the batch system's control.
  */
-int namespace_enter(uid_t uid, gid_t gid)
+static int namespaces_make(int self, int kinds, uid_t uid, gid_t gid)
 {
     uid_t outer_uid = geteuid();
     gid_t outer_gid = getegid();
-    if (unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0)
+    if (unshare(kinds) < 0)
         return namespace_refused("unshare", errno);
-    int result = text_write("/proc/self/setgroups", "deny");
+    if (self < 0)
+        return namespace_refused("/proc/self", ENOENT);
+    int result = text_write(self, "setgroups", "deny");
     if (result < 0 && result != -ENOENT) /* the file came with 3.19, and with it the need */
-        return namespace_refused("/proc/self/setgroups", -result);
-    if ((result = map_write("/proc/self/uid_map", uid, outer_uid)) < 0)
+        return namespace_refused("setgroups", -result);
+    if ((result = map_write(self, "uid_map", uid, outer_uid)) < 0)
         return result;
-    if ((result = map_write("/proc/self/gid_map", gid, outer_gid)) < 0)
+    return map_write(self, "gid_map", gid, outer_gid);
+}
+
+int namespace_map(int self, uid_t uid, gid_t gid)
+{
+    return namespaces_make(self, CLONE_NEWUSER, uid, gid);
+}
+
+/* No pid namespace: the program keeps its parent, its pid and with them the batch system's control. */
+int namespace_enter(uid_t uid, gid_t gid)
+{
+    OWNED_FD self = open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int result = namespaces_make(self, CLONE_NEWUSER | CLONE_NEWNS, uid, gid);
+    if (result < 0)
         return result;
     /* Slave, not private: nothing of ours reaches the host, but what its automounter mounts and
      * unmounts later still reaches us (mount_namespaces(7), section SHARED SUBTREES). */

@@ -1,4 +1,4 @@
-/* One line for the user: "udocker: run: OBJECT: CAUSE (HINT)". */
+/* One line for the user: "udocker: ACT: OBJECT: CAUSE (HINT)". */
 
 #include "userns.h"
 
@@ -9,6 +9,13 @@ struct line {
     char text[16384];
     size_t length;
 };
+
+static const char *report_of = "run";
+
+void report_act(const char *act)
+{
+    report_of = act;
+}
 
 /* Control characters become octal escapes: a name with a newline must not make a second line. */
 static void line_add(struct line *line, const char *text)
@@ -27,7 +34,9 @@ static void line_add(struct line *line, const char *text)
 void report_line(const char *object, const char *cause, const char *hint)
 {
     struct line line = {.length = 0};
-    line_add(&line, "udocker: run: ");
+    line_add(&line, "udocker: ");
+    line_add(&line, report_of);
+    line_add(&line, ": ");
     line_add(&line, object);
     line_add(&line, ": ");
     line_add(&line, cause);

@@ -1,6 +1,7 @@
 /* udocker-userns: runs a program in a container's root, without privileges.
  *
  *   udocker-userns --root DIR [OPTION...] -- PROGRAM [ARGUMENT...]
+ *   udocker-userns --join PID:START [--uid N] [--gid N] [--workdir DIR] -- PROGRAM [ARGUMENT...]
  *   udocker-userns --probe
  *
  *   --root DIR              the container's root directory on the host
@@ -15,6 +16,8 @@
  *                           itself, with TEXT after it at TARGET
  *   --read-only             the container's own files cannot be changed
  *   --without CALL          do without openat2, mount_setattr or pivot_root, as on older kernels
+ *   --join PID:START        not a new container but that of the process that has begun at START, in clock ticks
+ *                           since boot; the working directory is not created
  *   --probe                 only try the namespaces: status 0, or the reason
  *
  * Steps: enter a user and a mount namespace; make the root a mount; volumes, scratch, binds, extended files;
@@ -37,6 +40,7 @@ extern char **environ;
 
 struct options {
     const char *root;
+    const char *join; /* instead of a root */
     const char *workdir;
     uid_t uid;
     gid_t gid;
@@ -104,6 +108,8 @@ static bool value_read(struct options *options, const char *name, const char *va
 {
     if (strcmp(name, "--root") == 0)
         options->root = value;
+    else if (strcmp(name, "--join") == 0)
+        options->join = value;
     else if (strcmp(name, "--workdir") == 0)
         options->workdir = value;
     else if (strcmp(name, "--uid") == 0)
@@ -164,7 +170,7 @@ static void options_read(struct options *options, char **words)
     options->command = *words ? words + 1 : words;
     if (options->probe)
         return;
-    if (!options->root || options->root[0] != '/')
+    if (!options->join && (!options->root || options->root[0] != '/'))
         usage_fail("--root", "an absolute path is needed");
     if (!options->command[0])
         usage_fail("--", "no program is given");
@@ -258,6 +264,17 @@ static int tree_build(const struct options *options)
     return result < 0 ? result : tree_enter(&tree, options->workdir);
 }
 
+/* Into the container, a new one or that of a process; reports. */
+static int container_enter(const struct options *options)
+{
+    if (options->join) {
+        report_act("exec");
+        return join_enter(options->join, options->uid, options->gid, options->workdir);
+    }
+    int result = namespace_enter(options->uid, options->gid);
+    return result < 0 || options->probe ? result : tree_build(options);
+}
+
 int main(int argc, char **argv)
 {
     size_t room = (size_t)argc + 1; /* there cannot be more of anything */
@@ -276,11 +293,11 @@ int main(int argc, char **argv)
         return EXIT_LAUNCHER;
     }
     options_read(&options, argv + 1);
-    if (namespace_enter(options.uid, options.gid) < 0)
+    if (container_enter(&options) < 0)
         return EXIT_LAUNCHER;
     if (options.probe)
         return 0;
-    if (tree_build(&options) < 0 || namespace_drop_capabilities() < 0)
+    if (namespace_drop_capabilities() < 0)
         return EXIT_LAUNCHER;
     return program_run(options.command);
 }

@@ -55,12 +55,17 @@ static inline void fd_close(int *fd)
 }
 
 /* report.c */
+void report_act(const char *act); /* what the lines are about; "run" at first */
 void report_line(const char *object, const char *cause, const char *hint);
 void report_error(const char *object, int error, const char *hint);
 
 /* namespace.c */
-int namespace_enter(uid_t uid, gid_t gid);  /* reports */
-int namespace_drop_capabilities(void);      /* reports */
+int namespace_enter(uid_t uid, gid_t gid);         /* reports */
+int namespace_map(int self, uid_t uid, gid_t gid); /* reports; `self` is /proc/self */
+int namespace_drop_capabilities(void);             /* reports */
+
+/* join.c: `process` is "PID:START" */
+int join_enter(const char *process, uid_t uid, gid_t gid, const char *workdir); /* reports */
 
 /* mount(2) takes paths only; this one leads to the very place that fd is, whatever its name. */
 struct place {

@@ -17,13 +17,23 @@ from udocker.store.repair.containers import check_containers, check_names
 from udocker.store.repair.finding import Finding, Inspection, Trouble
 from udocker.store.repair.images import check_images
 from udocker.store.repair.leftovers import check_claims, check_locks, check_tmp, forget_nodes
+from udocker.store.repair.runs import check_runs
 from udocker.store.store import Store
 from udocker.system.files import is_directory
 
 __all__ = ["Finding", "repair"]
 
 # In this order: what one mends, the next need not report.
-_CHECKS = (check_tmp, check_locks, check_names, check_containers, check_blobs, check_images, check_claims)
+_CHECKS = (
+    check_tmp,
+    check_locks,
+    check_runs,
+    check_names,
+    check_containers,
+    check_blobs,
+    check_images,
+    check_claims,
+)
 
 
 def repair(store: Store, nothing_runs: bool = False, dry_run: bool = False) -> Iterator[Finding]:

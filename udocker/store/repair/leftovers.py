@@ -75,6 +75,7 @@ def forget_nodes(inspection: Inspection) -> None:
     entries = (*_entries(paths.scratch), *_entries(paths.partial))
     left = {maker_of(path.name).partition("-")[0] for path in entries}
     left |= {claim.maker.partition("-")[0] for claim in claims(paths)}
+    left |= {path.name.partition("-")[0] for path in paths.runs.glob("*/*.json")}
     for path in _entries(paths.nodes):
         if path.name not in left and inspection.nodes.has_ended(path.name):
             path.unlink(missing_ok=True)

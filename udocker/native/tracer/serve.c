@@ -1,0 +1,173 @@
+/* The tracer's work: it sleeps until a process stops, looks why, and lets it go on. */
+
+#include <errno.h>
+#include <linux/audit.h>
+#include <linux/ptrace.h>
+#include <linux/seccomp.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+
+#include "tracer.h"
+
+enum { SYSCALL_STOP = SIGTRAP | 0x80 /* PTRACE_O_TRACESYSGOOD */ };
+
+static long trace(long request, long thread, long address, long data)
+{
+    return sys_call4(SYS_ptrace, request, thread, address, data);
+}
+
+/* ---- a call: the thread goes on in the engine ---- */
+
+/* Once some process of the container handles such a signal. */
+static bool guards;
+
+/* Blocks those that are not; returns which. */
+static uint64_t guard(long thread)
+{
+    uint64_t all = (1ull << CANCEL_COUNT) - 1, mask, free;
+    if (!guards || trace(PTRACE_GETSIGMASK, thread, sizeof mask, (long)&mask) < 0)
+        return 0;
+    free = ~mask >> (CANCEL_FIRST - 1) & all;
+    mask |= all << (CANCEL_FIRST - 1);
+    return trace(PTRACE_SETSIGMASK, thread, sizeof mask, (long)&mask) < 0 ? 0 : free;
+}
+
+static long call_redirect(long thread, struct user_regs_struct *registers)
+{
+    guards = guards || registers->orig_rax == SYS_rt_sigaction;
+    registers->rcx = registers->rip;
+    registers->r11 = registers->orig_rax | guard(thread) << 32;
+    registers->rip = (uintptr_t)traced_enter;
+    registers->orig_rax = -1ul; /* no call is made now, and none is made again after a signal */
+    return trace(PTRACE_SETREGS, thread, 0, (long)registers);
+}
+
+static void seccomp_stop(long thread)
+{
+    struct user_regs_struct registers;
+    if (trace(PTRACE_GETREGS, thread, 0, (long)&registers) == 0)
+        call_redirect(thread, &registers);
+    trace(PTRACE_CONT, thread, 0, 0);
+}
+
+/* ---- every call, where there is no filter ----
+ *
+ * A thread is stopped at a call and after it, as long as it runs the guest's code.  In the engine it is not, until that
+ * says that it leaves; or until a signal comes, whose handler is the guest's. */
+
+enum { THREADS = 1 << 22 /* PID_MAX_LIMIT */ };
+
+static uint8_t *in_call; /* of each thread, whether its next stop is after a call */
+
+/* "int $0x80" makes calls of 32-bit numbers, in 64-bit programs too; the kernel tells since 5.3. */
+static uint32_t architecture(long thread, uintptr_t behind)
+{
+    struct ptrace_syscall_info info;
+    if (trace(PTRACE_GET_SYSCALL_INFO, thread, sizeof info, (long)&info) > 0)
+        return info.arch;
+    uint64_t word = 0;
+    trace(PTRACE_PEEKTEXT, thread, (long)(behind - SYSCALL_SIZE), (long)&word);
+    return (word & 0xffff) == 0x80cd ? AUDIT_ARCH_I386 : AUDIT_ARCH_X86_64;
+}
+
+static void call_answer(long thread, struct user_regs_struct *registers, long result)
+{
+    registers->orig_rax = -1ul;
+    registers->rax = (unsigned long)result;
+    trace(PTRACE_SETREGS, thread, 0, (long)registers);
+}
+
+/* The way on: PTRACE_CONT into the engine, PTRACE_SYSCALL into the guest. */
+static long entry_stop(long thread)
+{
+    struct user_regs_struct r;
+    if (trace(PTRACE_GETREGS, thread, 0, (long)&r) < 0)
+        return PTRACE_SYSCALL;
+    if (filter_is_engine(r.rip)) {
+        /* Out of a handler of the engine's (actions.c) it leads to where the guest wants to be. */
+        in_call[thread] = r.orig_rax == SYS_rt_sigreturn;
+        return in_call[thread] ? PTRACE_SYSCALL : PTRACE_CONT;
+    }
+    struct seccomp_data call = {
+        (int)r.orig_rax,
+        architecture(thread, r.rip),
+        r.rip,
+        {r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9},
+    };
+    uint32_t verdict = judge(&call);
+    if ((verdict & SECCOMP_RET_ACTION_FULL) == SECCOMP_RET_TRACE) {
+        call_redirect(thread, &r);
+        return PTRACE_CONT;
+    }
+    if ((verdict & SECCOMP_RET_ACTION_FULL) == SECCOMP_RET_ERRNO)
+        call_answer(thread, &r, -(long)(verdict & SECCOMP_RET_DATA));
+    in_call[thread] = true;
+    return PTRACE_SYSCALL;
+}
+
+static void call_stop(long thread)
+{
+    long way = PTRACE_SYSCALL;
+    if (in_call[thread])
+        in_call[thread] = false;
+    else
+        way = entry_stop(thread);
+    trace(way, thread, 0, 0);
+}
+
+/* Whether a signal is the engine's word that it leaves. */
+static bool is_leaving(long thread, int signal)
+{
+    struct user_regs_struct registers;
+    siginfo_t information;
+    return engine.tracing == TRACE_ALL && signal == SIGSTOP &&
+           trace(PTRACE_GETREGS, thread, 0, (long)&registers) == 0 && registers.rip == (uintptr_t)traced_stopped &&
+           trace(PTRACE_GETSIGINFO, thread, 0, (long)&information) == 0 && information.si_code == SI_TKILL;
+}
+
+int tracer_prepare(void)
+{
+    if (engine.tracing == TRACE_PATHS)
+        return 0;
+    filter_keep();
+    long place = sys_call6(SYS_mmap, 0, THREADS, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    in_call = (uint8_t *)place;
+    return place < 0 && place > -4096 ? (int)place : 0;
+}
+
+/* ---- other stops: ptrace(2) ---- */
+
+static bool is_stopping(int signal)
+{
+    return signal == SIGSTOP || signal == SIGTSTP || signal == SIGTTIN || signal == SIGTTOU;
+}
+
+static void serve(long thread, int status)
+{
+    int signal = status >> 8 & 0xff, event = status >> 16;
+    long way = engine.tracing == TRACE_ALL ? PTRACE_SYSCALL : PTRACE_CONT;
+    if (event == PTRACE_EVENT_SECCOMP)
+        seccomp_stop(thread);
+    else if (signal == SYSCALL_STOP)
+        call_stop(thread);
+    else if (event == PTRACE_EVENT_STOP && is_stopping(signal))
+        trace(PTRACE_LISTEN, thread, 0, 0);
+    else
+        trace(way, thread, 0, event || is_leaving(thread, signal) ? 0 : signal);
+}
+
+void tracer_serve(void)
+{
+    for (;;) {
+        int status;
+        long thread = sys_call4(SYS_wait4, -1, &status, __WALL, 0);
+        if (thread == -ECHILD)
+            return;
+        if (thread > 0 && WIFSTOPPED(status))
+            serve(thread, status);
+        else if (thread > 0 && in_call)
+            in_call[thread] = false;
+    }
+}

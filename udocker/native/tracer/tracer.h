@@ -1,0 +1,34 @@
+/* Engine P: a process outside stops the container's processes at their calls, and lets each go on in the engine
+ * inside it (../trap), which translates and makes the call as in engine T.  No signal is taken from the guest, and
+ * where no filter can be set (seccomp(2)) every call is stopped.
+ *
+ * The tracer changes registers only.  At traced_enter the guest's are as they were at its `syscall`, but for those that
+ * a system call destroys: rcx is where it goes on, r11 is the call's number and, in its upper half, which of the signals
+ * of ../trap/cancel.c are blocked until the call is on a stack of the engine's.
+ */
+#ifndef TRACER_H
+#define TRACER_H
+
+#include "../trap/trap.h"
+
+#pragma GCC visibility push(hidden)
+
+/* start.c: puts this process under a tracer of its own, which follows all that it starts; ends the process where this
+ * host does not allow it. */
+void tracer_start(void);
+
+/* serve.c: what may fail of it, and the tracer's work, until nothing is left to trace. */
+int tracer_prepare(void);
+void tracer_serve(void);
+
+/* judge.c: what the filter says of a call, which the tracer asks where the kernel has none. */
+struct seccomp_data;
+uint32_t judge(const struct seccomp_data *call);
+
+/* inside.c: where a thread goes on in place of the call that it was stopped at, and */
+extern const char traced_enter[];
+extern const char traced_stopped[]; /* where a thread is that waits to leave the engine */
+
+#pragma GCC visibility pop
+
+#endif

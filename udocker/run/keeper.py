@@ -1,0 +1,105 @@
+"""Runs that this process waits for: written down before they start, and settled when they end."""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import Optional
+
+from udocker.engine.base import Launch
+from udocker.errors import NotFoundError, StoreError
+from udocker.log import Log
+from udocker.model.container import Container
+from udocker.model.runrecord import EXEC, RUN, RunRecord
+from udocker.run.notes import noted
+from udocker.store.runs import KeptRun
+from udocker.store.store import Store
+from udocker.system.process import ProcessIdentity
+from udocker.system.processes import family_of, kill_all
+from udocker.values import dataclass, replace
+
+_LOG = Log(__name__)
+
+
+@dataclass(frozen=True)
+class Keeper:
+    """This process as the one that waits for a run of a container; ``remove`` is for the container's end."""
+
+    store: Store
+    run: KeptRun
+
+    @classmethod
+    def begin(
+        cls,
+        store: Store,
+        container: Container,
+        launch: Launch,
+        mode: str,
+        remove: bool,
+        ports: tuple[tuple[str, str], ...] = (),
+    ) -> Keeper:
+        """Write the run down, before it starts; raises StoreError."""
+        keeper = ProcessIdentity.current()
+        argv, env = launch.argv, launch.env
+        record = RunRecord(
+            container.id,
+            container.directory,
+            RUN,
+            mode,
+            argv,
+            env,
+            keeper,
+            None,
+            time.time(),
+            ports,
+            remove,
+        )
+        return cls(store, store.create().runs.write(record))
+
+    def note_program(self) -> None:
+        """Write down that the calling process is about to become the program: nobody can miss it then."""
+        try:
+            self.store.runs.write(self.run.record.started(ProcessIdentity.current()))
+        except StoreError as error:
+            _LOG.warning("%s; the run goes on, and is known as long as udocker waits for it", error.message)
+
+    def end(self, status: Optional[int]) -> None:
+        """The program has ended, or could not start (None): the container goes if it was to.
+
+        Programs that have joined the run end with it.
+        """
+        record = self.run.record
+        for joined in noted(record.container):
+            if joined.kind == EXEC and joined.directory == record.directory and self._is_last():
+                kill_all(family_of([joined.keeper.pid]), signal.SIGKILL)
+        if status is not None:
+            self._note_end(status)
+        if record.remove:
+            self._remove()
+        if record.remove or status is None:
+            self.store.runs.forget(self.run)
+
+    def _note_end(self, status: int) -> None:
+        try:
+            self.store.runs.write(replace(self._latest(), ended=time.time(), status=status))
+        except StoreError as error:
+            # What follows is to be done all the same: it is what makes room.
+            _LOG.warning("%s; the status of the run, %d, is not kept", error.message, status)
+
+    def _is_last(self) -> bool:
+        """Whether no other run of the container is alive here."""
+        record = self.run.record
+        others = [run for run in self.store.runs.of(record.container) if run.path != self.run.path]
+        here = [other for other in noted(record.container) if other.kind == RUN]
+        return not here and not any(run.is_alive for run in others)
+
+    def _latest(self) -> RunRecord:
+        """The record with its program, which the program itself has written."""
+        runs = self.store.runs.of(self.run.record.container)
+        return next((run.record for run in runs if run.path == self.run.path), self.run.record)
+
+    def _remove(self) -> None:
+        try:
+            self.store.containers.remove(self.run.record.directory)
+        except NotFoundError:
+            return  # another run with --rm, or udocker rm, was first: it is gone, as was asked

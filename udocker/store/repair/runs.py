@@ -1,0 +1,93 @@
+"""Records of runs whose keeper was killed, or whose container is gone."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from functools import partial
+
+from udocker.errors import NotFoundError
+from udocker.store.repair.finding import UNSURE, Inspection, Trouble
+from udocker.store.runs import KeptRun, RunState
+
+
+def check_runs(inspection: Inspection) -> Iterator[Trouble]:
+    """Runs that nobody will settle any more."""
+    runs = inspection.store.runs
+    for container_id in runs.containers():
+        for run in runs.of(container_id):
+            yield from _check(inspection, run)
+
+
+def _check(inspection: Inspection, run: KeptRun) -> Iterator[Trouble]:
+    record, what = run.record, f"container {run.record.container}: "
+    if run.state is RunState.ORPHANED:
+        yield Trouble(
+            f"{what}its program {run.record.command[0]!r} runs, and who waited for it was killed",
+            remedy=f"udocker stop {record.container}, and repair again",
+        )
+    elif run.state is RunState.ELSEWHERE and not inspection.nothing_runs:
+        host = record.keeper.host
+        if host != os.uname().nodename:
+            return  # that node knows
+        yield Trouble(f"{what}a run of this host that may be alive", remedy=UNSURE)
+    elif run.state is RunState.KILLED or run.state is RunState.ELSEWHERE:
+        yield from _over(inspection, run, what)
+
+
+def _over(inspection: Inspection, run: KeptRun, what: str) -> Iterator[Trouble]:
+    record = run.record
+    if not os.path.lexists(record.directory):
+        yield Trouble(
+            f"{what}was removed, and its run was killed",
+            "forgotten",
+            f"rm {run.path}",
+            partial(_forget, inspection, run),
+        )
+    elif record.remove:
+        yield Trouble(
+            f"{what}who ran it with --rm was killed",
+            "removed",
+            f"udocker rm {record.container}",
+            partial(_remove, inspection, run),
+        )
+    elif not record.ended:
+        yield Trouble(
+            f"{what}who waited for its run was killed",
+            "noted as ended",
+            f"rm {run.path}",
+            partial(_settle, inspection, run),
+        )
+
+
+def _is_over(inspection: Inspection, run: KeptRun) -> bool:
+    """Whether it still is as it was found; somebody may have removed it, and run the container anew."""
+    now = inspection.store.runs.of(run.record.container)
+    return any(other.path == run.path and other.state is run.state for other in now)
+
+
+def _forget(inspection: Inspection, run: KeptRun) -> bool:
+    if not _is_over(inspection, run):
+        return False
+    inspection.store.runs.forget(run)
+    return True
+
+
+def _settle(inspection: Inspection, run: KeptRun) -> bool:
+    if not _is_over(inspection, run):
+        return False
+    inspection.store.runs.settle(run, time.time())
+    return True
+
+
+def _remove(inspection: Inspection, run: KeptRun) -> bool:
+    """The container goes as its run would have had it, but for one that somebody runs again."""
+    runs = inspection.store.runs.of(run.record.container)
+    if not _is_over(inspection, run) or any(other.is_alive for other in runs):
+        return False
+    try:
+        inspection.store.containers.remove(run.record.directory)
+    except NotFoundError:
+        return _forget(inspection, run)
+    return True
