@@ -28,7 +28,6 @@ from typing import Optional
 from udocker import api
 
 from .errors import BatchError
-from .files import store_error
 from .process import boot_id
 
 _ID = re.compile(r"[0-9a-f-]{36}")
@@ -40,7 +39,7 @@ _PLACES = ("SLURM_TMPDIR", "TMPDIR")
 
 @dataclass(frozen=True)
 class Copy:
-    """One container's copy: ``size`` in bytes, ``used`` the time at which somebody last began to use it."""
+    """One container's copy: ``size`` in bytes, ``used`` when somebody last began or ended to use it."""
 
     container: str
     size: int
@@ -54,8 +53,13 @@ class Lease:
     fd: int
 
     def close(self) -> None:
-        """Give it back."""
+        """Give it back; the copy was used until now."""
+        os.utime(self.fd)
         os.close(self.fd)
+
+
+def _failed(error: OSError, path: Path) -> api.StoreError:
+    return api.StoreError(f"stage: {path}: {error.strerror or error}", _HINT)
 
 
 def node_place(config: api.Config, environ: Mapping[str, str]) -> Path:
@@ -95,7 +99,7 @@ class NodeStore:
             self.directory.mkdir(mode=0o700, exist_ok=True)
             self._use.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
-            raise store_error("stage", error, self._place) from error
+            raise _failed(error, self._place) from error
 
     def exists(self) -> bool:
         """Whether there is one; what is there under its name must be this user's alone."""
@@ -126,7 +130,7 @@ class NodeStore:
                 os.close(fd)
                 raise
         except OSError as error:
-            raise store_error("stage", error, path) from error
+            raise _failed(error, path) from error
         return Lease(fd)
 
     def copies(self) -> list[Copy]:
@@ -140,7 +144,7 @@ class NodeStore:
                 if size is not None:
                     found.append(Copy(name, size, used))
         except OSError as error:
-            raise store_error("stage", error, self._use) from error
+            raise _failed(error, self._use) from error
         return sorted(found, key=lambda copy: copy.used)
 
     def _size(self, container: str) -> Optional[int]:
@@ -186,7 +190,7 @@ class NodeStore:
                     )
                 (self._use / f"{container}.size").write_text(str(size), encoding="ascii")
         except OSError as error:
-            raise store_error("stage", error, self._place) from error
+            raise _failed(error, self._place) from error
 
     def _fitting(self, copies: list[Copy]) -> int:
         """What copies may take where no bound is set: what they have, and most of what is free."""
@@ -224,7 +228,7 @@ class NodeStore:
             finally:
                 os.close(fd)
         except OSError as error:
-            raise store_error("stage", error, path) from error
+            raise _failed(error, path) from error
         return True
 
     def sweep(self, unused: float) -> list[Copy]:

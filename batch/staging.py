@@ -67,7 +67,10 @@ def place_of(
     finally:
         for lease in leases:
             lease.close()
-        release(config, environ, () if keep or config.node_dir else containers)
+        try:
+            release(config, environ, () if keep or config.node_dir else containers)
+        except api.UdockerError as error:
+            _LOG.warning("%s", error)  # no reason to lose what a task has done; the next one cleans up
 
 
 def prepare_images(

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -28,7 +29,6 @@ from pathlib import Path
 from tests.services.base_images import BaseImage, busybox, debian
 from tests.services.faultfs import FaultDisk, mounted
 from tests.services.installation import installed
-from tests.services.needs import need_command
 from tests.services.old_udocker import old_udocker
 from tests.services.registry import Registry, run_registry
 from tests.services.users import User, oneself
@@ -57,7 +57,7 @@ class Bench:
             "UDOCKER_DIR": str(self.place / "mount" / "store"),
             "UDOCKER_NODE_DIR": str(self.place / "node"),
             "UDOCKER_TARBALL": "",  # udocker 1.3.17 would look for engines to download
-            "UDOCKER_USE_PROOT_EXECUTABLE": need_command("proot", "proot"),
+            "UDOCKER_USE_PROOT_EXECUTABLE": _need("proot", "proot"),
             "UDOCKER_SCHEDULER": "local",
             "UDOCKER_JOB_ID": "1",
         }
@@ -150,7 +150,8 @@ def _nodes(bench: Bench, delay: float) -> None:
     reference = image.push(bench.registry)
     pinned = f"{reference.rpartition(':')[0]}@{image.image.digest}"
     shared, local = bench.place / "mount" / "forms", bench.place / "node"
-    need_command("squashfuse", "squashfuse")
+    for program in ("mksquashfs", "squashfuse"):
+        _need(program, "squashfs-tools squashfuse")
     with bench.mount():
         bench.task(pinned, TRUE, "shared")
         bench.task(pinned, TRUE, "node")
@@ -215,6 +216,13 @@ def _call(argv: Sequence[str | Path]) -> None:
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode != 0:
         raise RuntimeError(f"{argv}: {done.returncode}: {done.stdout}{done.stderr}")
+
+
+def _need(program: str, packages: str) -> str:
+    found = shutil.which(program)
+    if found is None:
+        sys.exit(f"bench_metadata: needs {program}: apt-get install {packages}")
+    return found
 
 
 if __name__ == "__main__":

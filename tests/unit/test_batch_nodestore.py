@@ -41,16 +41,26 @@ def store(tmp_path: Path, limit: int = 0) -> NodeStore:
     return node
 
 
-def copy(node: NodeStore, container: str, size: int, age: float = 0) -> Lease:
-    """A copy as staging makes one, used last ``age`` seconds ago; its lease."""
+def copy(node: NodeStore, container: str, size: int) -> Lease:
+    """A copy as staging makes one; its lease."""
     lease = node.lease(container)
     node.make_room(container, size)
     root = node.directory / "containers" / container / "ROOT"
     root.mkdir(parents=True)
     (root / "file").write_bytes(b"x")
-    used = os.stat(lease.fd).st_mtime - age
-    os.utime(lease.fd, (used, used))
     return lease
+
+
+def leave(node: NodeStore, container: str, size: int, age: float = 0) -> None:
+    """A copy that was used until ``age`` seconds ago."""
+    copy(node, container, size).close()
+    grow_old(node, container, age)
+
+
+def grow_old(node: NodeStore, container: str, age: float) -> None:
+    path = node.directory / "use" / container
+    used = path.stat().st_mtime - age
+    os.utime(path, (used, used))
 
 
 def ids(node: NodeStore) -> list[str]:
@@ -64,10 +74,10 @@ def node(tmp_path: Path) -> Iterator[NodeStore]:
 
 def test_the_one_that_was_not_used_for_longest_goes_first(node: NodeStore) -> None:
     for container, age in ((IDS[0], 10), (IDS[1], 30), (IDS[2], 20)):
-        copy(node, container, 30 * MIB, age).close()
-    copy(node, IDS[3], 30 * MIB).close()
+        leave(node, container, 30 * MIB, age)
+    leave(node, IDS[3], 30 * MIB)
     assert ids(node) == [IDS[0], IDS[2], IDS[3]]
-    copy(node, IDS[4], 60 * MIB).close()
+    leave(node, IDS[4], 60 * MIB)
     assert ids(node) == [IDS[3], IDS[4]]
     assert [(found.container, found.size) for found in node.copies()] == [
         (IDS[3], 30 * MIB),
@@ -76,28 +86,29 @@ def test_the_one_that_was_not_used_for_longest_goes_first(node: NodeStore) -> No
 
 
 def test_what_is_in_use_stays_and_what_does_not_fit_beside_it_is_refused(node: NodeStore) -> None:
-    used = copy(node, IDS[0], 60 * MIB, 99)
-    copy(node, IDS[1], 30 * MIB).close()
+    used = copy(node, IDS[0], 60 * MIB)
+    grow_old(node, IDS[0], 99)
+    leave(node, IDS[1], 30 * MIB)
     with pytest.raises(BatchError, match="no room for 50 MiB: 100 MiB may be used, and 60 MiB are in use"):
         node.make_room(IDS[2], 50 * MIB)
     assert ids(node) == [IDS[0]]
     node.make_room(IDS[2], 50 * MIB, guessed=True)
     used.close()
-    copy(node, IDS[3], 50 * MIB).close()
+    leave(node, IDS[3], 50 * MIB)
     assert IDS[0] not in ids(node)
 
 
 def test_starting_to_use_a_copy_makes_it_the_youngest(node: NodeStore) -> None:
-    copy(node, IDS[0], 50 * MIB, 99).close()
-    copy(node, IDS[1], 40 * MIB, 50).close()
+    leave(node, IDS[0], 50 * MIB, 99)
+    leave(node, IDS[1], 40 * MIB, 50)
     node.lease(IDS[0]).close()
-    copy(node, IDS[2], 50 * MIB).close()
+    leave(node, IDS[2], 50 * MIB)
     assert ids(node) == [IDS[0], IDS[2]]
 
 
 def test_a_copy_is_used_until_the_last_program_ends_that_inherited_it(tmp_path: Path) -> None:
     node = store(tmp_path)
-    copy(node, IDS[0], MIB).close()
+    leave(node, IDS[0], MIB)
     command = [sys.executable, "-c", HOLDER, str(tmp_path), IDS[0]]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
@@ -142,9 +153,10 @@ def test_without_a_bound_the_disk_is_one(tmp_path: Path) -> None:
 
 
 def test_sweeping_takes_what_nobody_used_for_so_long(node: NodeStore) -> None:
-    copy(node, IDS[0], MIB, 100).close()
-    copy(node, IDS[1], MIB, 10).close()
-    kept = copy(node, IDS[2], MIB, 100)
+    leave(node, IDS[0], MIB, 100)
+    leave(node, IDS[1], MIB, 10)
+    kept = copy(node, IDS[2], MIB)
+    grow_old(node, IDS[2], 100)
     assert [found.container for found in node.sweep(60)] == [IDS[0]]
     assert ids(node) == [IDS[1], IDS[2]]
     kept.close()
@@ -200,8 +212,9 @@ def test_the_command_lists_and_removes_what_nobody_uses(
     for name, value in {"UDOCKER_DIR": str(shared), "UDOCKER_NODE_DIR": str(tmp_path)}.items():
         monkeypatch.setenv(name, value)
     node = store(tmp_path)
-    kept = copy(node, IDS[0], MIB, 10)
-    copy(node, IDS[1], 2 * MIB).close()
+    kept = copy(node, IDS[0], MIB)
+    grow_old(node, IDS[0], 10)
+    leave(node, IDS[1], 2 * MIB)
     assert main(["stage", "list", "--shared"]) == 0
     lines = [line.split()[:2] for line in capsys.readouterr().out.splitlines()]
     assert lines == [[IDS[0], str(MIB)], [IDS[1], str(2 * MIB)], [IDS[0], "1"]]
@@ -223,3 +236,25 @@ def test_there_is_nothing_to_clean_where_nothing_was_staged(
     assert main(["stage", "list", "--shared"]) == 0
     assert capsys.readouterr().out == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_copy_counts_as_used_until_its_lease_ends(node: NodeStore) -> None:
+    lease = copy(node, IDS[0], MIB)
+    grow_old(node, IDS[0], 100)
+    lease.close()
+    assert node.sweep(60) == []
+
+
+def test_a_disk_on_which_nothing_can_run_is_refused(node: NodeStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    node.require_executable()
+    info = os.statvfs(node.directory)
+    noexec = os.statvfs_result((*info[:8], info.f_flag | os.ST_NOEXEC, *info[9:]))
+    monkeypatch.setattr(os, "statvfs", lambda _: noexec)
+    with pytest.raises(BatchError, match="noexec"):
+        node.require_executable()
+
+
+def test_a_place_that_is_not_there_is_told_with_its_setting(tmp_path: Path) -> None:
+    with pytest.raises(api.StoreError) as told:
+        store(tmp_path / "none")
+    assert "UDOCKER_NODE_DIR" in told.value.hint

@@ -120,3 +120,18 @@ def test_passwords_are_kept_at_home_wherever_the_store_is(files: Files) -> None:
     assert files.read(UDOCKER_KEYSTORE="/k").keystore == "/k"
     files.write(files.system, "keystore = mine")
     assert files.read().keystore == str(files.home / ".udocker" / "mine")
+
+
+def test_what_nodes_keep_is_set_by_directory_bytes_and_seconds() -> None:
+    environ = {"HOME": "/home/me", "UDOCKER_NODE_DIR": "/disk", "UDOCKER_NODE_MAX": "20G"}
+    config = Config.from_environment({**environ, "UDOCKER_NODE_KEEP": "0", "UDOCKER_REGISTRY_PULLS": "2"})
+    assert (config.node_dir, config.node_max, config.node_keep) == ("/disk", 20 << 30, 0)
+    assert config.registry_pulls == 2
+    for name, text in (
+        ("UDOCKER_NODE_DIR", "disk"),
+        ("UDOCKER_NODE_MAX", "all"),
+        ("UDOCKER_NODE_KEEP", "-1"),
+        ("UDOCKER_REGISTRY_PULLS", "0"),
+    ):
+        with pytest.raises(ConfigError, match=name):
+            Config.from_environment({"HOME": "/home/me", name: text})
