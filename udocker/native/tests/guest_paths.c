@@ -320,7 +320,8 @@ int main(int argc, char **argv)
     deep(top);
     long_way(top);
     programs();
-    roots();
+    if (geteuid() != 0) /* who may, and would not come back */
+        roots();
     opens();
     fflush(stdout);
     execlp("rm", "rm", "-rf", top, NULL);
