@@ -195,6 +195,20 @@ static void check_files(void)
     EXPECT(unlink("/tmp/behind") == 0 && unlink("/tmp/link") == 0);
 }
 
+/* Programs may use up their descriptors. */
+static void check_poor(void)
+{
+    struct stat info;
+    struct statx wide;
+    int last = -1;
+    for (int file; (file = dup(0)) >= 0;)
+        last = file;
+    EXPECT(errno == EMFILE && stat("/bin", &info) == 0 && S_ISDIR(info.st_mode) && info.st_uid == 0);
+    EXPECT(lstat("/tmp/../bin/sh", &info) == 0 && S_ISLNK(info.st_mode) && stat("/none", &info) == -1 && errno == ENOENT);
+    EXPECT(statx(AT_FDCWD, "/bin/sh", 0, STATX_ALL, &wide) == 0 && S_ISREG(wide.stx_mode) && wide.stx_uid == 0);
+    EXPECT(access("/bin/sh", X_OK) == 0 && fstat(last, &info) == 0);
+}
+
 static void check_system(void)
 {
     struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
@@ -220,6 +234,7 @@ static const struct {
     {"drop", check_drop},       {"dropped", check_dropped},       {"lowered", check_lowered}, {"shared", check_shared},
     {"spawn", check_spawn},     {"real", check_real},             {"threads", check_threads}, {"files", check_files},
     {"system", check_system},   {"attributes", check_attributes}, {"lent", check_lent},
+    {"poor", check_poor},
 };
 
 int main(int count, char **arguments)
