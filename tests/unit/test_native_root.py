@@ -27,7 +27,7 @@ AS_ROOT = {
     "somebody": ("--uid", "1234", "--gid", "2345", "--patch"),
 }
 # Checks of guest_users; the others are what these start.
-USERS = ("drop", "shared", "spawn", "threads", "attributes", "files", "system", "poor")
+USERS = ("drop", "shared", "spawn", "threads", "attributes", "files", "system", "poor", "credentials")
 as_root = pytest.mark.parametrize("guest", AS_ROOT.values(), ids=AS_ROOT, indirect=True)
 
 
