@@ -282,6 +282,7 @@ struct larger {
 static void opened(const char *path, uint64_t flags, uint64_t resolve, size_t size, uint64_t more)
 {
     struct larger wish = {{flags, 0, resolve}, {0, more}};
+    errno = ENOSYS; /* as without the call */
     long file = has_openat2 ? syscall(SYS_openat2, AT_FDCWD, path, &wish, size) : -1;
     printf("resolve %lx, flags %lx, size %zu: ", (unsigned long)resolve, (unsigned long)flags, size);
     say("openat2", path, file);
@@ -320,7 +321,8 @@ int main(int argc, char **argv)
     deep(top);
     long_way(top);
     programs();
-    roots();
+    if (geteuid() != 0) /* who may, and would not come back */
+        roots();
     opens();
     fflush(stdout);
     execlp("rm", "rm", "-rf", top, NULL);

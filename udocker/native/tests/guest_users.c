@@ -195,6 +195,54 @@ static void check_files(void)
     EXPECT(unlink("/tmp/behind") == 0 && unlink("/tmp/link") == 0);
 }
 
+/* Programs may use up their descriptors. */
+static void check_poor(void)
+{
+    struct stat info;
+    struct statx wide;
+    int last = -1;
+    for (int file; (file = dup(0)) >= 0;)
+        last = file;
+    EXPECT(errno == EMFILE && stat("/bin", &info) == 0 && S_ISDIR(info.st_mode) && info.st_uid == 0);
+    EXPECT(lstat("/tmp/../bin/sh", &info) == 0 && S_ISLNK(info.st_mode) && stat("/none", &info) == -1 && errno == ENOENT);
+    EXPECT(statx(AT_FDCWD, "/bin/sh", 0, STATX_ALL, &wide) == 0 && S_ISREG(wide.stx_mode) && wide.stx_uid == 0);
+    EXPECT(access("/bin/sh", X_OK) == 0 && fstat(last, &info) == 0);
+}
+
+/* A message with its sender's numbers, from one end of a pair to the other: what comes out, or -1. */
+static int passed(int *pair, uid_t uid, struct ucred *out)
+{
+    char letter = 'x';
+    union {
+        struct cmsghdr head;
+        char room[CMSG_SPACE(sizeof(struct ucred))];
+    } control = {0};
+    struct iovec data = {&letter, 1};
+    struct msghdr message = {.msg_iov = &data, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+    struct ucred sender = {getpid(), uid, getgid()};
+    control.head = (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof sender), .cmsg_level = SOL_SOCKET,
+                                    .cmsg_type = SCM_CREDENTIALS};
+    memcpy(CMSG_DATA(&control.head), &sender, sizeof sender);
+    if (sendmsg(pair[0], &message, 0) < 0)
+        return -1;
+    memset(&control, 0, sizeof control);
+    if (recvmsg(pair[1], &message, 0) != 1 || message.msg_controllen < CMSG_LEN(sizeof sender))
+        return -1;
+    memcpy(out, CMSG_DATA(&control.head), sizeof *out);
+    return 0;
+}
+
+static void check_credentials(void)
+{
+    struct ucred out;
+    int pair[2], on = 1;
+    EXPECT(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
+    EXPECT(setsockopt(pair[1], SOL_SOCKET, SO_PASSCRED, &on, sizeof on) == 0);
+    EXPECT(passed(pair, 0, &out) == 0 && out.pid == getpid() && out.uid == 0 && out.gid == 0);
+    EXPECT(setuid(33) == 0 && passed(pair, 33, &out) == 0);
+    EXPECT(passed(pair, 0, &out) == -1 && errno == EPERM);
+}
+
 static void check_system(void)
 {
     struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
@@ -220,6 +268,7 @@ static const struct {
     {"drop", check_drop},       {"dropped", check_dropped},       {"lowered", check_lowered}, {"shared", check_shared},
     {"spawn", check_spawn},     {"real", check_real},             {"threads", check_threads}, {"files", check_files},
     {"system", check_system},   {"attributes", check_attributes}, {"lent", check_lent},
+    {"poor", check_poor},       {"credentials", check_credentials},
 };
 
 int main(int count, char **arguments)

@@ -142,5 +142,8 @@ static long messages_receive(struct trapped *call)
 
 long received_call(struct trapped *call)
 {
-    return call->number == SYS_recvmmsg ? messages_receive(call) : message_receive(call);
+    long done = call->number == SYS_recvmmsg ? messages_receive(call) : message_receive(call);
+    if (engine.root)
+        credentials_show(call, done);
+    return done;
 }

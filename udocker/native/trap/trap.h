@@ -173,6 +173,12 @@ bool owners_new_is_plain(uint64_t mode);
 uint64_t owners_new_mode(uint64_t mode);
 void owners_made(long file, uint64_t mode);
 
+/* credentials.c: before a message is sent, whose control data is then in `room`; and after some were received */
+struct msghdr;
+enum { CREDENTIALS_ROOM = 1024 };
+int credentials_lend(struct msghdr *message, char room[CREDENTIALS_ROOM]);
+void credentials_show(const struct trapped *call, long result);
+
 long chroot_call(const char *guest); /* chroot.c: of a directory that is there */
 
 /* kernel.c, listing.c: uname(2) and getdents64(2), where they are trapped */
