@@ -183,7 +183,7 @@ static int plan_look(struct plan *plan, const char *name)
     sys_call1(SYS_close, file);
     if (result == LOAD_FOREIGN) {
         plan->is_foreign = true;
-        return 0;
+        return plan->interpreter[0] = '\0';
     }
     /* The next engine tells the user of the one, for a caller that got ENOEXEC would take the file for a script;
      * and is the other itself. */
