@@ -6,10 +6,12 @@ import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.contract.conftest import VARIANTS, staged
 from tests.contract.roots import Result, Stage
 from udocker.engine.base import Identity, Joining, Launch
 from udocker.model.mount import Mount
@@ -96,9 +98,13 @@ def test_a_program_that_joins_has_no_more_rights_than_the_run(stage: Stage) -> N
         assert join(stage, run, "sh", "-c", script).out == b""
 
 
-def test_joining_a_process_that_is_gone_fails_in_one_line(stage_of_others: Stage) -> None:
-    with running(stage_of_others) as (launch, process):
+@pytest.mark.parametrize("name", [name for name, variant in VARIANTS.items() if variant.mode.family == "R"])
+def test_joining_the_namespaces_of_a_process_that_is_gone_fails_in_one_line(
+    name: str, launchers: Path
+) -> None:
+    with staged(VARIANTS[name], launchers) as stage, running(stage) as (launch, process):
         other = Joining(process.pid, 1, ("true",), launch.env)
-        result = stage_of_others.finish(stage_of_others.engine.join(launch, other))
+        result = stage.finish(stage.engine.join(launch, other))
     assert result.status == 125
     assert b"its program has ended meanwhile" in result.err
+    assert len(result.err.splitlines()) == 1
