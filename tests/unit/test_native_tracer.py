@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,8 +40,12 @@ class Traced:
         return [str(self.launcher), *self.options, "--root", str(self.root), *binds, "--", *command]
 
     def start(self, script: str) -> subprocess.Popen[bytes]:
-        """A script, when it has said that it runs."""
-        options = {"cwd": "/", "env": {"PATH": "/bin"}, "stdout": subprocess.PIPE, **identity_options()}
+        """A script, when it has said that it runs; in a process group of its own, which is no orphan.
+
+        An orphan's processes are not stopped by a terminal's signals: setpgid(2).
+        """
+        options: dict[str, Any] = {"cwd": "/", "env": {"PATH": "/bin"}, "stdout": subprocess.PIPE}
+        options.update(identity_options(), preexec_fn=os.setpgrp)
         process: subprocess.Popen[bytes] = subprocess.Popen(
             self.argv("sh", "-c", f"echo runs; {script}"), **options
         )
