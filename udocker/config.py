@@ -62,7 +62,8 @@ class Config:
 
     ``lock_beat`` is how often the holder of a lock shows that it lives, ``lock_stale`` how long another
     node sees no beat before it takes the lock over: longer than a client may cache attributes.
-    ``lock_wait`` bounds the wait for somebody else's pull and unpacking.  ``workspace`` is a directory below
+    ``lock_wait`` bounds the wait for somebody else's pull and unpacking.  ``proot`` is a PRoot that
+    engine P uses in place of its own tracer, a path or a name in PATH.  ``workspace`` is a directory below
     the store's ``tmp`` for what is being made, so that it can be cleared when its maker has died.  ``lower``
     are stores of others, such as the site's, that are read where the own one lacks something.
     ``tarball`` is a file or URL of engines, ``log_level`` udocker 1.3's measure of how much is told.
@@ -96,6 +97,7 @@ class Config:
     workspace: str = ""
     log_level: int = 3
     tarball: str = ""
+    proot: str = ""
     lower: tuple[str, ...] = ()
     execution_mode: str = ""
     engine_without: tuple[str, ...] = ()
@@ -150,6 +152,7 @@ class Config:
             **_seconds(settings),
             log_level=_level(settings),
             tarball=_text(settings, "UDOCKER_TARBALL"),
+            proot=_proot(settings),
             lower=_lower(settings, directory),
             execution_mode=_text(settings, "UDOCKER_DEFAULT_EXECUTION_MODE"),
             engine_without=tuple(_text(settings, "UDOCKER_ENGINE_WITHOUT").replace(",", " ").split()),
@@ -196,6 +199,12 @@ def _text(settings: Mapping[str, Setting], name: str) -> str:
 def _parsed(settings: Mapping[str, Setting], name: str, parse: Callable[[str], str], default: str) -> str:
     """What is set, checked; the default is as it is."""
     return parse(settings[name].text) if name in settings else default
+
+
+def _proot(settings: Mapping[str, Setting]) -> str:
+    """udocker 1.3 has a word for its own program."""
+    text = _text(settings, "UDOCKER_USE_PROOT_EXECUTABLE")
+    return "" if text == "UDOCKER" else text
 
 
 def _level(settings: Mapping[str, Setting]) -> int:

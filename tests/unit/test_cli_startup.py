@@ -94,7 +94,7 @@ def test_a_warm_run_imports_no_more_than_it_needs(tmp_path: Path, options: list[
     (paths.containers / "box").symlink_to(ID)
     env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "UDOCKER_DIR": str(paths.root)}
     env["PYTHONPATH"] = str(CHECKOUT)
-    env["UDOCKER_USE_PROOT_EXECUTABLE"] = "/usr/bin/proot"  # which has no meaning here, and is logged so
+    env["UDOCKER_USE_RUNC_EXECUTABLE"] = "/usr/bin/runc"  # which has no meaning here, and is logged so
     reading, writing = os.pipe()
     with os.fdopen(reading) as told:
         program = f"import os; os.dup2({writing}, 3)\n{PROGRAM}"

@@ -11,7 +11,7 @@ from udocker.cli.output import printable
 from udocker.config import Config
 from udocker.engine.base import Engine
 from udocker.engine.probed import Probed
-from udocker.engine.select import MODES, engine_of, why_not
+from udocker.engine.select import MODES, engine_of, other_tracer, why_not
 from udocker.model.mode import ExecutionMode
 from udocker.run.modes import configured_mode
 
@@ -29,6 +29,8 @@ def run(config: Config, options: argparse.Namespace) -> int:
     default = None
     for mode in MODES:
         engine = engine_of(mode, config.udocker_dir)
+        if config.proot and mode.family == "P":
+            engine = other_tracer(config.proot, config.udocker_dir)
         support = engine.check(mode)
         if support.available:
             default = default or mode

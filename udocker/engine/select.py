@@ -50,6 +50,21 @@ def engine_of(mode: ExecutionMode, store: Optional[StrPath] = None) -> Engine:
     return engine.using(installed_directory(store)) if store is not None else engine
 
 
+def other_tracer(proot: str, store: Optional[StrPath] = None) -> Engine:
+    """Engine P by a PRoot of the user's."""
+    from udocker.engine.proot import ProotEngine
+
+    engine = ProotEngine(proot)
+    return engine.using(installed_directory(store)) if store is not None else engine
+
+
+def require_support(engine: Engine, mode: ExecutionMode) -> None:
+    """Try a mode; raises EngineUnavailable with the reason why it does not work here."""
+    support = engine.check(mode)
+    if not support.available:
+        raise EngineUnavailable(f"run: {support.reason}", support.hint)
+
+
 def choose(mode: Optional[ExecutionMode], store: Optional[StrPath] = None) -> tuple[Engine, ExecutionMode]:
     """The engine for ``mode``, or for the first mode that this host supports where that is None.
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from udocker.config import Config
 from udocker.engine.base import Abilities, Engine, Launch, Process
-from udocker.engine.select import choose
+from udocker.engine.select import choose, other_tracer, require_support
 from udocker.errors import StoreCorrupt, UdockerError, UsageError
 from udocker.log import Log
 from udocker.model.container import Container
@@ -52,6 +52,9 @@ def plan_run(
     engine, mode = choice or choice_of(config, container, spec)
     if config.engine_without:
         engine = engine.doing_without(config.engine_without)
+    if config.proot and mode.family == "P":
+        engine = other_tracer(config.proot, config.udocker_dir)
+        require_support(engine, mode)
     if not spec.metadata:
         container = replace(container, config=ImageConfig({}, container.config.platform))
     process = plan_process(container, spec, environ, facts or HostFacts.read(), engine.abilities)

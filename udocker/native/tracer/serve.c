@@ -44,11 +44,26 @@ static long call_redirect(long thread, struct user_regs_struct *registers)
     return trace(PTRACE_SETREGS, thread, 0, (long)registers);
 }
 
+/* In place of the call. */
+static void call_answer(long thread, struct user_regs_struct *registers, long result)
+{
+    registers->orig_rax = -1ul;
+    registers->rax = (unsigned long)result;
+    trace(PTRACE_SETREGS, thread, 0, (long)registers);
+}
+
+/* A filter of the guest's own that asks for a tracer is told, as it would be elsewhere, that there is none: seccomp(2). */
 static void seccomp_stop(long thread)
 {
     struct user_regs_struct registers;
-    if (trace(PTRACE_GETREGS, thread, 0, (long)&registers) == 0)
-        call_redirect(thread, &registers);
+    unsigned long mark = 0;
+    trace(PTRACE_GETEVENTMSG, thread, 0, (long)&mark);
+    if (trace(PTRACE_GETREGS, thread, 0, (long)&registers) == 0) {
+        if (mark == TRAP_MARK)
+            call_redirect(thread, &registers);
+        else
+            call_answer(thread, &registers, -ENOSYS);
+    }
     trace(PTRACE_CONT, thread, 0, 0);
 }
 
@@ -70,13 +85,6 @@ static uint32_t architecture(long thread, uintptr_t behind)
     uint64_t word = 0;
     trace(PTRACE_PEEKTEXT, thread, (long)(behind - SYSCALL_SIZE), (long)&word);
     return (word & 0xffff) == 0x80cd ? AUDIT_ARCH_I386 : AUDIT_ARCH_X86_64;
-}
-
-static void call_answer(long thread, struct user_regs_struct *registers, long result)
-{
-    registers->orig_rax = -1ul;
-    registers->rax = (unsigned long)result;
-    trace(PTRACE_SETREGS, thread, 0, (long)registers);
 }
 
 /* The way on: PTRACE_CONT into the engine, PTRACE_SYSCALL into the guest. */
@@ -117,14 +125,18 @@ static void call_stop(long thread)
     trace(way, thread, 0, 0);
 }
 
-/* Whether a signal is the engine's word that it leaves. */
+/* Whether a signal is the engine's word that it leaves.  Then a call is the next that stops, whatever this number's last
+ * thread was at: one that executes a program gets the number of the process. */
 static bool is_leaving(long thread, int signal)
 {
     struct user_regs_struct registers;
     siginfo_t information;
-    return engine.tracing == TRACE_ALL && signal == SIGSTOP &&
-           trace(PTRACE_GETREGS, thread, 0, (long)&registers) == 0 && registers.rip == (uintptr_t)traced_stopped &&
-           trace(PTRACE_GETSIGINFO, thread, 0, (long)&information) == 0 && information.si_code == SI_TKILL;
+    if (engine.tracing != TRACE_ALL || signal != SIGSTOP || trace(PTRACE_GETREGS, thread, 0, (long)&registers) < 0 ||
+        registers.rip != (uintptr_t)traced_stopped ||
+        trace(PTRACE_GETSIGINFO, thread, 0, (long)&information) < 0 || information.si_code != SI_TKILL)
+        return false;
+    in_call[thread] = false;
+    return true;
 }
 
 int tracer_prepare(void)

@@ -99,7 +99,7 @@ static void add_verdict(struct program *program)
     add(program, BPF_JMP | BPF_JGE | BPF_K, (uint32_t)start, 0, 2);
     add(program, BPF_JMP | BPF_JGT | BPF_K, (uint32_t)end, 1, 0);
     add_return(program, SECCOMP_RET_ALLOW);
-    add_return(program, engine.tracing ? SECCOMP_RET_TRACE : SECCOMP_RET_TRAP | TRAP_MARK);
+    add_return(program, (engine.tracing ? SECCOMP_RET_TRACE : SECCOMP_RET_TRAP) | TRAP_MARK);
 }
 
 /* Whether the call is one of those that are trapped only with an argument: seven lines each. */
