@@ -65,7 +65,7 @@ def test_the_doctor_finds_what_is_wrong(desk: Desk, slurm: Slurm) -> None:
     lines = desk.batch("doctor").splitlines()
     assert {line.partition(":")[0] for line in lines} <= {"ok", "problem"}
     assert "ok: slurm: 4 nodes" in lines
-    assert any(line.startswith("ok: modes: R1") for line in lines)
+    assert any(line.startswith("ok: modes: T2") for line in lines)
     bad = desk.call("udocker-batch", "doctor", env={"UDOCKER_DIR": "/tmp/store"})
     assert bad.returncode == 1
     assert "problem: store: /tmp/store: every node has that for itself" in bad.stdout

@@ -136,7 +136,7 @@ def test_a_run_with_rm_keeps_what_is_the_sites(over: Layered) -> None:
 
 
 def test_the_setup_of_what_is_the_sites_is_shown_only(over: Layered) -> None:
-    assert over.good("setup", "tool") == "execmode: R1\nnvidiamode: False\n"
+    assert over.good("setup", "tool") == "execmode: T2\nnvidiamode: False\n"
     for option in ("--execmode=R1", "--purge", "--fixperm", "--nvidia"):
         assert "the site's" in over.bad("setup", option, "tool")
 

@@ -29,7 +29,7 @@ def shown_mode(commands: Commands) -> str:
 
 def test_the_mode_is_shown_recorded_and_read_where_udocker_has_it(box: Commands) -> None:
     record = container(box) / "execmode"
-    assert box.good("setup", "box") == "execmode: R1\nnvidiamode: False\n"
+    assert box.good("setup", "box") == "execmode: T2\nnvidiamode: False\n"
     assert box.good("setup", "--execmode=r1", "box") == ""
     assert record.read_text() == "R1"
     for mode in ("P1", "P2", "R2", "R3", "S1"):
@@ -79,7 +79,7 @@ def test_where_user_namespaces_are_forbidden_the_next_mode_runs(box: Commands) -
     refused = box.user.run([*forbidding, "run", "--execmode=R1", "box", "true"], env=env, check=False)
     assert refused.returncode == 125
     assert "user namespace: switched off" in refused.stderr
-    assert box.good("setup", "box") == "execmode: R1\nnvidiamode: False\n"
+    assert box.good("setup", "box") == "execmode: T2\nnvidiamode: False\n"
 
 
 def test_what_a_mode_keeps_beside_the_root_goes_with_the_container(box: Commands) -> None:
@@ -153,7 +153,7 @@ def make_driver(commands: Commands, version: str) -> dict[str, str]:
 def test_a_run_gets_the_driver_of_the_host_that_it_is_on(box: Commands) -> None:
     old, new = make_driver(box, "535.1"), make_driver(box, "550.2")
     assert box.good("setup", "--nvidia", "box", env=old) == ""
-    assert box.good("setup", "box") == "execmode: R1\nnvidiamode: True\n"
+    assert box.good("setup", "box") == "execmode: T2\nnvidiamode: True\n"
     script = "nvidia-smi; cat /usr/local/nvidia/lib64/libcuda.so.1; echo $LD_LIBRARY_PATH"
     for version, env in (("535.1", old), ("550.2", new)):
         expected = f"driver {version}\nlibcuda {version}\n/usr/local/nvidia/lib64\n"

@@ -133,7 +133,7 @@ FORMATS = [
     (
         "ps -m -s -p",
         r"CONTAINER ID +P M MOD SIZE PLATFORM +NAMES +IMAGE *\n"
-        r"[0-9a-f-]{36} \. W R1 +\d+ linux/amd64 {8}\['box', 'second'\]  image:1 *\n",
+        r"[0-9a-f-]{36} \. W (?:R1|T2) +\d+ linux/amd64 {8}\['box', 'second'\]  image:1 *\n",
     ),
     ("images", r"REPOSITORY\nimage:1    \.\n"),
     ("images -p", r"REPOSITORY\n\S{1,18} {2,18}\. image:1\n"),

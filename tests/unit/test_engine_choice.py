@@ -23,6 +23,12 @@ P1, P2 = ExecutionMode.P1, ExecutionMode.P2
 
 
 @pytest.fixture(autouse=True)
+def ordinary(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A caller who is not root, whoever runs the tests."""
+    monkeypatch.setattr(select, "preferred_modes", lambda: MODES)
+
+
+@pytest.fixture(autouse=True)
 def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where this user's answer is remembered."""
     place = tmp_path / "runtime"
@@ -69,6 +75,16 @@ def test_a_mode_without_engine_is_refused_with_those_there_are(mode: ExecutionMo
     with pytest.raises(UsageError, match=f"{mode.value}: known, but") as caught:
         choose(mode)
     assert all(offered.value in caught.value.hint for offered in MODES)
+
+
+def test_only_namespaces_take_from_root_what_a_container_shall_not_have(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert select.preferred_modes() == (R1, T2, T1, P1, P2)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert select.preferred_modes() == MODES
 
 
 def test_a_mode_that_nobody_knows_is_told_from_one_without_engine() -> None:
@@ -133,7 +149,7 @@ def test_choice_fails_with_every_reason(
 ) -> None:
     said = (f"echo no {thing} >&2; exit 125" for thing in ("names", "traps", "tracers"))
     offer(monkeypatch, tmp_path, *said)
-    reasons = "R1: no names; T2: no traps; T1: no traps; P1: no tracers; P2: no tracers"
+    reasons = "T2: no traps; R1: no names; T1: no traps; P1: no tracers; P2: no tracers"
     with pytest.raises(EngineUnavailable, match=reasons):
         choose(None)
     assert list(runtime.iterdir()) == []
@@ -142,8 +158,8 @@ def test_choice_fails_with_every_reason(
 @pytest.mark.parametrize(
     ("userns", "trap", "ptrace", "expected"),
     [
-        ("exit 0", "exit 0", "exit 0", R1),
-        ("exit 1", "exit 0", "exit 0", T2),
+        ("exit 0", "exit 0", "exit 0", T2),
+        ("exit 0", '[ "$1" = --probe ]', "exit 0", R1),
         ("exit 1", '[ "$1" = --probe ]', "exit 0", T1),
         ("exit 1", "exit 1", "exit 0", P1),
         ("exit 1", "exit 1", '[ "$1" = --trace-all ]', P2),
@@ -166,7 +182,7 @@ def test_choice_is_the_first_that_works_and_is_remembered(
 
 SPOILT = {
     "another boot": lambda path: path.write_text("x" + path.read_text()),
-    "another mode": lambda path: path.write_text(path.read_text().replace("T2", "F1")),
+    "another mode": lambda path: path.write_text(path.read_text().replace("R1", "F1")),
     "nonsense": lambda path: path.write_bytes(b"\xff\0" * 10000),
     "empty": lambda path: path.write_text(""),
     "old": lambda path: os.utime(path, (1, 1)),
@@ -182,37 +198,37 @@ SPOILT = {
 def test_an_answer_that_cannot_be_believed_is_asked_for_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: Path, spoil: object
 ) -> None:
-    offer(monkeypatch, tmp_path, "exit 1", "exit 0")
-    assert default_mode() == T2
+    offer(monkeypatch, tmp_path, "exit 0", "exit 1")
+    assert default_mode() == R1
     (path,) = runtime.iterdir()
     spoil(path)  # type: ignore[operator]
     asked = offer(monkeypatch, tmp_path, "exit 0", "exit 0")
     asked.write_text("")
-    assert default_mode() == R1
-    assert asked.read_text() == "R --probe\n"
+    assert default_mode() == T2
+    assert asked.read_text() == "T --patch --probe\n"
 
 
 def test_an_answer_for_other_engines_is_asked_for_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    offer(monkeypatch, tmp_path, "exit 1", "exit 0")
+    offer(monkeypatch, tmp_path, "exit 0", "exit 1")
     store = tmp_path / "store"
-    assert default_mode(store) == T2
+    assert default_mode(store) == R1
     offer(monkeypatch, tmp_path, "exit 0", "exit 0")
-    assert default_mode(store) == T2
+    assert default_mode(store) == R1
     (store / "bin/engines").mkdir(parents=True)
     (store / "bin/engines/SHA256SUMS").touch()
-    assert default_mode(store) == R1
+    assert default_mode(store) == T2
 
 
 def test_a_host_without_a_place_to_remember_is_asked_each_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(probed, "_directory", lambda: str(tmp_path / "missing"))
-    offer(monkeypatch, tmp_path, "exit 1", "exit 0")
-    assert default_mode() == T2
-    offer(monkeypatch, tmp_path, "exit 0", "exit 0")
+    offer(monkeypatch, tmp_path, "exit 0", "exit 1")
     assert default_mode() == R1
+    offer(monkeypatch, tmp_path, "exit 0", "exit 0")
+    assert default_mode() == T2
 
 
 def test_the_answer_is_of_this_user_and_on_this_host(runtime: Path) -> None:

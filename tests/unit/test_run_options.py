@@ -16,6 +16,7 @@ from tests.unit.test_run_plan import CHOICE, FACTS, container
 from udocker.config import Config
 from udocker.engine.base import Launch, Process
 from udocker.engine.ports import encode
+from udocker.engine.select import preferred_modes
 from udocker.errors import ConfigError, EngineError, UsageError
 from udocker.model.container import Container
 from udocker.model.cpus import format_cpus, parse_cpus
@@ -223,16 +224,19 @@ def recorded(tmp_path: Path, text: str) -> Container:
     return container(tmp_path)
 
 
+DEFAULT = preferred_modes()[0].value
+
+
 @pytest.mark.parametrize(
     ("text", "configured", "asked", "expected", "shown"),
     [
-        ("", "", None, None, "R1"),
-        ("P1", "", None, None, "P1"),
-        ("P2\n", "R1", None, "R1", "P2"),
+        ("", "", None, None, DEFAULT),
+        ("P1", "", None, "P1", "P1"),
+        ("P2\n", "R1", None, "P2", "P2"),
         ("R2", "", None, None, "R2"),
         ("S1", "", None, None, "S1"),
         ("R1", "P1", None, "R1", "R1"),
-        ("", "P1", None, None, "P1"),
+        ("", "P1", None, "P1", "P1"),
         ("", "r1", None, "R1", "R1"),
         ("P1", "", "R1", "R1", "P1"),
         ("T1", "", None, "T1", "T1"),

@@ -11,7 +11,7 @@ from udocker.cli.output import printable
 from udocker.config import Config
 from udocker.engine.base import Engine
 from udocker.engine.probed import Probed
-from udocker.engine.select import MODES, engine_of, other_tracer, why_not
+from udocker.engine.select import MODES, engine_of, other_tracer, preferred_modes, why_not
 from udocker.model.mode import ExecutionMode
 from udocker.run.modes import configured_mode
 
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(config: Config, options: argparse.Namespace) -> int:
     """Print one line a mode, which is the default here, and what hinders all of them."""
     default = None
-    for mode in MODES:
+    for mode in preferred_modes():
         engine = engine_of(mode, config.udocker_dir)
         if config.proot and mode.family == "P":
             engine = other_tracer(config.proot, config.udocker_dir)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from udocker.engine.base import Engine
 from udocker.engine.binaries import installed_directory
 from udocker.errors import EngineUnavailable, UsageError
@@ -38,10 +40,17 @@ def _ptrace() -> Engine:
 # Each family of execution modes and its engine, imported when a run takes it.
 ENGINES: Mapping[str, Callable[[], Engine]] = {"R": _userns, "T": _trap, "P": _ptrace}
 
-# The modes that these engines offer, the one to prefer first: in R the kernel itself knows other users, T2
-# emulates them, and T1 is T2 for hosts that forbid to rewrite programs in memory.  P1 costs more for each
-# program that is started, P2 for each call.
-MODES = (ExecutionMode.R1, ExecutionMode.T2, ExecutionMode.T1, ExecutionMode.P1, ExecutionMode.P2)
+# The modes that these engines offer, the one to prefer first.  T2 emulates a root that can install packages, and
+# its processes are the caller's to each other; R1's root may not give files away.  T1 is T2 for hosts that
+# forbid to rewrite programs in memory.  P1 costs more for each program that is started, P2 for each call.
+MODES = (ExecutionMode.T2, ExecutionMode.R1, ExecutionMode.T1, ExecutionMode.P1, ExecutionMode.P2)
+
+
+def preferred_modes() -> tuple[ExecutionMode, ...]:
+    """The same for this caller: of root's rights only R takes away what a container shall not have."""
+    if os.geteuid() != 0:
+        return MODES
+    return tuple(sorted(MODES, key=lambda mode: mode.family != "R"))
 
 
 def engine_of(mode: ExecutionMode, store: Optional[StrPath] = None) -> Engine:
@@ -79,7 +88,7 @@ def choose(mode: Optional[ExecutionMode], store: Optional[StrPath] = None) -> tu
 
 
 def default_mode(store: Optional[StrPath] = None) -> ExecutionMode:
-    """What a container is run in where nobody chose: the first of MODES that works on this host.
+    """What a container is run in where nobody chose: the first that works of those that the caller prefers.
 
     The answer is remembered on the host; see ``udocker.engine.probed``.  Raises EngineUnavailable.
     """
@@ -96,7 +105,7 @@ def default_mode(store: Optional[StrPath] = None) -> ExecutionMode:
 
 def first_able(able: Callable[[Abilities], bool], store: Optional[StrPath] = None) -> Optional[ExecutionMode]:
     """The first mode that works here and whose engine is able to what is asked; None where there is none."""
-    engines = ((mode, engine_of(mode, store)) for mode in MODES)
+    engines = ((mode, engine_of(mode, store)) for mode in preferred_modes())
     fit = (mode for mode, engine in engines if able(engine.abilities) and engine.check(mode).available)
     return next(fit, None)
 
@@ -104,7 +113,7 @@ def first_able(able: Callable[[Abilities], bool], store: Optional[StrPath] = Non
 def first_that_works(store: Optional[StrPath] = None) -> ExecutionMode:
     """Try the modes in turn; raises EngineUnavailable with every reason met."""
     reasons = []
-    for mode in MODES:
+    for mode in preferred_modes():
         support = engine_of(mode, store).check(mode)
         if support.available:
             return mode

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from udocker.config import Config
-from udocker.engine.select import MODES, default_mode
+from udocker.engine.select import MODES, default_mode, preferred_modes
 from udocker.errors import ConfigError, EngineError, EngineUnavailable, UsageError
 from udocker.model.container import Container
 from udocker.model.mode import ExecutionMode
@@ -26,7 +26,7 @@ def _default(config: Config) -> ExecutionMode:
     try:
         return default_mode(config.udocker_dir)
     except EngineUnavailable:
-        return MODES[0]
+        return preferred_modes()[0]
 
 
 def mode_of(config: Config, container: Container, asked: Optional[ExecutionMode]) -> Optional[ExecutionMode]:
