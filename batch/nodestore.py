@@ -232,6 +232,6 @@ class NodeStore:
         return True
 
     def sweep(self, unused: float) -> list[Copy]:
-        """Remove the copies that nobody has begun to use for so many seconds, and nobody uses now: which."""
+        """Remove the copies that nobody has used for so many seconds, and nobody uses now: which."""
         before = time.time() - unused
         return [copy for copy in self.copies() if copy.used <= before and self.evict(copy.container)]

@@ -7,10 +7,10 @@ the next of them takes over.
 from __future__ import annotations
 
 import fcntl
-import os
+import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Optional
@@ -20,6 +20,8 @@ from udocker import api
 from .errors import BatchError
 
 WARM, WAITED, PREPARED = "warm", "waited", "prepared"
+
+_LOG = logging.getLogger(__name__)
 
 Gate = Callable[[str], Optional[Path]]
 
@@ -59,16 +61,18 @@ class Work:
 
 @contextmanager
 def _passed(path: Optional[Path]) -> Iterator[None]:
-    """Pass one at a time; the kernel lets the next one pass however this one ends (flock(2))."""
-    if path is None:
+    """Pass one at a time; the kernel lets the next one pass however this one ends (flock(2)).
+
+    A gate only saves work: where a full disk allows none, all go on at once.
+    """
+    with ExitStack() as held:
+        if path is not None:
+            try:
+                file = held.enter_context(path.open("a"))
+                fcntl.flock(file, fcntl.LOCK_EX)
+            except OSError as error:
+                _LOG.debug("%s: %s", path, error)
         yield
-        return
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
 
 
 class _Attempt:

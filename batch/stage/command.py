@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_seconds,
         default=0.0,
         metavar="SECONDS",
-        help="remove only what nobody has begun to use for so long (0: whatever is not in use)",
+        help="remove only what nobody has used for so long (0: whatever is not in use)",
     )
 
 

@@ -262,3 +262,38 @@ def test_the_command_prepares_several_images(
         (other.rpartition(":")[0], "prepared"),
     ]
     assert len(archives(site)) == 2
+
+
+@pytest.mark.parametrize("stage", ["shared", "node"])
+def test_without_a_gate_all_the_same_one_prepares(
+    tmp_path: Path, registry: FaultyRegistry, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    site = Site(tmp_path, registry, stage)
+    config = config_of(site)
+    image = api.resolve(config, site.image)
+    monkeypatch.setattr(NodeStore, "gate", lambda self, name: Path("/dev/full/gate"))
+    with place_of(config, image, stage, {}) as place:
+        assert place.preparation.role == "prepared"
+
+
+def test_a_node_without_a_directory_for_gates_prepares_in_the_shared_store(
+    tmp_path: Path, registry: FaultyRegistry
+) -> None:
+    site = Site(tmp_path, registry)
+    config = config_of(site, UDOCKER_NODE_DIR="/no/such/directory")
+    with place_of(config, api.resolve(config, site.image), "shared", {}) as place:
+        assert place.preparation.role == "prepared"
+
+
+def test_cleaning_up_that_fails_costs_the_task_nothing(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = config_of(site)
+
+    def fail(node: NodeStore, unused: float) -> None:
+        raise api.StoreError("stage: disk: Input/output error")
+
+    monkeypatch.setattr(NodeStore, "sweep", fail)
+    with place_of(config, api.resolve(config, site.image), "node", {}):
+        pass
+    assert "Input/output error" in caplog.text
