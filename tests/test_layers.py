@@ -66,6 +66,7 @@ LAYERS = {
         "udocker_batch.files",
         "udocker_batch.stage",
         "udocker_batch.process",
+        "udocker_batch.siblings",
         "udocker_batch.script",
         "udocker_batch.sizes",
     ),

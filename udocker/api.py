@@ -14,6 +14,7 @@ from typing import Callable, Optional
 
 from udocker.config import Config
 from udocker.engine.binaries import installed_directory
+from udocker.engine.userns import beside
 from udocker.errors import (
     EngineError,
     NotFoundError,
@@ -52,6 +53,7 @@ __all__ = [
     "StoreLocked",
     "UdockerError",
     "UsageError",
+    "beside",
     "create_container",
     "discard",
     "discard_workspaces",

@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import pty
 import subprocess
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.real.desk import Desk
 from tests.services.cluster import Slurm
+from tests.services.needs import need_command
 from tests.services.waiting import wait_until
 
 
@@ -102,3 +106,26 @@ def test_a_dry_run_and_what_is_wrong_start_nothing(desk: Desk, slurm: Slurm, bus
     assert shown.rstrip().endswith("/udocker-batch rank")
     assert not desk.store.exists()
     assert "one of them is needed" in desk.bad("udocker-srun", "-n2", "true")
+
+
+@pytest.mark.parametrize("mode", ["R1", "T2"])
+def test_ranks_of_a_node_read_each_others_memory(
+    desk: Desk, slurm: Slurm, busybox_there: str, mode: str
+) -> None:
+    """As MPI does among them (CMA): in R they are in one user namespace for that."""
+    compiler = need_command("gcc", "gcc")
+    source, program = Path(__file__).with_name("cma.c"), desk.directory / "cma"
+    subprocess.run([compiler, "-static", "-Wall", "-Werror", "-o", program, source], check=True)
+    mount = f"--mount={desk.directory}:/w"
+    result = srun(desk, busybox_there, f"--exec-mode={mode}", "-N1", "-n2", mount, "/w/cma")
+    assert (result.returncode, result.stdout) == (0, "of rank 0\n"), result.stderr
+
+
+def test_ranks_whose_first_one_has_ended_run_all_the_same(
+    desk: Desk, slurm: Slurm, busybox_there: str
+) -> None:
+    text = "test $SLURM_LOCALID = 0 || { readlink /proc/self/ns/user; }"
+    for _ in range(3):
+        result = srun(desk, busybox_there, "-N1", "-n4", "--overcommit", "sh", "-c", text)
+        assert result.returncode == 0, result.stderr
+        assert len(result.stdout.splitlines()) == 3

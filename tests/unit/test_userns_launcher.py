@@ -100,6 +100,14 @@ def test_message_stays_one_line_whatever_the_name(place: Path) -> None:
     assert err.count("\n") == 1
 
 
+def test_a_process_that_has_ended_is_joined_only_where_there_is_no_root_instead(place: Path) -> None:
+    words = ["--join", "999999999:1", "--", "/bin/echo", "hi"]
+    assert call(place, "--root", f"{place}/root", *words) == (0, "hi\n", "")
+    status, out, err = call(place, *words)
+    assert (status, out) == (125, "")
+    assert "its program has ended meanwhile" in err
+
+
 def test_later_calls_may_be_missing(place: Path) -> None:
     without = [word for name in ("openat2", "mount_setattr", "pivot_root") for word in ("--without", name)]
     assert call(place, *without, "--root", f"{place}/root", "--", "/bin/echo", "hi") == (0, "hi\n", "")

@@ -73,3 +73,13 @@ class UsernsEngine:
 
 def _option(words: tuple[str, ...], name: str) -> tuple[str, str]:
     return name, words[words.index(name) + 1]
+
+
+def beside(argv: tuple[str, ...], pid: int, start: int) -> tuple[str, ...]:
+    """A launch's command line, to run in the container of a like process where that has not ended.
+
+    ``start`` is in clock ticks since boot.  Those of other engines share nothing, and stay as they are.
+    """
+    if os.path.basename(argv[0]) != PROGRAM:
+        return argv
+    return (argv[0], "--join", f"{pid}:{start}", *argv[1:])

@@ -50,17 +50,19 @@ static int namespaces_set(int process)
     OWNED_FD user = openat(process, "ns/user", O_RDONLY | O_CLOEXEC);
     OWNED_FD mounts = openat(process, "ns/mnt", O_RDONLY | O_CLOEXEC);
     if (user < 0 || mounts < 0)
-        return -errno;
+        return errno == ENOENT ? -ESRCH : -errno; /* what has ended has no namespaces any more */
     if (!namespace_is_own(user, "/proc/self/ns/user") && setns(user, CLONE_NEWUSER) < 0)
         return -errno;
     return setns(mounts, CLONE_NEWNS) < 0 ? -errno : 0;
 }
 
-int join_enter(const char *text, uid_t uid, gid_t gid, const char *workdir)
+int join_enter(const char *text, uid_t uid, gid_t gid, const char *workdir, bool may_be_gone)
 {
     OWNED_FD self = open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC);
     OWNED_FD process = self < 0 ? -errno : process_open(text);
     int result = process < 0 ? process : namespaces_set(process);
+    if (result == -ESRCH && may_be_gone)
+        return result;
     if (result < 0) {
         report_error("joining the container", -result,
                      result == -ESRCH ? "its program has ended meanwhile" : "is the run one of yours?");

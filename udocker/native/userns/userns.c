@@ -17,7 +17,8 @@
  *   --read-only             the container's own files cannot be changed
  *   --without CALL          do without openat2, mount_setattr or pivot_root, as on older kernels
  *   --join PID:START        not a new container but that of the process that has begun at START, in clock ticks
- *                           since boot; the working directory is not created
+ *                           since boot; the working directory is not created.  With --root: where that has
+ *                           ended a new container, after all
  *   --probe                 only try the namespaces: status 0, or the reason
  *
  * Steps: enter a user and a mount namespace; make the root a mount; volumes, scratch, binds, extended files;
@@ -40,7 +41,7 @@ extern char **environ;
 
 struct options {
     const char *root;
-    const char *join; /* instead of a root */
+    const char *join; /* instead of a root, or where it can be joined */
     const char *workdir;
     uid_t uid;
     gid_t gid;
@@ -267,11 +268,14 @@ static int tree_build(const struct options *options)
 /* Into the container, a new one or that of a process; reports. */
 static int container_enter(const struct options *options)
 {
-    if (options->join) {
+    int result = -ESRCH;
+    if (options->join && !options->root)
         report_act("exec");
-        return join_enter(options->join, options->uid, options->gid, options->workdir);
-    }
-    int result = namespace_enter(options->uid, options->gid);
+    if (options->join)
+        result = join_enter(options->join, options->uid, options->gid, options->workdir, options->root);
+    if (result != -ESRCH || (options->join && !options->root))
+        return result;
+    result = namespace_enter(options->uid, options->gid);
     return result < 0 || options->probe ? result : tree_build(options);
 }
 

@@ -64,8 +64,8 @@ int namespace_enter(uid_t uid, gid_t gid);         /* reports */
 int namespace_map(int self, uid_t uid, gid_t gid); /* reports; `self` is /proc/self */
 int namespace_drop_capabilities(void);             /* reports */
 
-/* join.c: `process` is "PID:START" */
-int join_enter(const char *process, uid_t uid, gid_t gid, const char *workdir); /* reports */
+/* join.c: `process` is "PID:START"; -ESRCH is not reported where it may be gone, and nothing has changed then */
+int join_enter(const char *process, uid_t uid, gid_t gid, const char *workdir, bool may_be_gone); /* reports */
 
 /* mount(2) takes paths only; this one leads to the very place that fd is, whatever its name. */
 struct place {
