@@ -133,7 +133,7 @@ def test_what_cannot_be_done_is_one_line_and_the_run_goes_on(
         (["--env-file=/etc/passwd"], "line 1"),
         (["--hostauth", "--user=no-such-user"], "knows no such user"),
         (["--containerauth", "--user=no-such-user"], "not in the container"),
-        (["--execmode=P1"], "no engine for it"),
+        (["--execmode=S1"], "no engine for it"),
         (["--execmode=X1"], "unknown"),
         (["--location=/nosuch"], "not a directory"),
         (["--workdir=relative"], "not an absolute path"),
