@@ -34,7 +34,8 @@ APPLETS = """
 """.split()  # noqa: SIM905 - one line reads better than twenty
 PASSWD = "root:x:0:0:root:/root:/bin/sh\nalice:x:1234:2345:Alice:/home/alice:/bin/sh\n"
 GROUP = "root:x:0:\nusers:x:100:alice\nstaff:x:2345:\n"
-TIMEOUT = 60
+# Seconds; an emulated machine (tests/kernels) takes many times as long.
+TIMEOUT = 60 * int(os.environ.get("UDOCKER_TEST_SLOWNESS", "1"))
 
 
 def is_static(program: Path) -> bool:

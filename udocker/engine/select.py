@@ -42,7 +42,7 @@ ENGINES: Mapping[str, Callable[[], Engine]] = {"R": _userns, "T": _trap, "P": _p
 
 # The modes that these engines offer, the one to prefer first.  T2 emulates a root that can install packages,
 # and its processes are the caller's to each other; R1's root may not give files away.  T1 is T2 for hosts
-# that forbid to rewrite programs in memory.  P1 costs more for each program that is started, P2 for each call.
+# that forbid to rewrite programs in memory.  P1 costs more for each program that starts, P2 for each call.
 MODES = (ExecutionMode.T2, ExecutionMode.R1, ExecutionMode.T1, ExecutionMode.P1, ExecutionMode.P2)
 
 
