@@ -4,6 +4,7 @@
 trap 'exit 0' EXIT
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
 export PATH
+umask 022
 log={{ log | q }}
 node_dir={{ node_dir | q }}
 [ -n "${SLURM_JOB_ID-}" ] && [ -n "${SLURM_JOB_UID-}" ] || exit 0
@@ -12,9 +13,15 @@ exec >>"$log" 2>&1 </dev/null
 UDOCKER_NODE_DIR=$node_dir
 export UDOCKER_NODE_DIR
 
+# Whether nobody else can put something in place of what is made there, to be given it: root's own directory,
+# which only root writes to, or where only who made a name can rename it.
+is_safe() {
+    [ -n "$(find "$node_dir" -maxdepth 0 -type d -user "$(id -u)" '(' ! -perm /022 -o -perm -1000 ')')" ]
+}
+
 prepare() {
     mkdir -p -- "$node_dir" && own=$node_dir/udocker-stage-$SLURM_JOB_UID || return
-    if [ ! -e "$own" ]; then mkdir -m 700 -- "$own" && chown -- "$SLURM_JOB_UID" "$own"; fi
+    if [ ! -e "$own" ] && is_safe; then mkdir -m 700 -- "$own" && chown -h -- "$SLURM_JOB_UID" "$own"; fi
     exec timeout --kill-after=5 {{ limit | q }} {{ program | q }} hooks run slurm prolog
 }
 

@@ -5,6 +5,6 @@ trap 'exit 0' EXIT
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
 node_dir={{ node_dir | q }}
 if [ -z "${UDOCKER_NODE_DIR-}" ] && [ -O "$node_dir/udocker-stage-$(id -u)" ]; then
-    echo "export UDOCKER_NODE_DIR=$node_dir"
+    printf 'export UDOCKER_NODE_DIR=%s\n' "$node_dir"
 fi
 exit 0

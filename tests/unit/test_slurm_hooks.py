@@ -22,7 +22,7 @@ BARE = {"SLURM_JOB_ID": "7", "SLURM_JOB_UID": str(os.getuid()), "SLURM_JOB_USER"
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A directory whose name is a trap for shells."""
-    path = tmp_path / 'it\'s $(touch pwned) "x"'
+    path = tmp_path / 'it\'s $(touch pwned) \\n "x"'
     path.mkdir()
     return path
 
@@ -79,7 +79,8 @@ def test_a_hook_ends_well_where_nothing_can_be_written_or_is_there(
 def test_prolog_and_epilog_call_the_program_and_log_what_they_did(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    install(folder, 'echo "$UDOCKER_NODE_DIR:" "$@" "PATH=$PATH"', monkeypatch, "--keep=5")
+    program = r'''printf '%s\n' "$UDOCKER_NODE_DIR: $* PATH=$PATH"'''
+    install(folder, program, monkeypatch, "--keep=5")
     for hook in ("prolog", "epilog"):
         result = call(folder, hook)
         assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
@@ -99,6 +100,27 @@ def test_prolog_and_epilog_call_the_program_and_log_what_they_did(
     assert call(folder, "taskprolog", UDOCKER_NODE_DIR="/mine").stdout == ""
 
 
+@pytest.mark.parametrize("trap", ["open to all", "a link"])
+def test_the_prolog_makes_nothing_for_anybody_where_others_can_exchange_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, trap: str
+) -> None:
+    install(folder, "exit 0", monkeypatch)
+    theirs = folder / "theirs"
+    theirs.mkdir()
+    if trap == "a link":
+        (folder / "node").symlink_to(theirs)
+    else:
+        (folder / "node").mkdir()
+        (folder / "node").chmod(0o777)
+    assert call(folder, "prolog").returncode == 0
+    assert "prolog: job 7: status 0" in (folder / "log").read_text()
+    assert list((folder / "node").iterdir()) == []
+    if trap == "open to all":
+        (folder / "node").chmod(0o1777)
+        assert call(folder, "prolog").returncode == 0
+        assert [path.name for path in (folder / "node").iterdir()] == [f"udocker-stage-{os.getuid()}"]
+
+
 def test_the_lines_for_slurm_are_printed_and_nonsense_is_refused(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -108,6 +130,7 @@ def test_the_lines_for_slurm_are_printed_and_nonsense_is_refused(
         f"{name}={folder}/hooks/{name.lower()}" for name in ("Prolog", "Epilog", "TaskProlog", "TaskEpilog")
     ]
     assert main(["hooks", "install", "slurm", "--log=x"]) == 125
+    assert main(["hooks", "install", "slurm", "--node-dir=/x\ny"]) == 125
     assert main(["hooks", "install", "slurm", "--keep=-1"]) == 125
     assert main(["hooks", "install", "slurm", "--directory=/proc/nosuch"]) == 125
     assert main(["hooks", "run", "slurm", "prolog"]) == 125

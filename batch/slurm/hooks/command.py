@@ -65,6 +65,8 @@ def _install(options: argparse.Namespace) -> int:
     for name, value in (("--node-dir", options.node_dir), ("--log", options.log)):
         if not value.startswith("/"):
             raise api.UsageError(f"hooks: {name} {value!r}: not an absolute path")
+        if "\n" in value:
+            raise api.UsageError(f"hooks: {name} {value!r}: a line feed, which a hook cannot tell Slurm")
     if options.keep < 0 or options.limit < 1:
         raise api.UsageError("hooks: --keep, --limit: not a number of seconds")
     values = {
