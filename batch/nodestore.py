@@ -103,10 +103,13 @@ class NodeStore:
 
     def exists(self) -> bool:
         """Whether there is one; what is there under its name must be this user's alone."""
-        if not self._use.is_dir():
+        try:
+            self._check()
+            return self._use.is_dir()
+        except FileNotFoundError:
             return False
-        self._check()
-        return True
+        except OSError as error:
+            raise _failed(error, self._place) from error
 
     def _check(self) -> None:
         info = self._place.lstat()

@@ -190,6 +190,16 @@ def test_a_link_in_its_place_is_refused(tmp_path: Path) -> None:
         store(tmp_path)
 
 
+@pytest.mark.parametrize("mode", [0o755, 0o707])
+def test_what_others_can_get_into_is_never_looked_at(node: NodeStore, mode: int) -> None:
+    place = node.directory.parent
+    place.chmod(mode)
+    with pytest.raises(BatchError, match="not a directory of this user alone"):
+        node.exists()
+    place.rename(place.with_name("aside"))
+    assert not node.exists()
+
+
 def test_the_place_is_the_one_that_is_set_or_the_jobs_own_or_tmp(tmp_path: Path) -> None:
     config = api.Config(udocker_dir="/none")
     job, login = tmp_path / "job", tmp_path / "login"
