@@ -33,9 +33,7 @@ Run = Callable[[Command], Finished]
 def run_command(command: Command) -> Finished:
     """Run a command of the batch system; raises SchedulerMissing where it is not installed."""
     try:
-        done = subprocess.run(
-            command.argv, input=command.stdin, capture_output=True, text=True, errors="backslashreplace"
-        )
+        done = subprocess.run(command.argv, input=os.fsencode(command.stdin), capture_output=True)
     except FileNotFoundError:
         raise SchedulerMissing(
             f"submit: {command.argv[0]}: not found on this machine",
@@ -43,7 +41,9 @@ def run_command(command: Command) -> Finished:
         ) from None
     except OSError as error:
         raise BatchError(f"submit: {command.argv[0]}: {error.strerror}") from error
-    return Finished(done.returncode, done.stdout, done.stderr)
+    # A script's bytes are handed on as they are; what the command says is shown to people.
+    stdout, stderr = (text.decode("utf-8", "backslashreplace") for text in (done.stdout, done.stderr))
+    return Finished(done.returncode, stdout, stderr)
 
 
 @dataclass(frozen=True)

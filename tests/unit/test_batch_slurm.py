@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +18,7 @@ from udocker_batch.scheduler import Command, Finished, JobState
 from udocker_batch.slurm.command import main
 from udocker_batch.slurm.options import SBATCH
 from udocker_batch.slurm.scheduler import STATES, SlurmScheduler
+from udocker_batch.submission import run_command
 from udocker_batch.usage import Usage
 
 SLURM = SlurmScheduler("/opt/bin/udocker-batch")
@@ -122,6 +124,13 @@ def test_accounting_takes_memory_from_the_largest_step() -> None:
 @pytest.mark.parametrize(("stdout", "job"), [("17\n", "17"), ("17;cluster\n", "17"), ("note\n17\n", "17")])
 def test_the_id_is_read_from_what_sbatch_prints(stdout: str, job: str) -> None:
     assert SLURM.parse_submitted(Finished(0, stdout, "")) == job
+
+
+def test_a_script_reaches_sbatch_byte_by_byte() -> None:
+    text = os.fsdecode(b"#!/bin/sh\n#SBATCH --comment=gr\xfc\xdf\r\n")
+    done = run_command(Command(("od", "-An", "-tx1"), text))
+    assert bytes.fromhex(done.stdout.replace("\n", " ")) == os.fsencode(text)
+    assert run_command(Command(("cat",), "\udcff")).stdout == "\\xff"
 
 
 def test_a_refusal_keeps_sbatchs_words() -> None:
