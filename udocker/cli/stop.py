@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import math
 import signal
 
 from udocker.cli.each import each
 from udocker.cli.signals import signal_number
 from udocker.config import Config
-from udocker.errors import NotFoundError, StoreCorrupt
+from udocker.errors import NotFoundError, StoreCorrupt, UsageError
 from udocker.run.runs import ContainerRuns, directory_of, not_running, stop
 from udocker.store.store import Store
 
@@ -20,7 +21,7 @@ All runs of a container end, with everything that they have started and all that
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare docker's options."""
     add = parser.add_argument
-    add("-t", "--time", "--timeout", type=float, default=10.0, metavar="SECONDS", help="10 where not given")
+    add("-t", "--time", "--timeout", type=_seconds, default=10.0, metavar="SECONDS", help="10 where not given")
     add(
         "-s",
         "--signal",
@@ -49,10 +50,20 @@ def run(config: Config, options: argparse.Namespace) -> int:
     return each(options.containers, act, ignore_missing=False)
 
 
+def _seconds(text: str) -> float:
+    value = float(text)
+    if math.isnan(value):
+        raise ValueError(text)
+    return value
+
+
 def _of_image(store: Store, name: str) -> int:
     """The image's STOPSIGNAL."""
     try:
         word = store.containers.find(name).config.stop_signal
     except (NotFoundError, StoreCorrupt):
         word = ""  # a damaged container can be stopped all the same
-    return signal_number("stop", word) if word else signal.SIGTERM
+    try:
+        return signal_number("stop", word) if word else signal.SIGTERM
+    except UsageError:
+        return signal.SIGTERM  # as docker has it, for an image that names none
