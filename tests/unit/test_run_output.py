@@ -37,6 +37,15 @@ def test_what_was_written_is_read_byte_by_byte(
     assert text_of(list(read(directory / "a", directory / "b", None, b""))) == b"".join(blocks)
 
 
+def test_nothing_is_written_through_a_link(places: tuple[Path, Path]) -> None:
+    mine = places[0].with_name("mine")
+    mine.write_text("mine")
+    places[0].symlink_to(mine)
+    with pytest.raises(OSError, match="symbolic links"):
+        OutputWriter(*places, 1 << 20)
+    assert mine.read_text() == "mine"
+
+
 def test_long_lines_are_kept_whole(places: tuple[Path, Path]) -> None:
     writer = OutputWriter(*places, 10 << 20)
     line = b"x" * 300_000

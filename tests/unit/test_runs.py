@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from udocker.cli import stop as stop_command
 from udocker.cli.main import main
 from udocker.cli.signals import signal_number
 from udocker.config import Config
@@ -146,11 +147,31 @@ def test_a_directory_of_somebody_else_is_not_believed(
     container: Container, own_notes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert notes.note(container, LAUNCH, "R1") is not None
-    own_notes.chmod(0o777)
-    assert list(notes.noted()) == []
-    own_notes.chmod(0o700)
-    own_notes.parent.chmod(0o770)
-    assert list(notes.noted()) == []
+    for place, mode in ((own_notes, 0o777), (own_notes.parent, 0o770)):
+        place.chmod(mode)
+        assert list(notes.noted()) == []
+        assert notes.note(container, LAUNCH, "R1") is None
+        place.chmod(0o700)
+    assert len(list(notes.noted())) == 1
+
+
+def test_nothing_is_written_through_somebody_elses_link(container: Container, own_notes: Path) -> None:
+    elsewhere = own_notes.with_name("elsewhere")
+    elsewhere.mkdir(0o700)
+    own_notes.symlink_to(elsewhere)
+    assert notes.note(container, LAUNCH, "R1") is None
+    assert os.listdir(elsewhere) == []
+
+
+def test_a_record_that_is_no_file_of_ones_own_is_passed_over(store: Store, container: Container) -> None:
+    kept = store.runs.write(record(container))
+    aside = kept.path.with_name("aside")
+    kept.path.rename(aside)
+    kept.path.symlink_to(aside)
+    assert store.runs.of(container.id) == []
+    kept.path.unlink()
+    os.mkfifo(kept.path)
+    assert store.runs.of(container.id) == []
 
 
 def test_a_run_goes_on_where_nothing_can_be_noted(container: Container, own_notes: Path) -> None:
@@ -181,6 +202,18 @@ def test_stop_sends_sigterm_and_then_kills_what_is_left(store: Store, container:
         assert process.stdout.read() == b"term\n"
     assert len(family) == 2
     assert family_of([member.pid for member in family]) == []
+
+
+@pytest.mark.parametrize(("word", "number"), [("INT", signal.SIGINT), ("NOPE", signal.SIGTERM), ("", 15)])
+def test_an_image_names_the_signal_that_stops_it(store: Store, word: str, number: int) -> None:
+    config = {"os": "linux", "architecture": "amd64", "config": {"StopSignal": word}}
+    made = store.containers.create("image:1", config, lambda _: None)
+    assert stop_command._of_image(store, made.id) == number
+
+
+def test_a_time_that_is_no_number_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["stop", "--time", "nan", "box"]) == 125
+    assert "--time" in capsys.readouterr().err
 
 
 def test_a_signal_goes_to_the_program_alone(

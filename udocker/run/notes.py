@@ -52,6 +52,10 @@ def note(
     directory = _directory()
     path = os.path.join(directory, f"{container.id}.{_key(process)}.{process.pid}.{process.start}")
     try:
+        _make(directory)
+        if not _is_private(directory):
+            _LOG.debug("run: %s: not noted: the directory is not this user's alone", path)
+            return None
         _write(path, json.dumps(record.to_json()).encode())
     except OSError as error:
         _LOG.debug("run: %s: not noted: %s", path, error.strerror)
@@ -128,11 +132,7 @@ def _remove(path: str) -> None:
 
 def _write(path: str, content: bytes) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        file = os.open(path, flags, 0o600)
-    except FileNotFoundError:
-        _make(os.path.dirname(path))
-        file = os.open(path, flags, 0o600)
+    file = os.open(path, flags, 0o600)
     try:
         os.write(file, content)
     finally:
@@ -144,7 +144,7 @@ def _make(directory: str) -> None:
         try:
             os.mkdir(path, 0o700)
         except FileExistsError:
-            continue  # whose they are is asked by who reads there
+            continue  # whose it is _is_private asks
 
 
 def _is_private(directory: str) -> bool:

@@ -46,7 +46,9 @@ class OutputWriter:
         self._open()
 
     def _open(self) -> None:
-        self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        # Where a group shares the store another one may have put a link there.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._file = os.open(self._path, flags, 0o600)
 
     def write(self, stream: str, data: bytes) -> None:
         """Keep what has come of a stream, "stdout" or "stderr"."""

@@ -11,8 +11,10 @@ whether the run is another node's, and this one whether it is over.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
@@ -130,12 +132,19 @@ def _entries(directory: Path) -> Iterator[os.DirEntry[str]]:
 
 def _read(path: Path, nodes: Nodes) -> Optional[KeptRun]:
     try:
-        if os.lstat(path).st_uid != os.geteuid():
-            return None  # what it says is executed: in a store that a group shares only one's own is believed
-        record = RunRecord.from_json(json.loads(path.read_bytes()))
+        record = RunRecord.from_json(json.loads(_own_content(path)))
     except (OSError, ValueError):
         return None  # removed meanwhile, another user's, or damaged
     return KeptRun(record, path, _state(record, nodes))
+
+
+def _own_content(path: Path) -> bytes:
+    """What it says is executed: in a store that a group shares only a file of one's own is believed."""
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        info = os.fstat(file.fileno())
+        if info.st_uid != os.geteuid() or not stat.S_ISREG(info.st_mode):
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(path))
+        return file.read()
 
 
 def _state(record: RunRecord, nodes: Nodes) -> RunState:
