@@ -78,6 +78,13 @@ def test_a_program_that_cannot_start_is_told_as_in_the_foreground(box: Commands)
     assert status_of(box) == ""
 
 
+@pytest.mark.parametrize("status", [125, 126, 127])
+def test_a_program_that_ends_at_once_with_a_launchers_status_was_started(box: Commands, status: int) -> None:
+    assert box.good("run", "-d", "box", "sh", "-c", f"echo mine >&2; exit {status}").strip()
+    assert box.good("wait", "box") == f"{status}\n"
+    assert box("logs", "box").stderr == "mine\n"
+
+
 def test_logs_follows_until_the_run_ends(box: Commands) -> None:
     box.good("run", "-d", "box", "sh", "-c", "for i in 1 2 3; do echo $i; sleep 0.2; done")
     lines = box.good("logs", "-f", "-t", "box").splitlines()

@@ -25,6 +25,8 @@ from udocker.values import dataclass
 
 # The launchers' own statuses: docker-run(1), section EXIT STATUS.
 _NOT_STARTED = (125, 126, 127)
+# What their words begin with.
+_LAUNCHERS = b"udocker: "
 # Seconds until a program counts as started that still looks like its launcher, and to look again.
 _PATIENCE, _LOOK = 10.0, 0.005
 # Seconds for what is left in the pipes of a program that has ended.
@@ -114,10 +116,8 @@ def _keep(launch: Launch, keeper: Keeper, size: int, told: int) -> int:
         watch.drain()
         writer.close()
         status = exit_status(code)
-        if not watch.has_begun and status in _NOT_STARTED:
-            words = b"".join(
-                piece.text + b"\n" for piece in read(keeper.run.log, keeper.run.log_before, None, b"")
-            )
+        words = b"" if watch.has_begun else _words_of_launcher(keeper, status)
+        if words:
             keeper.end(None)
             _tell(told, b"%d\0%s" % (status, words))
             return status
@@ -128,6 +128,18 @@ def _keep(launch: Launch, keeper: Keeper, size: int, told: int) -> int:
         raise
     keeper.end(status)
     return status
+
+
+def _words_of_launcher(keeper: Keeper, status: int) -> bytes:
+    """What the launcher said that could not start the program; nothing where it was the program that ended.
+
+    Programs end with the launchers' statuses as well, as a shell does that does not find a command.
+    """
+    if status not in _NOT_STARTED:
+        return b""
+    pieces = read(keeper.run.log, keeper.run.log_before, None, b"")
+    words = b"".join(piece.text + b"\n" for piece in pieces)
+    return words if words.startswith(_LAUNCHERS) else b""
 
 
 class _Watch:
