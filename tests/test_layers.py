@@ -72,7 +72,7 @@ LAYERS = {
     ),
 }
 ORDER = tuple(LAYERS)
-ENGINES_SHARE = {"base", "binaries", "launcher", "ports"}
+ENGINES_SHARE = {"base", "binaries", "launcher", "ports", "translator"}
 COMMANDS = ("udocker.cli.*", "udocker_batch.cli", "udocker_batch.*.command")
 WRITES = {
     f"sys.{stream}.{how}" for stream in ("stdout", "__stdout__") for how in ("write", "writelines", "buffer")

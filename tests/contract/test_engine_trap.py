@@ -14,7 +14,7 @@ import pytest
 from tests.contract.roots import Result, Stage, caller
 from tests.services.needs import need_root
 from udocker.engine.base import Launch
-from udocker.engine.launcher import FILES
+from udocker.engine.translator import FILES
 from udocker.model.mount import Mount
 
 

@@ -19,7 +19,7 @@ import pytest
 from tests.contract.roots import identity_options, make_root
 from tests.services.needs import need_command
 from udocker.engine.binaries import locate
-from udocker.engine.launcher import TRANSLATOR
+from udocker.engine.translator import TRANSLATOR
 
 MODES = {"P1": ("--trace", "--patch"), "P2": ("--trace-all",)}
 GUEST = Path(__file__).resolve().parents[2] / "udocker/native/tests/guest_traced.c"

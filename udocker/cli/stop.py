@@ -51,9 +51,12 @@ def run(config: Config, options: argparse.Namespace) -> int:
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     if math.isnan(value):
-        raise ValueError(text)
+        raise argparse.ArgumentTypeError(f"{text!r}: not a number of seconds")
     return value
 
 

@@ -6,19 +6,12 @@ import os
 from collections.abc import Iterator, Sequence
 
 from udocker.engine.base import Joining, Launch, Process, Support
-from udocker.model.container import Container
 from udocker.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import Callable
 
     from _typeshed import StrPath
-
-# The program of the engines that translate calls in the container's own processes: T and P.
-TRANSLATOR = "udocker-trap"
-
-# Beside a container's root: copies of its files with text after them, which all of its runs share.
-FILES = "trap.files"
 
 _PROBE_SECONDS = 30
 _PREFIX = "udocker: run: "
@@ -41,26 +34,6 @@ def options(root: StrPath, process: Process, without: Sequence[str]) -> Iterator
         yield from ("--bind-ro" if mount.read_only else "--bind", mount.source, mount.target)
     for file in process.files:
         yield from ("--extend", file.source, file.target, file.text)
-
-
-def translator_options(container: Container, process: Process, without: Sequence[str]) -> Iterator[str]:
-    """All that TRANSLATOR is asked for but what is special to a mode."""
-    yield from options(container.root, process, without)
-    if process.kernel:
-        yield from ("--kernel", process.kernel)
-    yield from machine_options(process)
-    if process.files and not container.location:
-        yield from ("--files", os.path.join(container.directory, FILES))
-
-
-def machine_options(process: Process) -> Iterator[str]:
-    """The options of those launchers that give ports other numbers, and run other machines' programs."""
-    if process.emulator is not None:
-        yield from ("--emulator", f"{process.emulator.machine}:{process.emulator.path}")
-    if process.ports:
-        from udocker.engine.ports import encode  # few runs publish any
-
-        yield from ("--ports", encode(process.ports))
 
 
 def again(run: Launch, joining: Joining) -> Launch:

@@ -10,7 +10,7 @@ import os
 
 from udocker.engine.base import Abilities, Launch, Process, Support
 from udocker.engine.binaries import locate
-from udocker.engine.launcher import TRANSLATOR
+from udocker.engine.translator import TRANSLATOR
 from udocker.errors import EngineUnavailable
 from udocker.log import Log
 from udocker.model.container import Container
