@@ -16,7 +16,7 @@ from .options import Given, Line, Syntax, Takes, read_help
 _OURS: Mapping[str, tuple[Takes, str, str]] = {
     "image": (Takes.VALUE, "IMAGE", "the image, pinned to its digest at submission"),
     "container": (Takes.VALUE, "NAME", "a container that is there, instead of an image"),
-    "exec-mode": (Takes.VALUE, "MODE", "how to run it: R1, T2, T1; what the node allows if not given"),
+    "exec-mode": (Takes.VALUE, "MODE", "how to run it: R1, T2, P1...; what the node allows if not given"),
     "mount": (Takes.VALUE, "SOURCE[:TARGET][:ro]", "bind a path of the host; may be given again"),
     "env": (Takes.VALUE, "NAME[=VALUE]", "a variable for the command; may be given again"),
     "workdir": (Takes.VALUE, "DIR", "the directory in the container to run in"),

@@ -70,7 +70,7 @@ def test_a_mode_that_does_not_emulate_says_so(arm: Commands) -> None:
     result = arm("run", "--execmode=R1", "arm", "true")
     assert result.returncode == 126
     first, second = result.stderr.splitlines()
-    assert first.endswith("this execution mode does not emulate it; T2 and T1 do")
+    assert first.endswith("this execution mode does not emulate it; T and P do")
     assert "not a format that this host executes" in second
 
 

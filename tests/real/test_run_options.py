@@ -102,7 +102,7 @@ def test_an_option_of_udocker_runs_without_a_word(box: Commands, option: str) ->
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--kernel=5.4.0", "--execmode=R1"], "T2 and T1 can show another"),
+        (["--kernel=5.4.0", "--execmode=R1"], "T and P can show another"),
         (["--publish", "80:8080", "--execmode=R1"], "80:8080: not mapped"),
         (["--dns=1.1.1.1"], "no effect"),
         (["--dns-search=example.org"], "no effect"),

@@ -189,7 +189,7 @@ def test_planning_is_pure_and_gives_the_launchers_command_line(tmp_path: Path) -
     ("architecture", "emulator", "registered", "advice"),
     [
         ("s390x", None, False, ": it takes qemu-s390x-static, of the package qemu-user-static"),
-        ("s390x", Emulator(22, "/q"), False, ": this execution mode does not emulate it; T2 and T1 do"),
+        ("s390x", Emulator(22, "/q"), False, ": this execution mode does not emulate it; T and P do"),
         ("s390x", None, True, None),
         ("vax", None, False, ""),
     ],

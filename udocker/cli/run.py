@@ -114,7 +114,7 @@ def _add_host_options(parser: Declaring) -> None:
         default=[],
         metavar="[[ADDRESS:]PORT:]PORT",
         help="the host's port for one of the container's; others have their own number, for the network is "
-        "the host's (modes T1 and T2)",
+        "the host's (modes T and P)",
     )
     add(
         "-P",
@@ -131,7 +131,7 @@ def _add_compatible_options(parser: Declaring) -> None:
     add("-t", "--tty", action="store_true", help="accepted: a terminal is always passed")
     add("-a", action="store_true", help="accepted: output is always attached")
     add("--nobanner", action="store_true", help="accepted: there is no banner")
-    add("--kernel", default="", metavar="RELEASE", help="the release that uname shows, in modes T1 and T2")
+    add("--kernel", default="", metavar="RELEASE", help="the release that uname shows, in the modes T and P")
     add("--shm-size", default="", metavar="SIZE", help="accepted: /dev/shm is the host's")
     for name in ("--volumes-from", "--dns", "--dns-search"):
         add(name, action="append", default=[], metavar="TEXT", help="without effect, as in udocker 1.3")

@@ -46,7 +46,7 @@ def plan_emulator(image: ImageConfig, abilities: Abilities) -> Optional[Emulator
 def _words(image: ImageConfig, emulator: Optional[Emulator]) -> tuple[object, ...]:
     program, advice = program_for(image.platform.architecture), ""
     if emulator is not None:
-        advice = ": this execution mode does not emulate it; T2 and T1 do"
+        advice = ": this execution mode does not emulate it; T and P do"
     elif program:
         advice = f": it takes {program}, of the package qemu-user-static"
     return image.platform, Platform.host(), advice

@@ -127,7 +127,7 @@ def _ports(image: ImageConfig, spec: RunSpec, abilities: Abilities) -> tuple[Pub
 
 def _kernel(release: str, abilities: Abilities) -> str:
     if release and not abilities.kernel_release:
-        message = "run: --kernel %s: this execution mode shows the host's own, %s; T2 and T1 can show another"
+        message = "run: --kernel %s: this execution mode shows the host's own, %s; T and P can show another"
         _LOG.warning(message, release, os.uname().release)
         return ""
     return release

@@ -46,7 +46,7 @@ def plan_ports(image: ImageConfig, spec: RunSpec, abilities: Abilities) -> tuple
             if port.is_mapped:
                 _LOG.warning(
                     "run: --publish %s: not mapped: the network is the host's, and ports keep their numbers "
-                    "in this execution mode; T2 and T1 map them",
+                    "in this execution mode; T and P map them",
                     port,
                 )
         return ()
