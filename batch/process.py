@@ -53,10 +53,10 @@ class Identity:
     @classmethod
     def of(cls, pid: int) -> Identity:
         """The process ``pid`` of this host; raises ProcessLookupError."""
-        found = _state_and_start(pid)
+        found = Stat.of(pid)
         if found is None:
             raise ProcessLookupError(f"no process {pid}")
-        return cls(socket.gethostname(), boot_id(), pid, found[1])
+        return cls(socket.gethostname(), boot_id(), pid, found.start)
 
     @classmethod
     def from_mapping(cls, document: Any) -> Identity:
@@ -81,8 +81,8 @@ class Identity:
         """Whether the process still runs (a zombie does not); only meaningful where ``is_here``."""
         if self.boot != boot_id():
             return False
-        found = _state_and_start(self.pid)
-        return found is not None and found[1] == self.start and found[0] not in "ZX"
+        found = Stat.of(self.pid)
+        return found is not None and found.start == self.start and not found.has_ended
 
     def signal(self, number: int) -> None:
         """Send a signal, unless the process has ended."""
@@ -117,6 +117,31 @@ class Reaped:
     pid: int
     status: int
     usage: resource.struct_rusage
+
+
+@dataclass(frozen=True)
+class Stat:
+    """What proc(5)'s stat says of a process: ``start`` in clock ticks since boot."""
+
+    state: str
+    parent: int
+    start: int
+
+    @classmethod
+    def of(cls, pid: int) -> Optional[Stat]:
+        """That of a process of this node; None where there is none, or it is hidden."""
+        try:
+            text = Path(f"/proc/{pid}/stat").read_bytes()
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            return None
+        # The name, in parentheses, may hold any byte, parentheses too.
+        fields = text.rpartition(b")")[2].split()
+        return cls(fields[0].decode("ascii"), int(fields[1]), int(fields[19]))
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is a zombie."""
+        return self.state in "ZX"
 
 
 def boot_id() -> str:
@@ -277,19 +302,9 @@ def _tell_family(number: signal.Signals, told: set[int]) -> None:
             process.send_signal(signal.SIGCONT)  # a stopped process acts on SIGTERM only when it goes on
 
 
-def _state_and_start(pid: int) -> Optional[tuple[str, int]]:
-    try:
-        text = Path(f"/proc/{pid}/stat").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    # The name, in parentheses, may hold any byte, parentheses too.
-    fields = text.rpartition(b")")[2].split()
-    return fields[0].decode("ascii"), int(fields[19])
-
-
 def _session(pid: int) -> int:
-    state = _state_and_start(pid)
-    if state is None or state[0] in "ZX":
+    stat = Stat.of(pid)
+    if stat is None or stat.has_ended:
         return -1
     try:
         return os.getsid(pid)

@@ -10,6 +10,8 @@ from typing import Optional
 
 import psutil
 
+from .process import Stat
+
 # What two ranks of a step have in common, and how the first on its node is told (srun(1)).
 _STEP = ("SLURM_JOB_ID", "SLURM_STEP_ID")
 _RANK_ON_NODE, _FIRST = "SLURM_LOCALID", "0"
@@ -27,7 +29,8 @@ class Leader:
 
     def is_there(self) -> bool:
         """Whether it has not ended."""
-        return _stat(self.pid)[1] == self.start
+        found = Stat.of(self.pid)
+        return found is not None and found.start == self.start and not found.has_ended
 
     def is_in(self, launcher: str) -> bool:
         """Whether its container is whole: it has namespaces of its own, and is the launcher no more."""
@@ -73,12 +76,12 @@ def _find(environ: Mapping[str, str]) -> tuple[Optional[Leader], bool]:
     marks = {f"{name}={value}".encode() for name, value in wanted.items()}
     unknown = False
     for pid in psutil.pids():
-        parent, start = _stat(pid)
-        if parent != os.getppid():
+        found = Stat.of(pid)
+        if found is None or found.has_ended or found.parent != os.getppid():
             continue
         told = _environ(pid)
         if marks <= told:
-            return Leader(pid, start), False
+            return Leader(pid, found.start), False
         unknown = unknown or not any(word.startswith(f"{_RANK_ON_NODE}=".encode()) for word in told)
     return None, unknown
 
@@ -90,13 +93,3 @@ def _environ(pid: int) -> set[bytes]:
             return set(variables.read().split(b"\0"))
     except OSError:
         return set()
-
-
-def _stat(pid: int) -> tuple[int, int]:
-    """The parent and the start of a process, zeros for one that has ended: proc(5), /proc/PID/stat."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as text:
-            fields = text.read().rpartition(b")")[2].split()
-    except OSError:
-        return 0, 0
-    return (0, 0) if fields[0] in (b"Z", b"X") else (int(fields[1]), int(fields[19]))

@@ -1,4 +1,4 @@
-"""The machines take half an hour to run, so `make test` does not collect them: `make test-kernels`."""
+"""The machines take two hours to run, so `make test` does not collect them: `make test-kernels`."""
 
 from __future__ import annotations
 

@@ -21,7 +21,9 @@ All runs of a container end, with everything that they have started and all that
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare docker's options."""
     add = parser.add_argument
-    add("-t", "--time", "--timeout", type=_seconds, default=10.0, metavar="SECONDS", help="10 where not given")
+    add(
+        "-t", "--time", "--timeout", type=_seconds, default=10.0, metavar="SECONDS", help="10 where not given"
+    )
     add(
         "-s",
         "--signal",
