@@ -16,8 +16,8 @@ from tests.contract.roots import Stage, make_stage, remove
 from udocker.engine import select, userns
 from udocker.engine.base import Abilities, Engine
 from udocker.engine.binaries import locate
-from udocker.engine.translator import TRANSLATOR
 from udocker.engine.ptrace import PtraceEngine
+from udocker.engine.translator import TRANSLATOR
 from udocker.engine.trap import TrapEngine
 from udocker.engine.userns import UsernsEngine
 from udocker.model.mode import ExecutionMode

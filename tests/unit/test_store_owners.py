@@ -144,6 +144,23 @@ def test_copies_and_archives_have_the_same_owners(root: Path, tmp_path: Path) ->
     assert (node.type, node.devmajor, node.devminor) == (tarfile.BLKTYPE, 8, 1)
 
 
+def test_no_attribute_that_a_program_wrote_keeps_a_container_from_being_packed(root: Path) -> None:
+    devices = [os.makedev(2**12 - 1, 2**20 - 1), 2**48, 2**64, 2**70]
+    for number, device in enumerate(devices):
+        (root / f"{number}").touch(0o600)
+        os.setxattr(root / f"{number}", ATTRIBUTE, b"4294967294:4294967294:60660:%d" % device)
+    stream = io.BytesIO()
+    write_tree(root, stream)
+    stream.seek(0)
+    with tarfile.open(fileobj=stream) as archive:
+        found = {info.name: (info.uid, info.type, info.devmajor, info.devminor) for info in archive}
+    nothing = (0, tarfile.REGTYPE, 0, 0)
+    assert found == {
+        "0": (2**32 - 2, tarfile.BLKTYPE, 2**12 - 1, 2**20 - 1),
+        **{f"{number}": nothing for number in range(1, len(devices))},
+    }
+
+
 def test_permissions_that_somebody_changed_on_the_host_are_the_right_ones(root: Path) -> None:
     file = root / "file"
     file.touch(0o600)
@@ -151,7 +168,9 @@ def test_permissions_that_somebody_changed_on_the_host_are_the_right_ones(root: 
     assert read_owner(os.fspath(file), file.lstat()) == Owner(1, 2, 0o100000, 0)
     file.chmod(0o644)
     assert read_owner(os.fspath(file), file.lstat()) == Owner(1, 2, 0o100644, 0)
-    for nonsense in (b"", b"1", b"a:b:c:d", b"1:2:9:0", b"\xff" * 60):
+    nodes = (b"1:2:20660:%d" % os.makedev(2**12, 1), b"1:2:20660:%d" % os.makedev(1, 2**20))
+    texts = (b"", b"1", b"a:b:c:d", b"1:2:9:0", b"\xff" * 60, b"-1:0:0:0", b" 1:0:0:0", b"4294967295:0:0:0")
+    for nonsense in (*texts, *nodes, b"0:0:0:" + b"9" * 500, b"0:0:200000:0"):
         os.setxattr(file, ATTRIBUTE, nonsense)
         assert read_owner(os.fspath(file), file.lstat()) == Owner(0, 0, 0o100644, 0)
 

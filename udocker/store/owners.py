@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from functools import lru_cache
-from typing import NamedTuple, Union
+from typing import NamedTuple, Optional, Union
 
 ATTRIBUTE = b"user.udocker.owner"
 # What begins so is never taken from an archive.
 PREFIX = b"user.udocker."
 _HIGHEST = 2**32 - 2  # chown(2): the one above is none
+# The container's programs may have written what they like: only what is of this form is read.
+_FORM = re.compile(rb"(\d{1,10}):(\d{1,10}):([0-7]{1,6}):(\d{1,15})")
+_HIGHEST_MAJOR, _HIGHEST_MINOR = 2**12 - 1, 2**20 - 1  # of Linux's devices, and more than an archive can tell
 # Beside those for a file system without attributes: no permission to read the file, or to write it.
 _NONE = (errno.ENODATA, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENOENT)
 
@@ -50,6 +54,16 @@ def owner_text(uid: int, gid: int, mode: int, is_directory: bool) -> bytes:
     return b"%d:%d:%o:0" % (uid, gid, kept) if uid or gid or kept else b""
 
 
+def _parse(text: bytes) -> Optional[Owner]:
+    """Read an attribute's text; None for what is none of ours."""
+    match = _FORM.fullmatch(text)
+    if match is None:
+        return None
+    found = Owner(int(match[1]), int(match[2]), int(match[3], 8), int(match[4]))
+    is_device = os.major(found.device) <= _HIGHEST_MAJOR and os.minor(found.device) <= _HIGHEST_MINOR
+    return found if max(found.uid, found.gid) <= _HIGHEST and is_device else None
+
+
 def read_owner(name: Union[str, bytes], status: os.stat_result) -> Owner:
     """What is written of the file ``name`` whose ``status`` is the host's; root's where there is nothing."""
     mode = status.st_mode
@@ -57,15 +71,13 @@ def read_owner(name: Union[str, bytes], status: os.stat_result) -> Owner:
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         return root
     try:
-        text = os.getxattr(name, ATTRIBUTE, follow_symlinks=False)
-        uid, gid, kept, device = text.split(b":")
-        found = Owner(int(uid), int(gid), int(kept, 8), int(device))
+        found = _parse(os.getxattr(name, ATTRIBUTE, follow_symlinks=False))
     except OSError as error:
         if error.errno not in _NONE:
             raise
         return root
-    except ValueError:
-        return root  # no text of ours
+    if found is None:
+        return root
     if stat.S_ISCHR(found.mode) or stat.S_ISBLK(found.mode):
         is_node = stat.S_ISREG(mode) and status.st_size == 0
         return found if is_node else found._replace(mode=mode, device=0)
