@@ -6,10 +6,11 @@ import json
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 
@@ -22,9 +23,9 @@ from udocker.errors import UsageError
 from udocker.model.container import Container
 from udocker.model.runrecord import RUN, RunRecord
 from udocker.run import notes
-from udocker.run.runs import ContainerRuns, all_runs, kill_runs, stop
+from udocker.run.runs import ContainerRuns, all_runs, kill_runs, stop, wait_for_end
 from udocker.store.repair import repair
-from udocker.store.runs import RunState
+from udocker.store.runs import KeptRun, RunState, RunStore
 from udocker.store.store import Store
 from udocker.system.process import ProcessIdentity
 from udocker.system.processes import family_of
@@ -214,6 +215,27 @@ def test_an_image_names_the_signal_that_stops_it(store: Store, word: str, number
 def test_a_time_that_is_no_number_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["stop", "--time", "nan", "box"]) == 125
     assert "--time" in capsys.readouterr().err
+
+
+def test_who_waits_leaves_the_store_alone_while_the_program_runs(
+    store: Store, container: Container, program: ProcessIdentity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.runs.write(record(container, keeper=program, program=program))
+    runs = ContainerRuns.of(store, container.directory)
+    asked: list[Optional[bool]] = []
+    look = RunStore.of
+
+    def of(self: RunStore, container_id: str) -> list[KeptRun]:
+        asked.append(program.is_dead())
+        return look(self, container_id)
+
+    monkeypatch.setattr(RunStore, "of", of)
+    threading.Timer(0.5, os.kill, (program.pid, signal.SIGKILL)).start()
+    reaper = threading.Thread(target=os.waitid, args=(os.P_PID, program.pid, os.WEXITED))
+    reaper.start()
+    assert wait_for_end(store, runs) is None
+    reaper.join()
+    assert set(asked) == {True}
 
 
 def test_a_signal_goes_to_the_program_alone(

@@ -83,6 +83,8 @@ def _become_keeper(launch: Launch, begin: Callable[[], Keeper], size: int, told:
         _tell(3, f"error\0{error.message}\0{error.hint}".encode("utf-8", "surrogateescape"))
     except OSError as error:
         _tell(3, f"error\0{from_os_error('run', error).message}\0".encode("utf-8", "surrogateescape"))
+    except Exception as error:  # noqa: BLE001 - of a defect nobody would learn: this process has no terminal
+        _tell(3, f"error\0run: {error!r}\0this is a defect of udocker".encode("utf-8", "surrogateescape"))
     finally:
         os._exit(status)
 

@@ -35,6 +35,11 @@ class LiveRun:
         return self.record.program or self.record.keeper
 
     @property
+    def is_program_alive(self) -> bool:
+        """Whether the program has started, as far as is written down, and has not ended."""
+        return self.record.program is not None and self.record.program.is_dead() is False
+
+    @property
     def is_alive(self) -> bool:
         """Whether the program, or who waits for it, has not ended."""
         waited = self.kept is not None and self.record.keeper.is_dead() is False
@@ -181,14 +186,17 @@ def wait_for_end(store: Store, runs: ContainerRuns) -> Optional[int]:
 
     None where nobody was told it.
     """
-    first = next((run.kept.path for run in runs.live if run.kept is not None), None)
+    newest = next((run for run in runs.live if run.kept is not None), None)
+    path = newest.kept.path if newest is not None and newest.kept is not None else None
     known: Optional[int] = None
     while any(run.is_alive for run in runs.live):
-        known = _status(store, runs, first, known)
+        # The store, which many nodes may share, is asked only when it may have something to tell.
+        if newest is not None and not newest.is_program_alive:
+            known = _status(store, runs, path, known)
         time.sleep(_TICK)
-    if first is None and runs.live:
+    if newest is None and runs.live:
         return None
-    return _status(store, runs, first, known)
+    return _status(store, runs, path, known)
 
 
 def _status(store: Store, runs: ContainerRuns, path: Optional[Path], known: Optional[int]) -> Optional[int]:
