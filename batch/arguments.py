@@ -48,6 +48,17 @@ def add_stage_arguments(parser: argparse.ArgumentParser, stage: Optional[str], p
     )
 
 
+def seconds(text: str) -> float:
+    """A time that an option gives; argparse tells what is none."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r}: not a number of seconds")
+    return value
+
+
 def failure_lines(program: str, error: api.UdockerError) -> str:
     """A failure for the terminal: one line, and one for its hint."""
     lines = [f"{program}: {_printable(error.message)}"]

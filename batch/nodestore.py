@@ -15,6 +15,7 @@ next makes it again.  What an earlier boot of the node has left is removed, for 
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import re
 import stat
@@ -30,6 +31,7 @@ from udocker import api
 from .errors import BatchError
 from .process import boot_id
 
+_LOG = logging.getLogger(__name__)
 _ID = re.compile(r"[0-9a-f-]{36}")
 # Of the disk's free space so much is left to others where no bound is set.
 _LEFT_FREE = 0.1
@@ -54,8 +56,12 @@ class Lease:
 
     def close(self) -> None:
         """Give it back; the copy was used until now."""
-        os.utime(self.fd)
-        os.close(self.fd)
+        try:
+            os.utime(self.fd)
+        except OSError as error:
+            _LOG.debug("stage: %s: counts as used since it was leased", error)
+        finally:
+            os.close(self.fd)
 
 
 def _failed(error: OSError, path: Path) -> api.StoreError:

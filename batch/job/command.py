@@ -12,7 +12,7 @@ from typing import BinaryIO, Optional
 
 from udocker import api
 
-from ..arguments import SCHEDULERS
+from ..arguments import SCHEDULERS, seconds
 from ..errors import InvalidJob
 from ..interface import find
 from ..scheduler import TaskStatus
@@ -31,7 +31,7 @@ def add_wait_arguments(parser: argparse.ArgumentParser) -> None:
     """Those of ``wait``."""
     add_arguments(parser)
     parser.add_argument("-q", "--quiet", action="store_true", help="do not tell about changes")
-    parser.add_argument("--timeout", type=float, metavar="SECONDS", help="give up then, with status 125")
+    parser.add_argument("--timeout", type=seconds, metavar="SECONDS", help="give up then, with status 125")
 
 
 def add_usage_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from udocker import api
 
+from ..arguments import seconds
+
 if TYPE_CHECKING:
     from ..nodestore import NodeStore
 
@@ -32,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shared", action="store_true", help="of the files in the shared store, too")
     parser.add_argument(
         "--unused",
-        type=_seconds,
+        type=seconds,
         default=0.0,
         metavar="SECONDS",
         help="remove only what nobody has used for so long (0: whatever is not in use)",
@@ -101,13 +103,3 @@ def become(user: str) -> Mapping[str, str]:
             raise api.UsageError(f"stage: --user {user!r}: only root can act for others") from None
     kept = {name: value for name, value in os.environ.items() if name.startswith("UDOCKER_")}
     return {**kept, "HOME": entry.pw_dir}
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r}: not a number of seconds")
-    return value

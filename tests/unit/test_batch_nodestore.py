@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -237,6 +238,15 @@ def test_the_command_lists_and_removes_what_nobody_uses(
     assert main(["stage", "clean", "--user", "no-such-user"]) == 125
 
 
+@pytest.mark.parametrize("words", [["stage", "clean", "--unused"], ["wait", "1", "--timeout"]])
+@pytest.mark.parametrize("text", ["x", "nan", "-1", "1e99"])
+def test_what_is_no_time_is_one_clear_line(
+    capsys: pytest.CaptureFixture[str], words: list[str], text: str
+) -> None:
+    assert main([*words[:-1], f"{words[-1]}={text}"]) == 125
+    assert f"argument {words[-1]}: {text!r}: not a number of seconds" in capsys.readouterr().err
+
+
 def test_there_is_nothing_to_clean_where_nothing_was_staged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -253,6 +263,20 @@ def test_a_copy_counts_as_used_until_its_lease_ends(node: NodeStore) -> None:
     grow_old(node, IDS[0], 100)
     lease.close()
     assert node.sweep(60) == []
+
+
+def test_a_disk_that_fails_at_the_end_of_a_lease_costs_the_task_nothing(
+    node: NodeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = copy(node, IDS[0], MIB)
+
+    def fail(fd: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "utime", fail)
+        lease.close()
+    assert node.evict(IDS[0])
 
 
 def test_a_disk_on_which_nothing_can_run_is_refused(node: NodeStore, monkeypatch: pytest.MonkeyPatch) -> None:
