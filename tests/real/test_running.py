@@ -144,6 +144,18 @@ def test_the_end_of_who_waits_is_told_and_the_program_can_be_stopped(box: Comman
     assert box.good("repair") == ""
 
 
+def test_rm_leaves_a_container_in_which_something_else_runs(plain_box: Commands) -> None:
+    (container,) = plain_box.good("run", "-d", "box", "sleep", "600").split()
+    result = plain_box("run", "--rm", "box", "true")
+    assert (result.returncode, result.stdout) == (0, "")
+    assert result.stderr == f"udocker: run: --rm: {container}: stays, for something else runs in it\n"
+    assert status_of(plain_box).startswith("running for")
+    assert plain_box.good("exec", "box", "ls", "/bin/busybox") == "/bin/busybox\n"
+    plain_box.good("run", "-d", "--rm", "box", "sleep", "600")
+    plain_box.good("stop", "-t", "0", "box")
+    assert not (plain_box.store / "containers" / container).exists()
+
+
 def test_the_end_of_run_with_rm_is_mended_by_repair(udocker: Commands, busybox_image: PushedImage) -> None:
     argv = [udocker.programs / "udocker", "run", "--rm", busybox_image.reference, "sleep", "600"]
     with udocker.user.popen(argv, env={"UDOCKER_DIR": str(udocker.store)}) as process:

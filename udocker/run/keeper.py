@@ -66,7 +66,7 @@ class Keeper:
     def end(self, status: Optional[int]) -> None:
         """The program has ended, or could not start (None): the container goes if it was to.
 
-        Programs that have joined the run end with it.
+        It stays where another run of it is alive here.  Programs that have joined the run end with it.
         """
         record = self.run.record
         for joined in noted(record.container):
@@ -74,8 +74,10 @@ class Keeper:
                 kill_all(family_of([joined.keeper.pid]), signal.SIGKILL)
         if status is not None:
             self._note_end(status)
-        if record.remove:
+        if record.remove and self._is_last():
             self._remove()
+        elif record.remove:
+            _LOG.warning("run: --rm: %s: stays, for something else runs in it", record.container)
         if record.remove or status is None:
             self.store.runs.forget(self.run)
 
