@@ -24,6 +24,9 @@ AS_ROOT = {
     "root": ("--uid", "0", "--gid", "0"),
     "patch": ("--uid", "0", "--gid", "0", "--patch"),
     "old-kernel": ("--uid", "0", "--gid", "0", "--without", "openat2"),
+    "trace": ("--uid", "0", "--gid", "0", "--trace"),
+    "trace-patch": ("--uid", "0", "--gid", "0", "--trace", "--patch"),
+    "trace-all": ("--uid", "0", "--gid", "0", "--trace-all"),
     "somebody": ("--uid", "1234", "--gid", "2345", "--patch"),
 }
 # Checks of guest_users; the others are what these start.
