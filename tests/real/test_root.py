@@ -24,7 +24,7 @@ PROXIES = [f"--env={name}={value}" for name, value in os.environ.items() if name
 QUIET = "export DEBIAN_FRONTEND=noninteractive; set -e; "
 INSTALL = "apt-get -o APT::Color=0 -o Dpkg::Use-Pty=0 -q install -y --no-install-recommends"
 
-over_modes = pytest.mark.parametrize("mode", ["T1", "T2"])
+over_modes = pytest.mark.parametrize("mode", ["T1", "T2", "P1", "P2"])
 
 SPECIFICATION = """
 Name: owned

@@ -90,12 +90,6 @@ int engine_add_view(const char *guest, const char *host, bool read_only)
     return result < 0 ? result : views_below(guest, outer, read_only);
 }
 
-static long reissue(const struct trapped *call)
-{
-    const long *a = call->arguments;
-    return sys_call6(call->number, a[0], a[1], a[2], a[3], a[4], a[5]);
-}
-
 static int directory_of(const struct call *entry, const struct trapped *call, int offset)
 {
     return entry->dirfd < 0 ? AT_FDCWD : (int)call->arguments[entry->dirfd + offset];

@@ -21,12 +21,6 @@
 #define SYS_removexattrat 466
 #endif
 
-static long reissue(const struct trapped *call)
-{
-    const long *a = call->arguments;
-    return sys_call6(call->number, a[0], a[1], a[2], a[3], a[4], a[5]);
-}
-
 /* ---- what is asked or done, of a descriptor and the call's own arguments ---- */
 
 long owners_stat(long file, void *buffer)

@@ -118,12 +118,6 @@ static int memory_write(void *context, uint64_t address, const void *source, siz
     return user_write((void *)(uintptr_t)address, source, size);
 }
 
-static long reissue(const struct trapped *call)
-{
-    const long *a = call->arguments;
-    return sys_call6(call->number, a[0], a[1], a[2], a[3], a[4], a[5]);
-}
-
 /* Programs that are root insist on writing to the kernel's audit, which would refuse them, unless it has none. */
 static long socket_make(const struct trapped *call)
 {
