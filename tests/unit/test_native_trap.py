@@ -312,6 +312,38 @@ def test_an_engine_in_a_container_starts_a_container_in_it(guest: Guest) -> None
     assert (data / "file").read_text() == "data\n"
 
 
+def test_an_engine_in_a_container_starts_an_emulator_of_it(guest: Guest) -> None:
+    foreign = guest.root / "inner/bin/foreign"
+    make_root(guest.root / "inner")
+    foreign.write_bytes(b"\x7fELF\2\1\1".ljust(16, b"\0") + b"\2\0\xb7\0".ljust(48, b"\0"))
+    shutil.copy(guest.programs.engine, guest.root / "bin/udocker-trap")
+    (guest.root / "tools").mkdir()
+    shutil.copy(guest.root / "bin/busybox", guest.root / "tools/echo")
+    subprocess.run(["chmod", "-R", "a+rwX", guest.root / "inner", guest.root / "tools"], check=True)
+    foreign.chmod(0o755)
+    for emulator, shown in (("/tools/echo", b"-0 foreign /bin/foreign\n"), (str(guest.root / "tools/echo"), b"")):
+        result = guest(
+            *("udocker-trap", "--root", "/inner", "--emulator", f"183:{emulator}", "--", "foreign"),
+            binds=("--bind", "/proc", "/inner/proc"),
+        )
+        assert (result.stdout, result.returncode) == (shown, 0 if shown else 125), result
+
+
+def test_an_engine_in_a_container_lists_names_once(guest: Guest) -> None:
+    make_root(guest.root / "inner")
+    for name in "abc":
+        (guest.root / "inner" / name).mkdir()
+    shutil.copy(guest.programs.engine, guest.root / "bin/udocker-trap")
+    inner = [word for name in "abc" for word in ("--bind", "/etc", f"/{name}")]
+    result = guest(
+        *("udocker-trap", "--root", "/inner", *inner, "--", "sh", "-c", "ls /"),
+        binds=("--read-only", "--bind", "/etc", "/only-here"),
+    )
+    names = result.stdout.decode().split()
+    assert {"a", "b", "c"} < set(names)
+    assert len(names) == len(set(names))
+
+
 def test_an_engine_runs_in_a_user_namespace(guest: Guest) -> None:
     launcher = guest.programs.engine.parent / "udocker-userns"
     sources = sorted((NATIVE / "userns").glob("*.c"))

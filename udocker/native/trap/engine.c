@@ -45,6 +45,8 @@ void engine_nest(void)
     engine.outer = engine.world;
     engine.root = false; /* what is asked of the new one counts */
     engine.world = (struct path_world){.exe_host = engine.exe_host, .exe_guest = engine.exe_guest};
+    for (size_t i = 0; i < PATH_VIEWS; i++)
+        engine.unlisted[i] = false; /* views have other places now */
 }
 
 int engine_outer_path(const char *text, struct path_place *place)
