@@ -158,7 +158,7 @@ static bool is_optional(long number)
     return false;
 }
 
-/* Those that only an emulated root needs: users.c and owners.c.  Two of them may be trapped already, which is no harm. */
+/* Those that only an emulated root needs: users.c and owners.c.  Some of them may be trapped already, which is no harm. */
 static void add_root(struct program *program)
 {
     short number;
