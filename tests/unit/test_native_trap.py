@@ -321,7 +321,8 @@ def test_an_engine_in_a_container_starts_an_emulator_of_it(guest: Guest) -> None
     shutil.copy(guest.root / "bin/busybox", guest.root / "tools/echo")
     subprocess.run(["chmod", "-R", "a+rwX", guest.root / "inner", guest.root / "tools"], check=True)
     foreign.chmod(0o755)
-    for emulator, shown in (("/tools/echo", b"-0 foreign /bin/foreign\n"), (str(guest.root / "tools/echo"), b"")):
+    of_host = str(guest.root / "tools/echo")
+    for emulator, shown in (("/tools/echo", b"-0 foreign /bin/foreign\n"), (of_host, b"")):
         result = guest(
             *("udocker-trap", "--root", "/inner", "--emulator", f"183:{emulator}", "--", "foreign"),
             binds=("--bind", "/proc", "/inner/proc"),
