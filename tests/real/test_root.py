@@ -120,7 +120,9 @@ def _check_host(udocker: Commands) -> None:
     assert listed.stdout == ""
 
 
-@pytest.mark.parametrize(("suite", "mode"), [("bullseye", "T1"), ("bookworm", "T2"), ("trixie", "T2")])
+@pytest.mark.parametrize(
+    ("suite", "mode"), [("bullseye", "T1"), ("bookworm", "T2"), ("trixie", "T2"), ("bookworm", "P1")]
+)
 def test_the_tools_of_an_administrator_work(udocker: Commands, suite: str, mode: str) -> None:
     make(udocker, suite, mode)
     assert sh(udocker, "stat -c '%U:%G %a' /var/mail /etc/shadow /bin/su").splitlines() == [
