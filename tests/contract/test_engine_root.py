@@ -75,6 +75,14 @@ def test_root_reads_and_changes_what_is_closed(any_root: Stage) -> None:
     assert shown == ["secret", "secret", "more", "x", "0", "0"]
 
 
+def test_root_opens_nothing_that_is_shown_read_only(emulated: Stage) -> None:
+    closed = emulated.file("data/file", "closed\n")
+    closed.chmod(0)
+    script = "{ cat /data/file || { cd /data && cat file; }; } 2>/dev/null || echo refused"
+    shown = sh(emulated, script, mounts=(Mount(str(closed.parent), "/data", read_only=True),))
+    assert (shown, stat.S_IMODE(closed.stat().st_mode)) == ("refused\n", 0)
+
+
 def test_root_cannot_mount(emulated: Stage) -> None:
     result = emulated.run("mount", "-t", "tmpfs", "none", "/tmp")
     assert result.status != 0

@@ -56,6 +56,7 @@ ENGINES = {
     "P1": (trap.PROGRAM, "--trace", "--patch"),
     "P2": (trap.PROGRAM, "--trace-all"),
     "T2-root": (trap.PROGRAM, "--patch", "--uid", "0", "--gid", "0"),
+    "P1-root": (trap.PROGRAM, "--trace", "--patch", "--uid", "0", "--gid", "0"),
     "R1": (userns.PROGRAM, "--uid", "0", "--gid", "0"),
 }
 

@@ -30,6 +30,6 @@ def test_the_contract_holds_on_the_kernel_of(suite: str, archive: Path) -> None:
     reports = CHECKOUT / ".kernels"
     reports.mkdir(exist_ok=True)
     said = boot(kernel_of(suite), archive, reports / f"{suite}.txt", SECONDS)
-    assert re.search(rf"^{re.escape(KERNELS[suite])}\.", said, re.MULTILINE), said[-4000:]
-    assert re.search(r"^\d+ passed(?!.*(failed|error|skipped))", said, re.MULTILINE), said[-4000:]
+    assert f"kernel: {KERNELS[suite]}." in said, said[-4000:]
+    assert re.search(r"^\d+ passed, \d+ deselected in ", said, re.MULTILINE), said[-4000:]
     assert "status of the suite: 0" in said, said[-4000:]

@@ -24,7 +24,7 @@ PROXIES = [f"--env={name}={value}" for name, value in os.environ.items() if name
 QUIET = "export DEBIAN_FRONTEND=noninteractive; set -e; "
 INSTALL = "apt-get -o APT::Color=0 -o Dpkg::Use-Pty=0 -q install -y --no-install-recommends"
 
-over_modes = pytest.mark.parametrize("mode", ["T1", "T2"])
+over_modes = pytest.mark.parametrize("mode", ["T1", "T2", "P1", "P2"])
 
 SPECIFICATION = """
 Name: owned
@@ -120,7 +120,9 @@ def _check_host(udocker: Commands) -> None:
     assert listed.stdout == ""
 
 
-@pytest.mark.parametrize(("suite", "mode"), [("bullseye", "T1"), ("bookworm", "T2"), ("trixie", "T2")])
+@pytest.mark.parametrize(
+    ("suite", "mode"), [("bullseye", "T1"), ("bookworm", "T2"), ("trixie", "T2"), ("bookworm", "P1")]
+)
 def test_the_tools_of_an_administrator_work(udocker: Commands, suite: str, mode: str) -> None:
     make(udocker, suite, mode)
     assert sh(udocker, "stat -c '%U:%G %a' /var/mail /etc/shadow /bin/su").splitlines() == [

@@ -17,6 +17,7 @@ import pytest
 
 from tests.real.commands import Commands
 from tests.services.base_images import PushedImage
+from tests.services.needs import need_command
 from tests.services.waiting import wait_until
 
 MODES = ("R1", "T2")
@@ -281,3 +282,10 @@ def command_line(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").replace(b"\0", b" ").decode()
     except OSError:
         return ""
+
+
+def test_nothing_joins_a_run_under_another_tracer(plain_box: Commands) -> None:
+    need_command("proot", "proot")
+    env = {"UDOCKER_USE_PROOT_EXECUTABLE": "proot"}
+    plain_box.good("run", "-d", "--execmode=P1", "box", "sleep", "600", env=env)
+    assert "nothing can join a run under PRoot" in plain_box.bad("exec", "box", "true")

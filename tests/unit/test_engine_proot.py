@@ -101,11 +101,21 @@ def test_a_run_is_proots_command_line(tmp_path: Path) -> None:
 
 def test_what_proot_cannot_do_is_refused(tmp_path: Path) -> None:
     proot = fake(tmp_path / "proot", "exit 0")
-    for changes in ({"read_only": True}, {"mounts": (Mount("/data", "/data", read_only=True),)}):
+    for changes in ({"read_only": True}, {"mounts": (Mount(str(tmp_path), "/data", read_only=True),)}):
         with pytest.raises(EngineUnavailable, match="no read-only binds"):
             planned(proot, **changes)
     with pytest.raises(EngineUnavailable, match="a colon"):
         planned(proot, mounts=(Mount("/a:b", "/data"),))
+
+
+def test_what_the_caller_cannot_write_to_is_bound_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proot = fake(tmp_path / "proot", "exit 0")
+    allowed = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK and allowed(path, mode))
+    mounts = (Mount("/proc/version", "/v", read_only=True),)
+    assert "/proc/version:/v" in planned(proot, mounts=mounts)[0]
 
 
 def test_the_setting_is_udockers(tmp_path: Path) -> None:

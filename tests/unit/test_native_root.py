@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.roots import identity_options
+from tests.contract.roots import identity_options, make_root
 from tests.services.needs import need_command
 from tests.unit.test_native_path import SANITIZE
 from tests.unit.test_native_trap import CHECKS, WARNINGS, Guest, guest, programs, run
@@ -24,6 +24,9 @@ AS_ROOT = {
     "root": ("--uid", "0", "--gid", "0"),
     "patch": ("--uid", "0", "--gid", "0", "--patch"),
     "old-kernel": ("--uid", "0", "--gid", "0", "--without", "openat2"),
+    "trace": ("--uid", "0", "--gid", "0", "--trace"),
+    "trace-patch": ("--uid", "0", "--gid", "0", "--trace", "--patch"),
+    "trace-all": ("--uid", "0", "--gid", "0", "--trace-all"),
     "somebody": ("--uid", "1234", "--gid", "2345", "--patch"),
 }
 # Checks of guest_users; the others are what these start.
@@ -74,6 +77,23 @@ def test_root_gets_from_its_calls_what_it_may_expect(guest: Guest, users: Path, 
     (guest.root / "bin" / users.name).chmod(0o755)
     result = guest(users.name, name)
     assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
+
+
+@pytest.mark.parametrize("asked", [("0", "0"), ("5", "6")])
+@as_root
+def test_an_engine_in_a_container_has_users_of_its_own(guest: Guest, asked: tuple[str, str]) -> None:
+    inner = guest.root / "inner"
+    make_root(inner)
+    (inner / "bin/stat").symlink_to("busybox")
+    shutil.copy(guest.programs.engine, guest.root / "bin/udocker-trap")
+    subprocess.run(["chmod", "-R", "a+rwX", inner], check=True)
+    script = "id -u; id -g; echo x >/tmp/file; stat -c %u:%g /tmp/file"
+    result = guest(
+        *("udocker-trap", "--root", "/inner", "--uid", asked[0], "--gid", asked[1], "--", "sh", "-c", script),
+        binds=("--bind", "/proc", "/inner/proc"),
+    )
+    expected = f"{asked[0]}\n{asked[1]}\n{':'.join(asked)}\n".encode()
+    assert (result.returncode, result.stdout, result.stderr) == (0, expected, b"")
 
 
 @pytest.mark.parametrize("guest", [AS_ROOT["somebody"]], ids=["somebody"], indirect=True)

@@ -284,34 +284,6 @@ def test_the_process_is_the_guests_program(guest: Guest) -> None:
     assert (arguments == "sh -c cd") == ("prctl-mm-map" not in guest.options)
 
 
-def test_an_engine_in_a_container_starts_a_container_in_it(guest: Guest) -> None:
-    inner = guest.root / "inner"
-    make_root(inner)
-    (inner / "bin/readlink").symlink_to("busybox")
-    (inner / "etc/who").write_text("inner\n")
-    (guest.root / "etc/who").write_text("outer\n")
-    shutil.copy(guest.programs.engine, guest.root / "bin/udocker-trap")
-    data = guest.directory / "data"
-    data.mkdir()
-    (data / "file").write_text("data\n")
-    subprocess.run(["chmod", "-R", "a+rwX", guest.directory], check=True)
-    script = (
-        "cat /etc/who /outer/who /data/file; readlink /proc/self/exe; ls / /inner; cat ../../../etc/who;"
-        f" cat {guest.root}/etc/who; echo x >/data/file"
-    )
-    result = guest(
-        *("udocker-trap", "--root", "/inner", "--bind", "/etc", "/outer", "--", "sh", "-c", script),
-        binds=("--bind-ro", str(data), "/inner/data", "--bind", "/proc", "/inner/proc"),
-    )
-    shown = result.stdout.decode().split()
-    assert shown == ["inner", "outer", "data", "/bin/busybox", *shown[4:-1], "inner"]
-    assert {"bin", "data", "proc"} <= set(shown[4:-1])
-    assert "inner" not in shown[4:-1]
-    assert result.stderr.count(b"No such file or directory") == 2
-    assert b"Read-only file system" in result.stderr
-    assert (data / "file").read_text() == "data\n"
-
-
 def test_an_engine_runs_in_a_user_namespace(guest: Guest) -> None:
     launcher = guest.programs.engine.parent / "udocker-userns"
     sources = sorted((NATIVE / "userns").glob("*.c"))

@@ -15,6 +15,7 @@ from udocker.errors import EngineUnavailable
 from udocker.log import Log
 from udocker.model.container import Container
 from udocker.model.mode import ExecutionMode
+from udocker.model.mount import Mount
 from udocker.values import TYPE_CHECKING, dataclass, replace
 
 if TYPE_CHECKING:
@@ -91,8 +92,13 @@ class ProotEngine:
         return os.path.abspath(found)
 
 
+def _is_protected(mount: Mount) -> bool:
+    """Whether it is for us to keep the program from writing: the caller may, or may somewhere below."""
+    return mount.read_only and (os.path.isdir(mount.source) or os.access(mount.source, os.W_OK))
+
+
 def _options(container: Container, process: Process) -> Iterator[str]:
-    if process.read_only or any(mount.read_only for mount in process.mounts):
+    if process.read_only or any(map(_is_protected, process.mounts)):
         raise EngineUnavailable("run: PRoot has no read-only binds", _OURS)
     yield from ("-r", os.path.abspath(container.root), "-w", process.workdir)
     yield from ("-i", f"{process.identity.uid}:{process.identity.gid}")

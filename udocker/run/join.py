@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 from udocker.config import Config
 from udocker.engine.base import Identity, Joining, Launch
-from udocker.engine.select import engine_of
+from udocker.engine.launcher import TRANSLATOR
+from udocker.engine.select import engine_of, other_tracer
 from udocker.errors import StoreCorrupt, UsageError
 from udocker.model.container import Container
 from udocker.model.mode import ExecutionMode
@@ -43,6 +46,8 @@ def plan_join(
     except ValueError:
         raise StoreCorrupt(f"exec: {record.mode!r}: no execution mode of this version") from None
     engine = engine_of(mode, config.udocker_dir)
+    if mode.family == "P" and os.path.basename(record.argv[0]) != TRANSLATOR:
+        engine = other_tracer(record.argv[0])
     facts, identity = HostFacts.read(), None
     if spec.user:
         identity, _ = plan_accounts(container.root, spec, spec.user, {}, facts, engine.abilities)

@@ -324,6 +324,7 @@ static void in_a_child_gate(const struct scene *scene)
 
 extern void ring(const struct scene *scene);
 extern void loader(const struct scene *scene);
+extern void listener(const struct scene *scene);
 
 const struct trick tricks[] = {
     {"directory-removed", directory_removed},
@@ -346,5 +347,6 @@ const struct trick tricks[] = {
     {"privileged-calls", privileged_calls},
     {"io_uring", ring},
     {"dynamic-loader", loader},
+    {"answered-calls", listener},
     {NULL, NULL},
 };

@@ -46,10 +46,16 @@ static void a_filter_that_asks_for_a_tracer(void)
     EXPECT(access("/tmp/made", F_OK) == -1 && access("/bin/busybox", F_OK) == 0);
 }
 
-/* A child that no tracer would follow, and a call of 32-bit numbers. */
+/* A child that no tracer would follow, a filter that lets calls go on unseen, and a call of 32-bit numbers. */
 static void ways_past_the_tracer(void)
 {
     EXPECT(syscall(SYS_clone, CLONE_UNTRACED | SIGCHLD, 0, 0, 0, 0) == -1 && errno == EPERM);
+    struct sock_filter line = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+    struct sock_fprog program = {1, &line};
+    EXPECT(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+    EXPECT(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 8 /* SECCOMP_FILTER_FLAG_NEW_LISTENER */, &program) == -1 &&
+           errno == EINVAL);
+    EXPECT(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) == 0);
     long result;
     __asm__ volatile("int $0x80" : "=a"(result) : "0"(20) /* getpid */ : "memory", "r8", "r9", "r10", "r11");
     EXPECT(result == -ENOSYS);

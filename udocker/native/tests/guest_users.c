@@ -184,6 +184,9 @@ static void check_files(void)
     EXPECT(fchownat(AT_FDCWD, "file", 1, 1, 0x40000000) == -1 && errno == EINVAL);
     EXPECT(fchownat(AT_FDCWD, "", 1, 1, 0) == -1 && errno == ENOENT);
     EXPECT(fchown(-1, 1, 1) == -1 && errno == EBADF && fchmod(-1, 1) == -1 && errno == EBADF);
+    int place = open("/tmp/file", O_PATH);
+    EXPECT(place >= 0 && fchown(place, 1, 1) == -1 && errno == EBADF && fstat(place, &info) == 0 && info.st_uid == 6);
+    EXPECT(syscall(SYS_fchmod, place, 0700) == -1 && errno == EBADF && close(place) == 0);
     EXPECT(syscall(SYS_fstat, file, 8) == -1 && errno == EFAULT);
     EXPECT(syscall(SYS_statx, AT_FDCWD, "file", 0, STATX_ALL, 8) == -1 && errno == EFAULT);
     EXPECT(unlink("/tmp/file") == 0 && unlink("/tmp/link") == 0);

@@ -34,6 +34,8 @@ static int path_below_view(const char *text, char host[PATH_SIZE])
     if (*text != '/' || view >= engine.world.count)
         return -ENOENT;
     size_t length = engine.world.views[view].host_length;
+    if (length + bytes_length(text) >= PATH_SIZE)
+        return -ENAMETOOLONG;
     bytes_copy(host, engine.world.views[view].host, length);
     bytes_copy(host + length, text, bytes_length(text) + 1);
     return 0;

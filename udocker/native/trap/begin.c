@@ -144,10 +144,24 @@ static void take_ports(struct options *options, char **values)
         report_failure("--ports", result);
 }
 
+/* In a container the emulator is a program of that, whose place on the host is what counts. */
+static int emulator_place(void)
+{
+    char host[PATH_SIZE];
+    struct line text = {.at = 0};
+    host_path(engine.emulator.path, host);
+    line_put_number(&text, engine.emulator.machine, 10);
+    line_put(&text, ":");
+    line_put(&text, host);
+    return text.at < sizeof text.text ? foreign_take(text.text) : -ENAMETOOLONG;
+}
+
 static void take_emulator(struct options *options, char **values)
 {
     (void)options;
     int result = foreign_take(values[0]);
+    if (result == 0 && engine.nested)
+        result = emulator_place();
     if (result < 0)
         report_failure("--emulator", result);
 }

@@ -17,29 +17,40 @@ static const char *below(const char *guest, const char *root, size_t length)
     return guest + length;
 }
 
-static int world_move(const char *root, size_t length, const struct path_place *place)
+/* A world of its own, for signal handlers go on in the old one meanwhile. */
+struct moved {
+    struct path_world world;
+    bool unlisted[PATH_VIEWS];
+};
+
+static int moved_make(struct moved *moved, const char *root, size_t length, const struct path_place *place)
 {
-    static struct path_world old;
-    static bool unlisted[PATH_VIEWS];
-    old = engine.world;
-    bytes_copy((char *)unlisted, (const char *)engine.unlisted, sizeof unlisted);
-    engine.world.count = 0;
-    for (size_t i = 0; i < PATH_VIEWS; i++)
-        engine.unlisted[i] = false;
-    int result = engine_put_view("", place->host, place->read_only);
-    for (size_t i = 1; result == 0 && i < old.count; i++) {
-        const char *guest = below(old.views[i].guest, root, length);
+    const char *host = engine_keep(place->host);
+    *moved = (struct moved){.world = {.exe_host = engine.world.exe_host, .exe_guest = engine.world.exe_guest}};
+    int result = host ? path_world_add(&moved->world, "", host, place->read_only) : -ENOSPC;
+    for (size_t i = 1; result == 0 && i < engine.world.count; i++) {
+        const struct path_view *view = &engine.world.views[i];
+        const char *guest = below(view->guest, root, length);
         if (!guest)
             continue;
-        result = engine_put_view(guest, old.views[i].host, old.views[i].read_only);
-        if (result == 0 && unlisted[i])
-            listing_hide(guest);
-    }
-    if (result < 0) {
-        engine.world = old;
-        bytes_copy((char *)engine.unlisted, (const char *)unlisted, sizeof unlisted);
+        result = path_world_add(&moved->world, guest, view->host, view->read_only);
+        moved->unlisted[moved->world.count - 1] = engine.unlisted[i];
     }
     return result;
+}
+
+static int world_move(const char *root, size_t length, const struct path_place *place)
+{
+    static struct moved moved;
+    size_t used = engine.text_used;
+    int result = moved_make(&moved, root, length, place);
+    if (result < 0) {
+        engine.text_used = used;
+        return result;
+    }
+    engine.world = moved.world;
+    bytes_copy((char *)engine.unlisted, (const char *)moved.unlisted, sizeof moved.unlisted);
+    return 0;
 }
 
 long chroot_call(const char *guest)

@@ -45,6 +45,8 @@ void engine_nest(void)
     engine.outer = engine.world;
     engine.root = false; /* what is asked of the new one counts */
     engine.world = (struct path_world){.exe_host = engine.exe_host, .exe_guest = engine.exe_guest};
+    for (size_t i = 0; i < PATH_VIEWS; i++)
+        engine.unlisted[i] = false; /* views have other places now */
 }
 
 int engine_outer_path(const char *text, struct path_place *place)
@@ -88,12 +90,6 @@ int engine_add_view(const char *guest, const char *host, bool read_only)
         read_only = read_only || place.read_only;
     int result = engine_put_view(guest, host, read_only);
     return result < 0 ? result : views_below(guest, outer, read_only);
-}
-
-static long reissue(const struct trapped *call)
-{
-    const long *a = call->arguments;
-    return sys_call6(call->number, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
 
 static int directory_of(const struct call *entry, const struct trapped *call, int offset)

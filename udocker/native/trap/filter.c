@@ -57,8 +57,15 @@ enum { CHANGES_COUNT = sizeof CHANGES / sizeof *CHANGES };
 
 enum { OPTIONAL_COUNT = sizeof OPTIONAL / sizeof *OPTIONAL, WAITS = 4 /* the first of them */ };
 
-/* A child with this flag of clone(2) would have no tracer. */
-#define UNTRACED 0x00800000u
+/* Flags that lead past a tracer: of clone(2) one for a child without, of seccomp(2) the one for a process that lets
+ * calls go on before the tracer is asked (SECCOMP_RET_USER_NOTIF), which kernels before 5.0 lack. */
+static const struct {
+    short number, argument, error;
+    uint32_t flag;
+} UNTRACED[] = {
+    {SYS_clone, 0, EPERM, 0x00800000u /* CLONE_UNTRACED */},
+    {SYS_seccomp, 1, EINVAL, 8 /* SECCOMP_FILTER_FLAG_NEW_LISTENER */},
+};
 
 /* A tracer needs no signal of the guest's, so the guest may do with its masks what it likes. */
 static unsigned first_optional(void)
@@ -129,13 +136,15 @@ static unsigned add_actions(struct program *program)
     return program->count - 1;
 }
 
-static void add_clone(struct program *program)
+static void add_untraced(struct program *program)
 {
-    add(program, BPF_JMP | BPF_JEQ | BPF_K, SYS_clone, 0, 4);
-    add_load(program, offsetof(struct seccomp_data, args));
-    add(program, BPF_JMP | BPF_JSET | BPF_K, UNTRACED, 0, 1);
-    add_return(program, SECCOMP_RET_ERRNO | EPERM);
-    add_return(program, SECCOMP_RET_ALLOW);
+    for (size_t i = 0; i < sizeof UNTRACED / sizeof *UNTRACED; i++) {
+        add(program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)UNTRACED[i].number, 0, 4);
+        add_load(program, offsetof(struct seccomp_data, args) + 8 * (size_t)UNTRACED[i].argument);
+        add(program, BPF_JMP | BPF_JSET | BPF_K, UNTRACED[i].flag, 0, 1);
+        add_return(program, SECCOMP_RET_ERRNO | (uint32_t)UNTRACED[i].error);
+        add_return(program, SECCOMP_RET_ALLOW);
+    }
 }
 
 /* The last of six lines is a jump to the verdict, set when its place is known. */
@@ -158,7 +167,7 @@ static bool is_optional(long number)
     return false;
 }
 
-/* Those that only an emulated root needs: users.c and owners.c.  Two of them may be trapped already, which is no harm. */
+/* Those that only an emulated root needs: users.c and owners.c.  Some of them may be trapped already, which is no harm. */
 static void add_root(struct program *program)
 {
     short number;
@@ -205,7 +214,7 @@ static void build(struct program *program)
         add_refusal(program, REFUSED[i], ENOSYS);
     add_refusal(program, QUESTION, ANSWER);
     if (engine.tracing)
-        add_clone(program);
+        add_untraced(program);
     unsigned optional = program->count, from = first_optional();
     for (size_t i = from; i < OPTIONAL_COUNT; i++)
         add_optional(program, OPTIONAL[i].number, (unsigned)OPTIONAL[i].argument);

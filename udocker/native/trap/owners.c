@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 
 #include "trap.h"
 
@@ -20,12 +21,6 @@
 #define SYS_listxattrat 465
 #define SYS_removexattrat 466
 #endif
-
-static long reissue(const struct trapped *call)
-{
-    const long *a = call->arguments;
-    return sys_call6(call->number, a[0], a[1], a[2], a[3], a[4], a[5]);
-}
 
 /* ---- what is asked or done, of a descriptor and the call's own arguments ---- */
 
@@ -133,7 +128,7 @@ static long question_call(const struct call *entry, struct trapped *call, const 
     struct held held;
     long *a = call->arguments;
     bool follow = engine_follows(entry, call);
-    if (entry->flags >= 0 && (a[entry->flags] & ~(long)question->known))
+    if (entry->flags >= 0 && ((int)a[entry->flags] & ~question->known))
         return -EINVAL;
     int result = engine_replace(entry, call, 0, (follow ? PATH_FOLLOW : 0) | HOLD_OBJECT, &held);
     if (result < 0)
@@ -172,7 +167,7 @@ static long make_call(const struct call *entry, struct trapped *call)
     bool is_directory = call->number == SYS_mkdir || call->number == SYS_mkdirat;
     uint32_t mode = (uint32_t)a[entry->path + 1] & 0xffff, device = (uint32_t)a[entry->path + 2];
     bool node = is_device(call->number, mode);
-    if (node && !root_can(users_ids(), 27 /* CAP_MKNOD */))
+    if (node && !root_can(users_ids(), CAP_MKNOD))
         return -EPERM;
     int result = engine_replace(entry, call, 0, 0, &held);
     if (result != 0)
@@ -193,8 +188,12 @@ static long make_call(const struct call *entry, struct trapped *call)
 bool owners_unlock(int dirfd, const char *guest)
 {
     struct held held;
-    if (hold(dirfd, guest, PATH_FOLLOW | HOLD_OBJECT, &held) < 0)
+    if (hold(dirfd, guest, PATH_FOLLOW | HOLD_OBJECT | HOLD_CHANGES, &held) < 0)
         return false;
+    if (held.read_only) {
+        hold_end(&held);
+        return false;
+    }
     long opened = held.file < 0 ? host_open(held.dirfd, held.path, true) : -1;
     long file = held.file < 0 ? opened : held.file;
     bool unlocked = file >= 0 && root_file_unlock(users_ids(), users_host(), file);
@@ -274,12 +273,21 @@ short owners_call_number(size_t place)
     return -1;
 }
 
+/* What is open only as a place of the path cannot be changed by that: open(2), O_PATH. */
+static bool is_place(long file)
+{
+    long flags = sys_call2(SYS_fcntl, file, F_GETFL);
+    return flags >= 0 && (flags & O_PATH);
+}
+
 bool owners_descriptor_call(const struct trapped *call, long *result)
 {
     const struct question *question = question_of(call->number);
     const struct attribute *attribute = attribute_of(call->number);
     if (question) {
-        *result = question->make((int)call->arguments[0], NULL, call->arguments);
+        int file = (int)call->arguments[0];
+        bool closed = question->make != ask_stat && is_place(file);
+        *result = closed ? -EBADF : question->make(file, NULL, call->arguments);
         return true;
     }
     return attribute && is_refused(attribute, call, result);

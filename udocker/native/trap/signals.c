@@ -21,12 +21,6 @@ bool signal_is_call(long number)
     return number == SYS_rt_sigprocmask || number == SYS_rt_sigaction || is_wait(number);
 }
 
-static long reissue(const struct trapped *call)
-{
-    const long *a = call->arguments;
-    return sys_call6(call->number, a[0], a[1], a[2], a[3], a[4], a[5]);
-}
-
 /* The guest's action for SIGSYS, in which ours stands. */
 static long sigsys_set(const struct disposition *guest, struct disposition *old)
 {

@@ -34,6 +34,13 @@ static bool shares_memory(int process, int parent)
     return sys_call5(SYS_kcmp, process, parent, KCMP_VM, 0, 0) == 0;
 }
 
+/* Numbers come again: the place may be of a child that is no more, and the process a later one with memory of its own. */
+static struct user *guest_here(int process)
+{
+    struct user *guest = guest_find(process);
+    return guest && sys_call5(SYS_kcmp, process, own.process, KCMP_VM, 0, 0) > 0 ? NULL : guest;
+}
+
 /* Of a process that has not been here: a new one's memory is a copy of its parent's, and `own` may be the parent's own
  * parent's. */
 static struct root_ids *newcomer(int process, bool changes)
@@ -62,7 +69,7 @@ static struct root_ids *ids_of(bool changes)
     int process = (int)sys_call0(SYS_getpid);
     if (own.process == process)
         return &own.ids;
-    struct user *guest = guest_find(process);
+    struct user *guest = guest_here(process);
     return guest ? &guest->ids : newcomer(process, changes);
 }
 
@@ -118,16 +125,10 @@ static int memory_write(void *context, uint64_t address, const void *source, siz
     return user_write((void *)(uintptr_t)address, source, size);
 }
 
-static long reissue(const struct trapped *call)
-{
-    const long *a = call->arguments;
-    return sys_call6(call->number, a[0], a[1], a[2], a[3], a[4], a[5]);
-}
-
 /* Programs that are root insist on writing to the kernel's audit, which would refuse them, unless it has none. */
 static long socket_make(const struct trapped *call)
 {
-    bool is_audit = call->arguments[0] == AF_NETLINK && call->arguments[2] == AUDIT;
+    bool is_audit = (int)call->arguments[0] == AF_NETLINK && (int)call->arguments[2] == AUDIT;
     return is_audit ? -EPROTONOSUPPORT : reissue(call);
 }
 
@@ -136,10 +137,12 @@ static long option_get(const struct trapped *call)
 {
     const long *a = call->arguments;
     struct ucred peer;
+    socklen_t size;
     long result = reissue(call);
-    if (result != 0 || a[1] != SOL_SOCKET || a[2] != SO_PEERCRED)
+    if (result != 0 || (int)a[1] != SOL_SOCKET || (int)a[2] != SO_PEERCRED)
         return result;
-    if (user_read(&peer, (const void *)a[3], sizeof peer) < 0)
+    if (user_read(&size, (const void *)a[4], sizeof size) < 0 || size < sizeof peer ||
+        user_read(&peer, (const void *)a[3], sizeof peer) < 0)
         return 0; /* less was asked for */
     if (peer.uid == host.uid[0])
         peer.uid = 0;
