@@ -6,12 +6,14 @@ needed, and it is no security boundary: a program that wants out gets out.
 
 from __future__ import annotations
 
-from udocker.engine.translator import Translator
+from udocker.engine.translator import TRANSLATOR, Translator
 from udocker.model.mode import ExecutionMode
 from udocker.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from udocker.engine.translator import Asked
+
+PROGRAM = TRANSLATOR
 
 _ASKED: Asked = {
     ExecutionMode.T1: ((), ()),

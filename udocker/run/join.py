@@ -6,8 +6,8 @@ import os
 
 from udocker.config import Config
 from udocker.engine.base import Identity, Joining, Launch
-from udocker.engine.launcher import TRANSLATOR
 from udocker.engine.select import engine_of, other_tracer
+from udocker.engine.translator import TRANSLATOR
 from udocker.errors import StoreCorrupt, UsageError
 from udocker.model.container import Container
 from udocker.model.mode import ExecutionMode
