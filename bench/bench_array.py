@@ -113,7 +113,11 @@ class Site:
         begin = time.time()
         job = self.user.run(argv, env=case.env, cwd=self.place, check=True).stdout.strip()
         submitted = time.time()
-        wait_until(lambda: not _squeue(job), f"end of array {job}", LIMIT, every=0.5)
+        try:
+            wait_until(lambda: not _squeue(job), f"end of array {job}", LIMIT, every=0.5)
+        except BaseException:  # an interrupt, too: others may use the cluster
+            subprocess.run(["scancel", job], check=False)
+            raise
         states = self.cluster.wait_for_end(job)
         if set(states.values()) != {"COMPLETED"}:
             said = output.read_text()[-500:] if output.exists() else "no output"
