@@ -50,7 +50,7 @@ PROGRAMS = ("slurmctld", "docker-registry", "busybox", "proot")
 PLAIN, OURS, OLD = "sbatch", "udocker-sbatch", "udocker 1.3.17"
 NAME = "bench"
 # How many rounds of arrays of so many tasks, and of images of so many megabytes; and with --quick.
-TASKS, QUICK_TASKS = {1: 9, 40: 5, 1000: 1}, {1: 3, 40: 2}
+TASKS, QUICK_TASKS = {1: 9, 40: 5, 1000: 1}, {1: 2, 40: 2}
 MEGABYTES, QUICK_MEGABYTES = {300: 3, 1000: 2}, {300: 1}
 WARMING = 16  # one for each processor of the cluster
 NODES, AT_ONCE = 4, 8
