@@ -13,7 +13,7 @@ task, each with a store of its own, for it does not stand two pulls of an image 
 as their shared directory.  Half of an image's files are random bytes, half hexadecimal digits.
 
 Slurm's own log tells when the script of a task was launched and when it had ended, to the millisecond.
---quick takes less than three minutes.
+--quick takes about three minutes.
 """
 
 from __future__ import annotations
