@@ -87,8 +87,9 @@ lint: $(READY)
 	$(BIN)/mypy
 
 bench: $(READY)
-	@for program in $(basename $(notdir $(wildcard bench/bench_*.py))); do \
-	    echo "== $$program"; PYTHONPATH=. $(BIN)/python -m "bench.$$program"; done
+	@failed=; for program in $(basename $(notdir $(wildcard bench/bench_*.py))); do \
+	    echo "== $$program"; PYTHONPATH=. $(BIN)/python -m "bench.$$program" || failed+=" $$program"; done; \
+	[ -z "$$failed" ] || { echo "make: not measured:$$failed" >&2; exit 1; }
 
 # One recipe for the environment and for the native programs in it: an editable install rebuilds both.
 $(READY): setup.py pyproject.toml $(NATIVE) | $(BIN)/python

@@ -16,6 +16,7 @@ from tests.services.cluster import Slurm
 from tests.services.images import OCI_MANIFEST
 from tests.services.registry import Registry, Request
 from tests.services.users import User
+from tests.services.waiting import wait_until
 
 
 def _upload(registry: Registry, repository: str, content: bytes) -> str:
@@ -99,6 +100,14 @@ def test_slurm_runs_an_array_over_its_nodes(slurm: Slurm, user1: User, share: Pa
     assert {task["NodeList"] for task in tasks} == set(slurm.nodes)
     assert {(task["User"], task["Account"]) for task in tasks} == {(user1.name, "test")}
     assert all(record["MaxRSS"] for record in records if record["JobID"].endswith(".batch"))
+
+
+def test_the_nodes_tell_when_a_script_ran(slurm: Slurm, user1: User, share: Path) -> None:
+    job = _submit(user1, share, "--output=moments", "--wrap=date +%s.%N; date +%s.%N")
+    assert slurm.wait_for_end(job) == {job: "COMPLETED"}
+    begin, end = (float(line) for line in (share / "moments").read_text().split())
+    launched, ended = wait_until(lambda: slurm.script_spans().get(job), f"{job} in the log")
+    assert launched - 0.001 <= begin <= end <= ended + 0.001  # the log has milliseconds
 
 
 def test_nodes_have_names_and_tmp_of_their_own(slurm: Slurm, user1: User, share: Path) -> None:

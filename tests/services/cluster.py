@@ -6,6 +6,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 from tests.services.needs import need_command, need_root
@@ -25,6 +26,9 @@ ENDED = {
     "PREEMPTED",
     "TIMEOUT",
 }
+
+# What slurmd logs of a job's script.
+SCRIPT = re.compile(r"^\[(\S+)\] (?:Launching batch job (\d+) |\[(\d+)\.batch\] done with job)", re.MULTILINE)
 
 
 class Slurm:
@@ -61,6 +65,21 @@ class Slurm:
 
     def logs(self) -> str:
         return _script("logs")
+
+    def script_spans(self) -> dict[str, tuple[float, float]]:
+        """When each job's script was launched and had ended, in seconds since the epoch; by raw job id."""
+        begins: dict[str, float] = {}
+        spans: dict[str, tuple[float, float]] = {}
+        for node in self.nodes:
+            for stamp, launched, ended in SCRIPT.findall(
+                (self._state / f"log/slurmd.{node}.log").read_text()
+            ):
+                moment = datetime.fromisoformat(stamp).timestamp()
+                if launched:
+                    begins[launched] = moment
+                elif ended in begins:
+                    spans[ended] = (begins[ended], moment)
+        return spans
 
     @contextmanager
     def configured(self, *lines: str) -> Iterator[None]:
