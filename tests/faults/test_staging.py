@@ -45,12 +45,16 @@ def test_killed_at_any_step_the_next_one_finishes_the_work(
     # Packing and publishing are few steps, near the end.
     for deadly in sorted({*range(1, total + 1, step), *range(total - 40, total, 3)}):
         site = begin(str(deadly))
-        assert site.run(deadly)[0] == -signal.SIGKILL
+        status, told = site.run(deadly)
+        if status == 0:  # a run takes a step less or more than another: heartbeats
+            assert told["count"] < deadly > total - 40
+            continue
+        assert status == -signal.SIGKILL
         assert_whole(site)
         seen.update(path.name.partition("-")[0] for path in site.node.glob("*/*/tmp/*/*"))
         seen.update(path.name.partition("-")[0] for path in site.directory.glob("tmp/*/*"))
-        status_, result = site.run()
-        assert status_ == 0
+        status, result = site.run()
+        assert status == 0
         assert result["role"] in (("staged", "warm") if archive_there else ("prepared", "staged", "warm"))
         assert len(copies(site)) == len(archives(site)) == 1
         assert_whole(site)
