@@ -20,6 +20,7 @@ from udocker.store.store import Store
 # is met.
 PROGRAM = """
 import json, os, signal, sys
+sys.dont_write_bytecode = True  # the first run of a checkout would take hundreds of steps more
 sys.path.insert(0, {tree!r})
 from udocker.api import Config, UdockerError, resolve
 from udocker_batch.staging import place_of
