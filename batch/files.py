@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -11,13 +12,15 @@ from typing import Optional
 
 from udocker.api import StoreError
 
+_SPACE = "free some space there, or set UDOCKER_DIR to a directory that you can write"
+_HINTS = {errno.ENOSPC: _SPACE, errno.EDQUOT: _SPACE}
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.tmp-(?P<host>[A-Za-z0-9_-]+)-(?P<pid>\d{1,10})-[0-9a-f]{8}")
 
 
 def store_error(act: str, error: OSError, path: Optional[Path] = None) -> StoreError:
     """The error for the user of an OSError met while doing ``act`` on ``path``."""
     where = path if path is not None else error.filename
-    hint = "free some space there, or set UDOCKER_DIR to a directory that you can write"
+    hint = _HINTS.get(error.errno or 0, "set UDOCKER_DIR to a directory that you can write")
     return StoreError(f"{act}: {where}: {error.strerror or error}", hint)
 
 

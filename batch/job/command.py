@@ -83,6 +83,8 @@ def logs(config: api.Config, options: argparse.Namespace) -> int:
         _follow(job, options)
         return 0
     outputs = _outputs(job, options)
+    if options.task is not None and all(task.index != options.task for task in job.status()):
+        raise api.NotFoundError(f"logs: job {job.id}: no task {options.task}", "see udocker-batch status")
     if not outputs:
         raise api.NotFoundError(
             f"logs: {job.scheduler.name} job {job.id}: no task has told where its output is",

@@ -256,6 +256,11 @@ def test_what_is_no_mount_is_refused(text):
         Mount.parse(text, "/job")
 
 
+def test_a_target_that_is_no_absolute_path_is_told_as_such():
+    with pytest.raises(UsageError, match="neither a path nor an option"):
+        Mount.parse("/tmp:data", "/job")
+
+
 @given(st.text("ab/.:", max_size=20))
 def test_mount_survives_being_written_and_read(text):
     try:

@@ -8,7 +8,7 @@ from typing import Optional
 from udocker.cli.output import progress
 from udocker.cli.registryoptions import with_registry
 from udocker.config import Config
-from udocker.errors import NotFoundError, UsageError
+from udocker.errors import NotFoundError, RegistryError, UsageError
 from udocker.model.container import Container
 from udocker.model.manifest import Platform
 from udocker.model.reference import ImageReference
@@ -28,12 +28,23 @@ def new_container(config: Config, options: argparse.Namespace) -> Container:
     if options.policy == "never":
         _need_local(config, reference, platform)
     else:
-        with progress(options.quiet) as bars:
-            if options.policy == "always":
-                pull(config, reference, platform, bars)
-            else:
-                ensure_image(config, reference, bars, platform)
+        try:
+            _fetch(config, options, reference, platform)
+        except RegistryError as error:  # perhaps a container was meant
+            known = f"no container is called {options.object} either, see udocker ps"
+            error.hint = f"{error.hint}; {known}" if error.hint else known
+            raise
     return create(config, reference, options.name)
+
+
+def _fetch(
+    config: Config, options: argparse.Namespace, reference: ImageReference, platform: Optional[Platform]
+) -> None:
+    with progress(options.quiet) as bars:
+        if options.policy == "always":
+            pull(config, reference, platform, bars)
+        else:
+            ensure_image(config, reference, bars, platform)
 
 
 def _need_local(config: Config, reference: ImageReference, platform: Optional[Platform]) -> None:

@@ -27,6 +27,9 @@ class Mount:
             parts.pop()  # "/data:" is "/data" to udocker 1.3
         options = parts.pop().split(",") if len(parts) > 1 and not parts[-1].startswith("/") else []
         unknown = [option for option in options if option not in ("ro", "rw", "z", "Z")]
+        if unknown and len(parts) == 1:
+            hint = "the path in the container begins with /, options are ro and rw"
+            raise UsageError(f"volume: {text!r}: {':'.join(unknown)!r}: neither a path nor an option", hint)
         if unknown:
             raise UsageError(f"volume: {text!r}: unknown option {unknown[0]!r}", "use ro or rw")
         if len(parts) > 2 or not parts[0]:
