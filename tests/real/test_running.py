@@ -154,7 +154,8 @@ def test_rm_leaves_a_container_in_which_something_else_runs(plain_box: Commands)
     assert plain_box.good("exec", "box", "ls", "/bin/busybox") == "/bin/busybox\n"
     plain_box.good("run", "-d", "--rm", "box", "sleep", "600")
     plain_box.good("stop", "-t", "0", "box")
-    assert not (plain_box.store / "containers" / container).exists()
+    gone = plain_box.store / "containers" / container  # by who waited for it, after the program's end
+    wait_until(lambda: not gone.exists(), "the state that is waited for")
 
 
 def test_the_end_of_run_with_rm_is_mended_by_repair(udocker: Commands, busybox_image: PushedImage) -> None:
