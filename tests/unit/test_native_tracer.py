@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import pytest
 
 from tests.contract.roots import identity_options, make_root
 from tests.services.needs import need_command
+from tests.services.waiting import wait_until
 from udocker.engine.binaries import locate
 from udocker.engine.translator import TRANSLATOR
 
@@ -90,10 +90,7 @@ def is_gone(pid: int) -> bool:
 
 
 def await_end(pid: int) -> None:
-    end = time.monotonic() + TIMEOUT
-    while not is_gone(pid):
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    wait_until(lambda: is_gone(pid), "the process's end", TIMEOUT)
 
 
 def test_the_tracer_is_apart_from_the_program_and_holds_nothing_open(traced: Traced) -> None:

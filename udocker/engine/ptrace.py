@@ -7,17 +7,6 @@ program.  It takes nothing from the program but that nobody else can trace it, a
 from __future__ import annotations
 
 from udocker.engine.translator import Translator
-from udocker.model.mode import ExecutionMode
-from udocker.values import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from udocker.engine.translator import Asked
-
-# Where text may not be rewritten in memory, the launcher does without.
-_ASKED: Asked = {
-    ExecutionMode.P1: (("--trace",), ("--patch",)),
-    ExecutionMode.P2: (("--trace-all",), ()),
-}
 
 
 class PtraceEngine(Translator):
@@ -25,6 +14,3 @@ class PtraceEngine(Translator):
 
     To be tried, a process of its own is traced and makes a call.
     """
-
-    def _asked(self, mode: ExecutionMode) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        return _ASKED[mode]

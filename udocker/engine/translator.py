@@ -15,12 +15,10 @@ from udocker.model.mode import ExecutionMode
 from udocker.values import TYPE_CHECKING, dataclass, replace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Optional
 
     from _typeshed import StrPath
-
-    Asked = Mapping[ExecutionMode, tuple[tuple[str, ...], tuple[str, ...]]]
 
 TRANSLATOR = "udocker-trap"
 
@@ -28,9 +26,19 @@ TRANSLATOR = "udocker-trap"
 FILES = "trap.files"
 
 
+# The options with which a mode is tried, and those that a run has beside them.  Where text may not be
+# rewritten in memory P1 does without; T2 is nothing else.
+_ASKED: dict[ExecutionMode, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    ExecutionMode.T1: ((), ()),
+    ExecutionMode.T2: (("--patch",), ()),
+    ExecutionMode.P1: (("--trace",), ("--patch",)),
+    ExecutionMode.P2: (("--trace-all",), ()),
+}
+
+
 @dataclass(frozen=True)
 class Translator:
-    """What engines T and P are but for ``_asked``: what their modes ask of the launcher.
+    """What engines T and P are; their modes differ in what is asked of the launcher.
 
     ``installed``, ``program`` and ``without`` are as in engine R.
     """
@@ -56,7 +64,7 @@ class Translator:
 
     def check(self, mode: ExecutionMode) -> Support:
         """Bring a call of a process of its own to the engine, as the mode does."""
-        tried, _ = self._asked(mode)
+        tried, _ = _ASKED[mode]
         return probe(self._launcher, *tried, "--probe")
 
     def prepare(self, container: Container, mode: ExecutionMode) -> None:
@@ -67,17 +75,13 @@ class Translator:
 
     def plan(self, container: Container, process: Process, mode: ExecutionMode) -> Launch:
         """The launcher's command line; its environment is the program's, which it passes on as it is."""
-        tried, more = self._asked(mode)
+        tried, more = _ASKED[mode]
         asked = (*tried, *more, *_options(container, process, self.without))
         return Launch((self._launcher(), *asked, "--", *process.argv), process.env, "/")
 
     def join(self, run: Launch, joining: Joining) -> Launch:
         """The same launch with another program: a container is what the engine shows, and no more."""
         return again(run, joining)
-
-    def _asked(self, mode: ExecutionMode) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The options with which a mode is tried, and those that a run has beside them."""
-        raise NotImplementedError
 
     def _launcher(self) -> str:
         return os.fspath(self.program) if self.program else locate(TRANSLATOR, installed=self.installed)

@@ -7,18 +7,8 @@ needed, and it is no security boundary: a program that wants out gets out.
 from __future__ import annotations
 
 from udocker.engine.translator import TRANSLATOR, Translator
-from udocker.model.mode import ExecutionMode
-from udocker.values import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from udocker.engine.translator import Asked
 
 PROGRAM = TRANSLATOR
-
-_ASKED: Asked = {
-    ExecutionMode.T1: ((), ()),
-    ExecutionMode.T2: (("--patch",), ()),
-}
 
 
 class TrapEngine(Translator):
@@ -26,6 +16,3 @@ class TrapEngine(Translator):
 
     To be tried, a process of its own is trapped; for T2 its text is rewritten in memory.
     """
-
-    def _asked(self, mode: ExecutionMode) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        return _ASKED[mode]

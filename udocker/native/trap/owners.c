@@ -7,20 +7,8 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 
+#include "../path/numbers.h"
 #include "trap.h"
-
-#ifndef SYS_fchmodat2
-#define SYS_fchmodat2 452
-#endif
-#ifndef SYS_faccessat2
-#define SYS_faccessat2 439
-#endif
-#ifndef SYS_setxattrat
-#define SYS_setxattrat 463
-#define SYS_getxattrat 464
-#define SYS_listxattrat 465
-#define SYS_removexattrat 466
-#endif
 
 /* ---- what is asked or done, of a descriptor and the call's own arguments ---- */
 

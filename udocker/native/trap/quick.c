@@ -11,14 +11,11 @@
 #include <linux/openat2.h>
 
 #include "trap.h"
+#include "../path/numbers.h"
 #include "../path/world.h"
 
 enum { SHORT = 512, TEXT = 128, HOPS = 8, HINTS = 4, PAGE = 4096, TOO_LONG = 1, UNDECIDED = 1 };
 enum { LARGE_FILE = 0100000 /* O_LARGEFILE, which means nothing here */ };
-
-#ifndef SYS_faccessat2
-#define SYS_faccessat2 439
-#endif
 
 struct quick {
     struct trapped *call;
