@@ -145,17 +145,33 @@ def test_the_end_of_who_waits_is_told_and_the_program_can_be_stopped(box: Comman
     assert box.good("repair") == ""
 
 
-def test_rm_leaves_a_container_in_which_something_else_runs(plain_box: Commands) -> None:
+def test_rm_leaves_a_container_to_the_last_that_runs_in_it(plain_box: Commands) -> None:
     (container,) = plain_box.good("run", "-d", "box", "sleep", "600").split()
     result = plain_box("run", "--rm", "box", "true")
     assert (result.returncode, result.stdout) == (0, "")
-    assert result.stderr == f"udocker: run: --rm: {container}: stays, for something else runs in it\n"
+    assert result.stderr == f"udocker: run: --rm: {container}: stays until what else runs in it has ended\n"
     assert status_of(plain_box).startswith("running for")
     assert plain_box.good("exec", "box", "ls", "/bin/busybox") == "/bin/busybox\n"
+    assert plain_box.good("repair") == ""
     plain_box.good("run", "-d", "--rm", "box", "sleep", "600")
     plain_box.good("stop", "-t", "0", "box")
     gone = plain_box.store / "containers" / container  # by who waited for it, after the program's end
     wait_until(lambda: not gone.exists(), "the state that is waited for")
+    wait_until(lambda: list((plain_box.store / "runs").iterdir()) == [], "the state that is waited for")
+
+
+def test_repair_removes_what_a_run_with_rm_left_to_a_program_without_a_keeper(plain_box: Commands) -> None:
+    argv = [plain_box.programs / "udocker", "run", "box", "sh", "-c", "echo up; read end"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with plain_box.user.popen(argv, env={"UDOCKER_DIR": str(plain_box.store)}, **pipes) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+        assert "stays until" in plain_box("run", "--rm", "box", "true", check=True).stderr
+        assert plain_box.good("repair") == ""
+        assert process.communicate("end\n", timeout=60) == ("", None)
+    assert "left it to others, which have ended: removed" in plain_box.good("repair")
+    assert len(plain_box.good("ps").splitlines()) == 1
+    assert plain_box.good("repair") == ""
 
 
 def test_the_end_of_run_with_rm_is_mended_by_repair(udocker: Commands, busybox_image: PushedImage) -> None:

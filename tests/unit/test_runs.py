@@ -258,7 +258,7 @@ def test_ps_knows_every_run(store: Store, container: Container, program: Process
     assert "who waited for it was killed" in runs.in_words()
 
 
-def lines(store: Store, **options: bool) -> list[str]:
+def lines(store: Store, **options: Any) -> list[str]:
     return [f"{finding.what}: {finding.what_now}" for finding in repair(store, **options)]
 
 
@@ -270,6 +270,24 @@ def test_repair_removes_the_container_of_a_killed_run_that_would_have(
     assert store.containers.ids() == []
     assert store.runs.containers() == []
     assert lines(store) == []
+
+
+def test_repair_leaves_a_killed_runs_container_to_what_runs_without_a_keeper(
+    store: Store, container: Container
+) -> None:
+    store.runs.write(record(container, keeper=DEAD, remove=True))
+    assert lines(store, has_note=lambda container_id: container_id == container.id) == []
+    assert store.containers.ids() == [container.id]
+
+
+def test_repair_removes_what_a_run_that_ended_left_to_others(store: Store, container: Container) -> None:
+    store.runs.write(record(container, keeper=DEAD, remove=True, ended=1.0, status=0))
+    assert lines(store, has_note=lambda _: True) == []
+    (line,) = lines(store)
+    assert (
+        line == f"container {container.id}: a run with --rm has left it to others, which have ended: removed"
+    )
+    assert store.containers.ids() == []
 
 
 def test_repair_leaves_a_container_whose_program_runs(

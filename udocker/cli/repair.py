@@ -7,6 +7,7 @@ import argparse
 from udocker.cli.output import printable
 from udocker.config import Config
 from udocker.errors import EXIT_FAILURE
+from udocker.run.notes import noted
 from udocker.store.repair import Finding, repair
 from udocker.store.store import Store
 
@@ -29,11 +30,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(config: Config, options: argparse.Namespace) -> int:
     """Repair, a line a finding."""
     status = 0
-    for finding in repair(Store.at(config), options.all, options.dry_run):
+    for finding in repair(Store.at(config), options.all, options.dry_run, _has_note):
         print(printable(_line(finding, options.dry_run)), flush=True)
         if not finding.mended:
             status = EXIT_FAILURE
     return status
+
+
+def _has_note(container_id: str) -> bool:
+    return any(True for _ in noted(container_id))
 
 
 def _line(finding: Finding, dry_run: bool) -> str:

@@ -66,7 +66,8 @@ class Keeper:
     def end(self, status: Optional[int]) -> None:
         """The program has ended, or could not start (None): the container goes if it was to.
 
-        It stays where another run of it is alive here.  Programs that have joined the run end with it.
+        Where another run of it is alive here, the last to end does that.  Programs that have joined the run
+        end with it.
         """
         record = self.run.record
         for joined in noted(record.container):
@@ -74,11 +75,11 @@ class Keeper:
                 kill_all(family_of([joined.keeper.pid]), signal.SIGKILL)
         if status is not None:
             self._note_end(status)
-        if record.remove and self._is_last():
-            self._remove()
-        elif record.remove:
-            _LOG.warning("run: --rm: %s: stays, for something else runs in it", record.container)
-        if record.remove or status is None:
+        if self._is_last():
+            self._remove_if_asked()
+        elif record.remove and status is not None:
+            _LOG.warning("run: --rm: %s: stays until what else runs in it has ended", record.container)
+        if status is None:
             self.store.runs.forget(self.run)
 
     def _note_end(self, status: int) -> None:
@@ -100,8 +101,15 @@ class Keeper:
         runs = self.store.runs.of(self.run.record.container)
         return next((run.record for run in runs if run.path == self.run.path), self.run.record)
 
-    def _remove(self) -> None:
+    def _remove_if_asked(self) -> None:
+        """Remove the container, if this run or one that ended before it was to take it along."""
+        runs = self.store.runs.of(self.run.record.container)
+        asked = [run for run in runs if run.record.remove and (run.record.ended or run.path == self.run.path)]
+        if not asked:
+            return
         try:
             self.store.containers.remove(self.run.record.directory)
         except NotFoundError:
-            return  # another run with --rm, or udocker rm, was first: it is gone, as was asked
+            _LOG.debug("run: --rm: %s: gone already, as was asked", self.run.record.container)
+        for run in asked:
+            self.store.runs.forget(run)

@@ -9,6 +9,7 @@ clock of their own file system.  Everything is looked at again, under its lock, 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Callable
 
 from udocker.errors import StoreError, from_os_error
 from udocker.store.nodes import record_node
@@ -36,10 +37,16 @@ _CHECKS = (
 )
 
 
-def repair(store: Store, nothing_runs: bool = False, dry_run: bool = False) -> Iterator[Finding]:
+def repair(
+    store: Store,
+    nothing_runs: bool = False,
+    dry_run: bool = False,
+    has_note: Callable[[str], bool] = lambda container_id: False,
+) -> Iterator[Finding]:
     """Look for damage, and mend what can be mended unless it is a ``dry_run``; yields what was found.
 
-    ``nothing_runs`` is the user's word that no other udocker uses the store, on any node.  Raises StoreError
+    ``nothing_runs`` is the user's word that no other udocker uses the store, on any node; ``has_note`` tells
+    whether a program that the store knows nothing of runs in a container on this one.  Raises StoreError
     where the store itself cannot be read or written.
     """
     if not is_directory(store.paths.root):
@@ -48,7 +55,7 @@ def repair(store: Store, nothing_runs: bool = False, dry_run: bool = False) -> I
         if not dry_run:
             store.paths.create()
             record_node(store.paths)
-        inspection = Inspection.begin(store, nothing_runs, dry_run)
+        inspection = Inspection.begin(store, nothing_runs, dry_run, has_note)
         for check in _CHECKS:
             for trouble in check(inspection):
                 yield from _settle(trouble, dry_run)

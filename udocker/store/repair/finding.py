@@ -10,6 +10,7 @@ from typing import Callable, Optional
 
 from udocker.store.claims import claims
 from udocker.store.nodes import Nodes
+from udocker.store.runs import RunState
 from udocker.store.store import Store
 from udocker.system.files import unique_name
 
@@ -44,19 +45,32 @@ class Trouble:
 
 @dataclass(frozen=True)
 class Inspection:
-    """One run over a store; ``now`` is the time by the clock of its file system."""
+    """One run over a store; ``now`` is the time by the clock of its file system.
+
+    ``has_note`` tells whether a program that the store knows nothing of runs in a container on this node.
+    """
 
     store: Store
     nodes: Nodes
     nothing_runs: bool
     dry_run: bool
     now: float
+    has_note: Callable[[str], bool]
 
     @classmethod
-    def begin(cls, store: Store, nothing_runs: bool, dry_run: bool) -> Inspection:
+    def begin(
+        cls, store: Store, nothing_runs: bool, dry_run: bool, has_note: Callable[[str], bool]
+    ) -> Inspection:
         """Read the clock and who is known; raises OSError."""
         now = time.time() if dry_run else _clock(store.paths.scratch)
-        return cls(store, Nodes(store.paths), nothing_runs, dry_run, now)
+        return cls(store, Nodes(store.paths), nothing_runs, dry_run, now, has_note)
+
+    def is_used(self, container_id: str) -> bool:
+        """Whether something runs in a container, as far as this node knows."""
+        live = (RunState.RUNNING, RunState.ORPHANED, *(() if self.nothing_runs else (RunState.ELSEWHERE,)))
+        return self.has_note(container_id) or any(
+            run.state in live for run in self.store.runs.of(container_id)
+        )
 
     def is_dead(self, mark: str) -> Optional[bool]:
         """Whether the process of a mark is dead; None where nobody knows and the user has not said so."""

@@ -32,8 +32,22 @@ def _check(inspection: Inspection, run: KeptRun) -> Iterator[Trouble]:
         if host != os.uname().nodename:
             return  # that node knows
         yield Trouble(f"{what}a run of this host that may be alive", remedy=UNSURE)
+    elif run.state is RunState.ENDED and record.remove:
+        yield from _left(inspection, run, what)
     elif run.state is RunState.KILLED or run.state is RunState.ELSEWHERE:
         yield from _over(inspection, run, what)
+
+
+def _left(inspection: Inspection, run: KeptRun, what: str) -> Iterator[Trouble]:
+    """What a run with --rm has left to others that ran then: those without a keeper cannot remove it."""
+    if inspection.is_used(run.record.container):
+        return
+    yield Trouble(
+        f"{what}a run with --rm has left it to others, which have ended",
+        "removed",
+        f"udocker rm {run.record.container}",
+        partial(_remove, inspection, run),
+    )
 
 
 def _over(inspection: Inspection, run: KeptRun, what: str) -> Iterator[Trouble]:
@@ -83,8 +97,7 @@ def _settle(inspection: Inspection, run: KeptRun) -> bool:
 
 def _remove(inspection: Inspection, run: KeptRun) -> bool:
     """The container goes as its run would have had it, but for one that somebody runs again."""
-    runs = inspection.store.runs.of(run.record.container)
-    if not _is_over(inspection, run) or any(other.is_alive for other in runs):
+    if not _is_over(inspection, run) or inspection.is_used(run.record.container):
         return False
     try:
         inspection.store.containers.remove(run.record.directory)
