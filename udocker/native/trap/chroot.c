@@ -49,6 +49,7 @@ static int world_move(const char *root, size_t length, const struct path_place *
         return result;
     }
     engine.world = moved.world;
+    engine.loader.guest = NULL;
     bytes_copy((char *)engine.unlisted, (const char *)moved.unlisted, sizeof moved.unlisted);
     return 0;
 }

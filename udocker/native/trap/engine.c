@@ -42,6 +42,7 @@ int engine_put_view(const char *guest, const char *host, bool read_only)
 void engine_nest(void)
 {
     engine.nested = engine.world.count > 0;
+    engine.loader.guest = NULL;
     engine.outer = engine.world;
     engine.root = false; /* what is asked of the new one counts */
     engine.world = (struct path_world){.exe_host = engine.exe_host, .exe_guest = engine.exe_guest};
@@ -326,13 +327,9 @@ static long plain_call(struct trapped *call)
     return reissue(call);
 }
 
-static long path_call(const struct call *entry, struct trapped *call)
+/* Apart from the quick ones, which then touch few pages of the stack. */
+static __attribute__((noinline)) long slow_call(const struct call *entry, struct trapped *call)
 {
-    long result;
-    if (quick_call(entry, call, &result))
-        return result;
-    if (engine.root && owners_call(entry, call, &result))
-        return result;
     switch ((enum call_shape)entry->shape) {
     case CALL_ONE:
         if (is_held(call->number))
@@ -362,6 +359,14 @@ static long path_call(const struct call *entry, struct trapped *call)
         return call->number == SYS_chroot ? root_call(entry, call) : -EPERM;
     }
     return -ENOSYS;
+}
+
+static long path_call(const struct call *entry, struct trapped *call)
+{
+    long result;
+    if (quick_call(entry, call, &result) || (engine.root && owners_call(entry, call, &result)))
+        return result;
+    return slow_call(entry, call);
 }
 
 long engine_call(struct trapped *call)

@@ -6,12 +6,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdalign.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-#include "trap.h"
+#include "quick.h"
 
-enum { LINE_SIZE = 256 /* BINPRM_BUF_SIZE, as execve(2) has it */, SCRIPT_DEPTH = 5 };
+enum { LINE_SIZE = 256 /* BINPRM_BUF_SIZE, as execve(2) has it */, SCRIPT_DEPTH = 5, FEW = 256 /* words of an argument vector */ };
 
 /* A script's first line, split. */
 struct script {
@@ -28,8 +29,11 @@ struct plan {
     bool is_lost;         /* that is a descriptor which execve closes */
     struct script scripts[SCRIPT_DEPTH];
     int depth;
+    long file; /* the program, where it was opened when it was found; else -1 */
     long lent; /* a descriptor that the next engine closes, or -1 */
-    char interpreter[PATH_SIZE]; /* what the program names, then the host's path of it; empty for none */
+    char interpreter[PATH_SIZE]; /* what the program names; empty for none */
+    struct loader loader;        /* where that is */
+    struct loader_room room;
     struct stat program; /* as the container sees it, where root is emulated: its mode may change who runs it */
     bool is_foreign; /* the emulator runs it */
 };
@@ -130,6 +134,8 @@ static bool is_link(const char *host)
 
 static int plan_path(struct plan *plan, int dirfd, const char *guest, bool follow)
 {
+    if (follow && program_find(guest, &plan->place, plan->guest, &plan->file))
+        return plan->file < 0 ? (int)plan->file : 0;
     int result = path_resolve(&engine.world, dirfd, guest, PATH_DEEP | (follow ? PATH_FOLLOW : 0), &plan->place);
     if (result == 0 && !follow && is_link(plan->place.host))
         result = -ELOOP;
@@ -145,10 +151,18 @@ static int plan_path(struct plan *plan, int dirfd, const char *guest, bool follo
 }
 
 /* Opens the file as execve would look at it. */
-static long plan_open(const struct plan *plan)
+static long plan_open(struct plan *plan)
 {
     struct stat info;
-    long result = sys_call3(SYS_faccessat, AT_FDCWD, plan->place.host, 1 /* X_OK */);
+    long file = plan->file, result = file < 0 ? -ENOSYS : program_check(file);
+    plan->file = -1;
+    if (result == 0)
+        return file;
+    if (file >= 0)
+        sys_call1(SYS_close, file);
+    if (result != -ENOSYS)
+        return result;
+    result = sys_call3(SYS_faccessat, AT_FDCWD, plan->place.host, 1 /* X_OK */);
     if (result == 0)
         result = sys_call2(SYS_stat, plan->place.host, &info);
     if (result < 0)
@@ -158,49 +172,37 @@ static long plan_open(const struct plan *plan)
     return hold_read(plan->place.host);
 }
 
-/* The next engine is told where on the host the dynamic loader is. */
-static int plan_interpreter(struct plan *plan)
-{
-    struct path_place place;
-    if (!plan->interpreter[0])
-        return 0;
-    int result = path_resolve(&engine.world, AT_FDCWD, plan->interpreter, PATH_FOLLOW, &place);
-    if (result == 0)
-        result = (int)sys_call3(SYS_faccessat, AT_FDCWD, place.host, 1 /* X_OK */);
-    bytes_copy(plan->interpreter, place.host, result == 0 ? place.length + 1 : 0);
-    return result;
-}
-
 /* One file of the chain: a program (0), or a script, whose interpreter is next (1). */
 static int plan_look(struct plan *plan, const char *name)
 {
-    char line[LINE_SIZE + 1];
+    alignas(long) char start[LOAD_START];
     long file = plan_open(plan);
     if (file < 0)
         return (int)file;
-    long length = sys_call4(SYS_pread64, file, line, LINE_SIZE, 0);
+    long length = sys_call4(SYS_pread64, file, start, sizeof start, 0);
     int result = length < 0 ? (int)length : 0;
-    bool is_script = length >= 2 && line[0] == '#' && line[1] == '!';
+    bool is_script = length >= 2 && start[0] == '#' && start[1] == '!';
     if (result == 0 && !is_script)
-        result = load_check((int)file, plan->interpreter);
+        result = load_check((int)file, start, length, plan->interpreter);
     if (engine.root && !is_script && root_file_stat(users_host(), file, &plan->program) < 0)
         plan->program.st_mode = 0;
     sys_call1(SYS_close, file);
     if (result == LOAD_FOREIGN) {
         plan->is_foreign = true;
-        return plan->interpreter[0] = '\0';
+        return 0;
     }
     /* The next engine tells the user of the one, for a caller that got ENOEXEC would take the file for a script;
      * and is the other itself. */
     if (result == LOAD_32_BIT || result == LOAD_ENGINE)
-        return plan->interpreter[0] = '\0';
+        return 0;
     if (!is_script)
-        return result < 0 ? result : plan_interpreter(plan);
+        return result < 0 ? result : loader_find(plan->interpreter, &plan->room, &plan->loader);
     if (plan->depth == SCRIPT_DEPTH)
         return -ELOOP;
     struct script *script = &plan->scripts[plan->depth++];
     bytes_copy(script->path, name, bytes_length(name) + 1);
-    bytes_copy(script->line, line, (size_t)length);
+    length = length < LINE_SIZE ? length : LINE_SIZE;
+    bytes_copy(script->line, start, (size_t)length);
     result = script_split(script, length);
     return result < 0 ? result : 1;
 }
@@ -234,7 +236,8 @@ static int plan_make(struct plan *plan, int dirfd, const char *guest, int flags)
     bool by_descriptor = (flags & AT_EMPTY_PATH) && !*guest;
     plan->depth = 0;
     plan->is_foreign = false;
-    plan->lent = -1;
+    plan->lent = plan->file = -1;
+    plan->loader = (struct loader){"", "", "", ""};
     int result = plan_name(plan, dirfd, guest);
     if (result == 0)
         result = by_descriptor ? plan_descriptor(plan, dirfd)
@@ -300,7 +303,10 @@ static size_t vector_head(const char **vector, const struct plan *plan, char *op
     vector[at++] = engine.emulator.path ? engine.emulator.text : "";
     vector[at++] = plan->is_foreign ? engine.emulator.path : plan->place.host;
     vector[at++] = plan->guest;
-    vector[at++] = plan->interpreter;
+    vector[at++] = plan->loader.guest;
+    vector[at++] = plan->loader.host;
+    vector[at++] = plan->loader.link;
+    vector[at++] = plan->loader.text;
     vector[at++] = plan->name;
     return at;
 }
@@ -317,17 +323,11 @@ static size_t vector_scripts(const char **vector, size_t at, const struct plan *
     return at;
 }
 
-static long start(const struct plan *plan, char *const *arguments, char *const *environment)
+/* Puts the vector together in `vector`, and starts. */
+static long start_with(const char **vector, const struct plan *plan, char *const *arguments, long count,
+                       char *const *environment)
 {
     char options[8 + ROOT_IDS_TEXT + sizeof engine.kernel], number[16];
-    long count = argument_count(arguments);
-    if (count < 0)
-        return count;
-    size_t room = ((size_t)count + 11 + FOREIGN_WORDS + 3 * engine.world.count + 3 * SCRIPT_DEPTH) * sizeof(char *);
-    const char **vector = (const char **)sys_call6(SYS_mmap, 0, (long)room, PROT_READ | PROT_WRITE,
-                                                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if ((uintptr_t)vector > -4096ul)
-        return -ENOMEM;
     size_t at = vector_head(vector, plan, options, number_text(number, engine.world.count));
     size_t head = at;
     at = vector_scripts(vector, at, plan);
@@ -338,7 +338,24 @@ static long start(const struct plan *plan, char *const *arguments, char *const *
     if (plan->is_foreign)
         at = head + foreign_wrap(vector + head, at - head, plan->lent < 0 ? plan->guest : plan->place.host);
     vector[at] = NULL;
-    long result = sys_call3(SYS_execve, engine.self, vector, environment);
+    return sys_call3(SYS_execve, engine.self, vector, environment);
+}
+
+static long start(const struct plan *plan, char *const *arguments, char *const *environment)
+{
+    const char *few[FEW];
+    long count = argument_count(arguments);
+    if (count < 0)
+        return count;
+    size_t words = (size_t)count + 14 + FOREIGN_WORDS + 3 * engine.world.count + 3 * SCRIPT_DEPTH;
+    if (words <= FEW)
+        return start_with(few, plan, arguments, count, environment);
+    size_t room = words * sizeof(char *);
+    const char **vector = (const char **)sys_call6(SYS_mmap, 0, (long)room, PROT_READ | PROT_WRITE,
+                                                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if ((uintptr_t)vector > -4096ul)
+        return -ENOMEM;
+    long result = start_with(vector, plan, arguments, count, environment);
     sys_call2(SYS_munmap, vector, room);
     return result;
 }

@@ -3,21 +3,23 @@
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdalign.h>
 #include <sys/mman.h>
 
 #include "trap.h"
 
+enum { LOAD_SCATTERED = -5003 /* the parts do not lie at the file's start */ };
 enum { PAGE = 4096, HEADERS_MAX = 64, NOT_OVER_OTHERS = 0x100000 /* MAP_FIXED_NOREPLACE */ };
-enum { START = 1024 /* holds all that is asked of most programs */ };
 
 extern const char trap_text_start[] __attribute__((visibility("hidden")));
 
 struct file {
     int number;
     long start_size;
-    char start[START];
+    const char *start; /* the first bytes, which hold all that is asked of most programs */
     Elf64_Ehdr header;
-    Elf64_Phdr parts[HEADERS_MAX];
+    const Elf64_Phdr *parts;
+    Elf64_Phdr *room; /* for HEADERS_MAX parts, if they lie elsewhere in the file */
 };
 
 static uintptr_t page_down(uintptr_t address)
@@ -30,15 +32,15 @@ static uintptr_t page_up(uintptr_t address)
     return page_down(address + PAGE - 1);
 }
 
-static void file_take(struct file *file, int number)
+
+static bool is_in_start(const struct file *file, size_t size, uint64_t offset)
 {
-    file->number = number;
-    file->start_size = sys_call4(SYS_pread64, number, file->start, START, 0);
+    return file->start_size > 0 && offset < LOAD_START && offset + size <= (uint64_t)file->start_size;
 }
 
 static int read_whole(const struct file *file, void *target, size_t size, uint64_t offset)
 {
-    if (file->start_size > 0 && offset < START && offset + size <= (uint64_t)file->start_size) {
+    if (is_in_start(file, size, offset)) {
         bytes_copy(target, file->start + offset, size);
         return 0;
     }
@@ -65,7 +67,15 @@ static int headers_read(struct file *file)
                 header->e_phentsize == sizeof(Elf64_Phdr) && header->e_phnum > 0 && header->e_phnum <= HEADERS_MAX;
     if (!fits)
         return -ENOEXEC;
-    return read_whole(file, file->parts, header->e_phnum * sizeof(Elf64_Phdr), header->e_phoff);
+    size_t size = header->e_phnum * sizeof(Elf64_Phdr);
+    if (header->e_phoff % alignof(Elf64_Phdr) == 0 && is_in_start(file, size, header->e_phoff)) {
+        file->parts = (const Elf64_Phdr *)(file->start + header->e_phoff);
+        return 0;
+    }
+    if (!file->room)
+        return LOAD_SCATTERED;
+    file->parts = file->room;
+    return read_whole(file, file->room, size, header->e_phoff);
 }
 
 static int interpreter_read(const struct file *file, char interpreter[PATH_SIZE])
@@ -85,12 +95,24 @@ static int interpreter_read(const struct file *file, char interpreter[PATH_SIZE]
     return 0;
 }
 
-int load_check(int file, char interpreter[PATH_SIZE])
+static int check(int number, const char *start, long size, Elf64_Phdr *room, char interpreter[PATH_SIZE])
 {
-    struct file program;
-    file_take(&program, file);
-    int result = headers_read(&program);
-    return result < 0 ? result : interpreter_read(&program, interpreter);
+    struct file file = {.number = number, .start = start, .start_size = size, .room = room};
+    int result = headers_read(&file);
+    return result < 0 ? result : interpreter_read(&file, interpreter);
+}
+
+/* With room on the stack for what few programs need: each page of it that is touched costs at every start. */
+static __attribute__((noinline)) int check_scattered(int file, const char *start, long size, char interpreter[PATH_SIZE])
+{
+    Elf64_Phdr room[HEADERS_MAX];
+    return check(file, start, size, room, interpreter);
+}
+
+int load_check(int file, const char *start, long size, char interpreter[PATH_SIZE])
+{
+    int result = check(file, start, size, NULL, interpreter);
+    return result == LOAD_SCATTERED ? check_scattered(file, start, size, interpreter) : result;
 }
 
 static int protection(const Elf64_Phdr *part)
@@ -136,18 +158,64 @@ static struct extent extent_of(const struct file *file)
 #define DYNAMIC_BASE 0x555555554000ul /* ELF_ET_DYN_BASE */
 enum { RANDOM_PAGES = 1 << 28, RANDOM_HEAP_PAGES = 1 << 13, NO_RANDOM = 0x0040000 /* ADDR_NO_RANDOMIZE */ };
 
-static uintptr_t random_offset(uint32_t pages)
+/* How far a program and its heap lie from where they would without chance. */
+struct offsets {
+    uintptr_t program, heap;
+};
+
+static struct offsets offsets_choose(void)
 {
-    uint32_t value = 0;
+    uint32_t values[2] = {0};
     if (sys_call1(SYS_personality, 0xffffffff) & NO_RANDOM)
-        return 0;
-    sys_call3(SYS_getrandom, &value, sizeof value, 1 /* GRND_NONBLOCK */);
-    return (uintptr_t)(value % pages) * PAGE;
+        return (struct offsets){0, 0};
+    sys_call3(SYS_getrandom, values, sizeof values, 1 /* GRND_NONBLOCK */);
+    return (struct offsets){(uintptr_t)(values[0] % RANDOM_PAGES) * PAGE, (uintptr_t)(values[1] % RANDOM_HEAP_PAGES) * PAGE};
 }
 
-static bool map_nowhere(uintptr_t address, size_t size)
+/* What the room of a whole program is made of: nothing, or of the first segment, which saves a call. */
+struct filling {
+    int protect, flags, file;
+    uint64_t offset;
+    bool is_first;
+};
+
+/* Every page belongs to a segment, in their order: nothing of the file would show that is in none. */
+static bool is_dense(const struct file *file)
 {
-    long place = map(address, size, PROT_NONE, MAP_ANONYMOUS | MAP_NORESERVE | NOT_OVER_OTHERS, -1, 0);
+    uintptr_t end = 0;
+    for (int i = 0; i < file->header.e_phnum; i++) {
+        const Elf64_Phdr *part = &file->parts[i];
+        if (part->p_type != PT_LOAD)
+            continue;
+        if (part->p_filesz == 0 || (end && page_down(part->p_vaddr) > page_up(end)))
+            return false;
+        end = part->p_vaddr + part->p_memsz;
+    }
+    return true;
+}
+
+static struct filling filling_of(const struct file *file, const struct extent *extent)
+{
+    struct filling nothing = {PROT_NONE, MAP_ANONYMOUS | MAP_NORESERVE, -1, 0, false};
+    int i = 0;
+    while (i < file->header.e_phnum && file->parts[i].p_type != PT_LOAD)
+        i++;
+    const Elf64_Phdr *first = &file->parts[i];
+    if (i == file->header.e_phnum || extent->align > PAGE || page_down(first->p_vaddr) != extent->low ||
+        (first->p_flags & PF_W) || first->p_memsz != first->p_filesz || !is_dense(file))
+        return nothing;
+    uint64_t offset = first->p_offset - (first->p_vaddr - extent->low);
+    return (struct filling){protection(first), 0, file->number, offset, true};
+}
+
+static long fill(uintptr_t address, size_t size, int flags, const struct filling *filling)
+{
+    return map(address, size, filling->protect, filling->flags | flags, filling->file, filling->offset);
+}
+
+static bool fill_at(uintptr_t address, size_t size, const struct filling *filling)
+{
+    long place = fill(address, size, NOT_OVER_OTHERS, filling);
     if (place == (long)address)
         return true;
     if (!is_error(place))
@@ -156,10 +224,10 @@ static bool map_nowhere(uintptr_t address, size_t size)
 }
 
 /* Anywhere, aligned as the program wants it. */
-static int room_anywhere(struct extent extent, uintptr_t *start)
+static int fill_anywhere(struct extent extent, const struct filling *filling, uintptr_t *start)
 {
     size_t size = extent.high - extent.low, more = extent.align > PAGE ? extent.align : 0;
-    long place = map(0, size + more, PROT_NONE, MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    long place = fill(0, size + more, 0, filling);
     if (is_error(place))
         return (int)place;
     *start = ((uintptr_t)place + extent.align - 1) & ~(extent.align - 1);
@@ -171,34 +239,32 @@ static int room_anywhere(struct extent extent, uintptr_t *start)
     return 0;
 }
 
-/* Room for the whole program; `bias` is what is added to its addresses. */
-static int room_take(const struct file *file, const struct extent *extent, bool has_interpreter, uintptr_t *bias)
+/* Room for the whole program; `bias` is what is added to its addresses, `wanted` where a dynamic one is to be, 0 for
+ * anywhere. */
+static int room_take(const struct file *file, const struct extent *extent, const struct filling *filling,
+                     uintptr_t wanted, uintptr_t *bias)
 {
     if (extent->low >= extent->high || (extent->align & (extent->align - 1)))
         return -ENOEXEC;
     size_t size = extent->high - extent->low;
     *bias = 0;
     if (file->header.e_type == ET_EXEC)
-        return map_nowhere(extent->low, size) ? 0 : -ENOMEM;
-    uintptr_t start = 0;
-    int result = 0;
-    if (has_interpreter)
-        start = (DYNAMIC_BASE + random_offset(RANDOM_PAGES) + extent->align - 1) & ~(extent->align - 1);
-    if (!has_interpreter || !map_nowhere(start, size))
-        result = room_anywhere(*extent, &start);
+        return fill_at(extent->low, size, filling) ? 0 : -ENOMEM;
+    uintptr_t start = (wanted + extent->align - 1) & ~(extent->align - 1);
+    int result = wanted && fill_at(start, size, filling) ? 0 : fill_anywhere(*extent, filling, &start);
     *bias = start - extent->low;
     return result;
 }
 
-/* One segment: what the file has, then zeros. */
-static int part_map(const struct file *file, const Elf64_Phdr *part, uintptr_t bias)
+/* One segment: what the file has, unless that is mapped already, then zeros. */
+static int part_map(const struct file *file, const Elf64_Phdr *part, uintptr_t bias, bool is_mapped)
 {
     uintptr_t start = page_down(part->p_vaddr) + bias;
     uintptr_t data = part->p_vaddr + part->p_filesz + bias, end = part->p_vaddr + part->p_memsz + bias;
     uintptr_t mapped = part->p_filesz ? page_up(data) : start;
     if (part->p_filesz > part->p_memsz)
         return -ENOEXEC;
-    if (part->p_filesz) {
+    if (part->p_filesz && !is_mapped) {
         uint64_t offset = part->p_offset - (part->p_vaddr - page_down(part->p_vaddr));
         long place = map(start, data - start, protection(part), MAP_FIXED, file->number, offset);
         if (is_error(place))
@@ -228,41 +294,60 @@ static void part_describe(const Elf64_Phdr *part, uintptr_t bias, struct image *
     image->data_end = end > image->data_end ? end : image->data_end;
 }
 
-static int file_map(const struct file *file, struct image *image, bool is_program, bool has_interpreter)
+static int file_map(const struct file *file, enum load_as as, struct image *image)
 {
     struct extent extent = extent_of(file);
-    uintptr_t bias;
-    int result = room_take(file, &extent, has_interpreter, &bias);
+    struct filling filling = filling_of(file, &extent);
+    struct offsets offsets = {0, 0};
+    if (as != LOAD_INTERPRETER)
+        offsets = offsets_choose();
+    uintptr_t bias, wanted = as == LOAD_WITH_INTERPRETER ? DYNAMIC_BASE + offsets.program : 0;
+    int result = room_take(file, &extent, &filling, wanted, &bias);
     *image = (struct image){.base = bias, .entry = file->header.e_entry + bias, .header_count = file->header.e_phnum};
+    bool is_mapped = filling.is_first;
     for (int i = 0; result == 0 && i < file->header.e_phnum; i++) {
         const Elf64_Phdr *part = &file->parts[i];
         if (part->p_type == PT_GNU_STACK)
             image->executable_stack = part->p_flags & PF_X;
         if (part->p_type != PT_LOAD)
             continue;
-        result = part_map(file, part, bias);
+        result = part_map(file, part, bias, is_mapped);
+        is_mapped = false;
         part_describe(part, bias, image);
         if (!image->headers && file->header.e_phoff >= part->p_offset &&
             file->header.e_phoff < part->p_offset + part->p_filesz)
             image->headers = file->header.e_phoff - part->p_offset + part->p_vaddr + bias;
     }
     /* The heap of a program that lies among the libraries would have no room behind it. */
-    bool among_others = file->header.e_type == ET_DYN && !has_interpreter;
-    if (result == 0 && is_program)
-        image->brk = (among_others ? DYNAMIC_BASE : extent.high + bias) + random_offset(RANDOM_HEAP_PAGES);
+    bool among_others = file->header.e_type == ET_DYN && as == LOAD_ALONE;
+    if (result == 0)
+        image->brk = (among_others ? DYNAMIC_BASE : extent.high + bias) + offsets.heap;
     return result;
+}
+
+static int load(long number, enum load_as as, Elf64_Phdr *room, struct image *image)
+{
+    alignas(Elf64_Phdr) char start[LOAD_START];
+    struct file file = {.number = (int)number, .start = start, .room = room};
+    file.start_size = sys_call4(SYS_pread64, number, start, sizeof start, 0);
+    int result = headers_read(&file);
+    return result < 0 ? result : file_map(&file, as, image);
+}
+
+static __attribute__((noinline)) int load_scattered(long number, enum load_as as, struct image *image)
+{
+    Elf64_Phdr room[HEADERS_MAX];
+    return load(number, as, room, image);
 }
 
 int load_program(const char *host, enum load_as as, struct image *image)
 {
-    struct file file;
     long number = hold_read(host);
     if (number < 0)
         return (int)number;
-    file_take(&file, (int)number);
-    int result = headers_read(&file);
-    if (result == 0)
-        result = file_map(&file, image, as != LOAD_INTERPRETER, as == LOAD_WITH_INTERPRETER);
+    int result = load(number, as, NULL, image);
+    if (result == LOAD_SCATTERED)
+        result = load_scattered(number, as, image);
     sys_call1(SYS_close, number);
     return result;
 }

@@ -156,7 +156,7 @@ static long engine_read(char **arguments)
     for (const char *digit = arguments[2]; *digit; digit++)
         views = views * 10 + (*digit - '0');
     for (; views > 0; views--, at += 3) {
-        int result = engine_add_view(arguments[at], arguments[at + 1], arguments[at + 2][0] == 'r');
+        int result = engine_put_view(arguments[at], arguments[at + 1], arguments[at + 2][0] == 'r');
         if (result < 0)
             report_failure(arguments[at], result);
         if (arguments[at + 2][1] == 'u')
@@ -168,7 +168,7 @@ static long engine_read(char **arguments)
     engine.world.exe_host = engine.exe_host = text_keep(arguments[at]);
     engine.world.exe_guest = engine.exe_guest = text_keep(arguments[at + 1]);
     foreign_begin(engine.exe_host);
-    return at + 4;
+    return at + 7;
 }
 
 static __attribute__((noreturn)) void jump(uintptr_t entry, unsigned long *stack)
@@ -196,12 +196,15 @@ static void engine_restart(unsigned long *stack, char **arguments, char **enviro
 {
     struct image program, loader = {0};
     long used = engine_read(arguments);
-    const char *interpreter = arguments[used - 2], *name = arguments[used - 1];
+    const char *name = arguments[used - 1];
+    struct loader named = {arguments[used - 5], arguments[used - 4], arguments[used - 3], arguments[used - 2]};
+    bool is_dynamic = named.guest[0];
+    loader_remember(&named);
     engine_start(auxiliary);
-    int result = load_program(engine.exe_host, interpreter[0] ? LOAD_WITH_INTERPRETER : LOAD_ALONE, &program);
+    int result = load_program(engine.exe_host, is_dynamic ? LOAD_WITH_INTERPRETER : LOAD_ALONE, &program);
     lent_close(engine.exe_host);
-    if (result == 0 && interpreter[0])
-        result = load_program(interpreter, LOAD_INTERPRETER, &loader);
+    if (result == 0 && is_dynamic)
+        result = loader_load(&named, &loader);
     if (result == LOAD_ENGINE) {
         engine_nest();
         process_stop(engine_begin(arguments + used, environment));
@@ -236,8 +239,9 @@ static void engine_restart(unsigned long *stack, char **arguments, char **enviro
     process_describe(stack, auxiliary, &program);
     if (program.executable_stack)
         stack_make_executable(stack);
-    traced_leave();
-    jump(interpreter[0] ? loader.entry : program.entry, stack);
+    if (engine.tracing)
+        traced_leave();
+    jump(is_dynamic ? loader.entry : program.entry, stack);
 }
 
 __attribute__((used, noreturn)) void engine_main(unsigned long *stack)
@@ -248,7 +252,7 @@ __attribute__((used, noreturn)) void engine_main(unsigned long *stack)
     while (*end)
         end++;
     engine.world.exe_host = engine.world.exe_guest = engine.exe_host = engine.exe_guest = "";
-    if (stack[0] > 9 && arguments[1][0] == '\001')
+    if (stack[0] > 12 && arguments[1][0] == '\001')
         engine_restart(stack, arguments, environment, (unsigned long *)(end + 1));
     process_stop(engine_begin(arguments, environment));
     __builtin_unreachable();

@@ -59,16 +59,15 @@ static char *stack_top(int stack)
     return (char *)((uintptr_t)trap_start - (size_t)stack * STACK_SIZE);
 }
 
-static int chunk_map(int first)
+static int room_map(char *wanted, long size, int protection)
 {
-    char *wanted = stack_top(first + CHUNK);
-    long place = sys_call6(SYS_mmap, (long)wanted, (long)CHUNK * STACK_SIZE, PROT_NONE,
+    long place = sys_call6(SYS_mmap, (long)wanted, size, protection,
                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | 0x100000 /* MAP_FIXED_NOREPLACE */, -1, 0);
     if (place == (long)wanted || place == -EEXIST)
         return 0;
     if (place < 0 && place > -4096)
         return (int)place;
-    sys_call2(SYS_munmap, place, (long)CHUNK * STACK_SIZE); /* a kernel before 4.17 takes the address for a wish */
+    sys_call2(SYS_munmap, place, size); /* a kernel before 4.17 takes the address for a wish */
     return -EEXIST;
 }
 
@@ -77,8 +76,8 @@ int stacks_map(const unsigned long *auxiliary)
     for (const unsigned long *entry = auxiliary; entry && entry[0] != AT_NULL; entry += 2)
         if (entry[0] == AT_HWCAP2)
             has_fsgsbase = entry[1] & FSGSBASE;
-    int result = chunk_map(0);
-    stack_count = result == 0 ? CHUNK : 0;
+    int result = room_map(stack_top(1) + GAP, STACK_SIZE - GAP, PROT_READ | PROT_WRITE);
+    stack_count = result == 0;
     return result;
 }
 
@@ -155,7 +154,7 @@ static bool stacks_collect(const char *guest)
 
 static bool stacks_grow(int count)
 {
-    if (count + CHUNK > STACK_MOST || chunk_map(count) < 0)
+    if (count + CHUNK > STACK_MOST || room_map(stack_top(count + CHUNK), (long)CHUNK * STACK_SIZE, PROT_NONE) < 0)
         return false;
     __atomic_compare_exchange_n(&stack_count, &count, count + CHUNK, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
     return true;
@@ -164,6 +163,8 @@ static bool stacks_grow(int count)
 static bool stack_open(int stack)
 {
     const char *start = stack_top(stack + 1);
+    if (stack == 0)
+        return true; /* mapped so: stacks_map */
     if (!claims[stack].is_open)
         claims[stack].is_open =
             sys_call3(SYS_mprotect, start + GAP, STACK_SIZE - GAP, PROT_READ | PROT_WRITE) == 0;
@@ -287,7 +288,8 @@ __attribute__((used)) void visit_run(struct visit *visit)
         patch_site((unsigned char *)visit->ip - SYSCALL_SIZE, visit->call.number);
     work_run(&visit->work);
     visit->ax = visit->work.result;
-    traced_leave();
+    if (engine.tracing)
+        traced_leave();
 }
 
 __attribute__((visibility("hidden"), noreturn)) void visit_enter(struct visit *visit);

@@ -46,6 +46,12 @@ struct emulator {
     bool is_here;     /* this process is one */
 };
 
+/* Where the program's dynamic loader lies: loader.c.  "guest" is what the program names, "" for none; `link` is on the
+ * host, what the way to it ends with, "" for none, and `text` what that says. */
+struct loader {
+    const char *guest, *host, *link, *text;
+};
+
 /* What most programs need of other files' lies in one page as well, with the first of the stacks: trap.ld. */
 #define HOT __attribute__((section(".bss.hot")))
 
@@ -68,6 +74,7 @@ struct engine {
     const char *self;          /* this program, on the host */
     const char *exe_host;      /* the guest's program */
     const char *exe_guest;
+    struct loader loader;      /* NULL where it is not known */
     struct emulator emulator;
     char kernel[65];           /* what uname(2) answers for the release; empty for the truth */
     bool unlisted[PATH_VIEWS]; /* views whose names their directories lack: listing.c */
@@ -248,10 +255,21 @@ struct image {
     uintptr_t brk; /* where the heap begins */
     bool executable_stack;
 };
+enum { LOAD_START = 1024 };
 enum load_as { LOAD_ALONE, LOAD_WITH_INTERPRETER, LOAD_INTERPRETER };
 int load_program(const char *host, enum load_as as, struct image *image);
-/* The path of the interpreter that a program names; empty for none. */
-int load_check(int file, char interpreter[PATH_SIZE]);
+/* The path of the interpreter that a program names, which begins with the `size` bytes of `start`; empty for none. */
+int load_check(int file, const char *start, long size, char interpreter[PATH_SIZE]);
+
+/* loader.c */
+struct loader_room; /* quick.h */
+/* Opens a program by the container's path: the place, and its name without links.  False where it has to be walked to;
+ * else `file` is a descriptor, or -errno. */
+bool program_find(const char *guest, struct path_place *place, char name[PATH_SIZE], long *file);
+long program_check(long file); /* whether execve(2) takes it; -ENOSYS where the kernel cannot be asked */
+int loader_find(const char *guest, struct loader_room *room, struct loader *loader); /* may tell of `room` */
+void loader_remember(const struct loader *loader);
+int loader_load(const struct loader *loader, struct image *image);
 
 /* foreign.c */
 enum { FOREIGN_WORDS = 3 }; /* that an emulator adds to a program's arguments */
