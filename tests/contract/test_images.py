@@ -252,6 +252,30 @@ def test_the_loader_and_its_scripts_run_programs(staged: Stage) -> None:
 
 
 @on_debians
+def test_a_loader_that_is_exchanged_is_the_next_programs(staged: Stage) -> None:
+    """A program remembers its own loader for what it starts; the link that names it may change meanwhile."""
+    directory = staged.root / "tmp/own"
+    directory.mkdir()
+    directory.chmod(0o777)
+    named, own = b"/lib64/ld-linux-x86-64.so.2\0", b"/tmp/own/loader"
+    shell = (staged.root / "bin/dash").read_bytes()
+    assert shell.count(named) == 1
+    (directory / "sh").write_bytes(shell.replace(named, own.ljust(len(named), b"\0")))
+    (directory / "sh").chmod(0o755)
+    script = """
+        cp /lib64/ld-linux-x86-64.so.2 other && ln -s /lib64/ld-linux-x86-64.so.2 loader || exit
+        exec ./sh -c '
+            ./sh -c "echo first"
+            rm loader; ./sh -c "echo never" 2>/dev/null; echo $?
+            ln -s other loader; ./sh -c "grep -q /tmp/own/other /proc/\\$\\$/maps && echo exchanged"
+            rm loader; mkdir loader; ./sh -c "echo never" 2>/dev/null; echo $?
+            rmdir loader; cp other loader; ./sh -c "grep -q /tmp/own/loader /proc/\\$\\$/maps && echo a file"
+        '
+    """
+    assert sh(staged, f"cd /tmp/own; {script}") == "first\n127\nexchanged\n126\na file\n"
+
+
+@on_debians
 def test_perl_forks_opens_and_talks_through_sockets(staged: Stage) -> None:
     program = r"""
         use strict; use Socket; use POSIX; use File::Temp qw(tempdir);
