@@ -29,6 +29,7 @@ struct plan {
     struct script scripts[SCRIPT_DEPTH];
     int depth;
     long lent; /* a descriptor that the next engine closes, or -1 */
+    long file; /* of the file at `place`, where finding it has opened it, or negative */
     char interpreter[PATH_SIZE]; /* what the program names, then the host's path of it; empty for none */
     struct stat program; /* as the container sees it, where root is emulated: its mode may change who runs it */
     bool is_foreign; /* the emulator runs it */
@@ -128,9 +129,21 @@ static bool is_link(const char *host)
     return sys_call4(SYS_readlinkat, AT_FDCWD, host, text, sizeof text) >= 0;
 }
 
+/* Without O_NONBLOCK a pipe would wait for its writer. */
+static int plan_quick(struct plan *plan, const char *guest)
+{
+    plan->file = quick_open(guest, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, &plan->place);
+    if (plan->file < 0)
+        return (int)plan->file;
+    return path_to_guest(&engine.world, plan->place.host, plan->guest) < 0 ? -EACCES : 0;
+}
+
 static int plan_path(struct plan *plan, int dirfd, const char *guest, bool follow)
 {
-    int result = path_resolve(&engine.world, dirfd, guest, PATH_DEEP | (follow ? PATH_FOLLOW : 0), &plan->place);
+    int result = follow ? plan_quick(plan, guest) : -ELOOP;
+    if (result != -ELOOP)
+        return result;
+    result = path_resolve(&engine.world, dirfd, guest, PATH_DEEP | (follow ? PATH_FOLLOW : 0), &plan->place);
     if (result == 0 && !follow && is_link(plan->place.host))
         result = -ELOOP;
     if (result == 0 && plan->place.file >= 0)
@@ -144,18 +157,29 @@ static int plan_path(struct plan *plan, int dirfd, const char *guest, bool follo
     return 0;
 }
 
+/* Whether an open file, or what has a path, may be executed.  faccessat2(2) is there since 5.8. */
+static long execute_check(long file, const char *host)
+{
+    long result = file < 0 ? -ENOSYS : sys_call4(SYS_faccessat2, file, "", 1 /* X_OK */, AT_EMPTY_PATH);
+    return result == -ENOSYS ? sys_call3(SYS_faccessat, AT_FDCWD, host, 1) : result;
+}
+
 /* Opens the file as execve would look at it. */
-static long plan_open(const struct plan *plan)
+static long plan_open(struct plan *plan)
 {
     struct stat info;
-    long result = sys_call3(SYS_faccessat, AT_FDCWD, plan->place.host, 1 /* X_OK */);
+    long file = plan->file;
+    long result = execute_check(file, plan->place.host);
     if (result == 0)
-        result = sys_call2(SYS_stat, plan->place.host, &info);
-    if (result < 0)
-        return result;
-    if (!S_ISREG(info.st_mode))
-        return -EACCES;
-    return hold_read(plan->place.host);
+        result = file < 0 ? sys_call2(SYS_stat, plan->place.host, &info) : sys_call2(SYS_fstat, file, &info);
+    if (result == 0 && !S_ISREG(info.st_mode))
+        result = -EACCES;
+    if (result == 0 && file < 0)
+        return hold_read(plan->place.host);
+    plan->file = -1;
+    if (result < 0 && file >= 0)
+        sys_call1(SYS_close, file);
+    return result < 0 ? result : file;
 }
 
 /* The next engine is told where on the host the dynamic loader is. */
@@ -164,9 +188,14 @@ static int plan_interpreter(struct plan *plan)
     struct path_place place;
     if (!plan->interpreter[0])
         return 0;
-    int result = path_resolve(&engine.world, AT_FDCWD, plan->interpreter, PATH_FOLLOW, &place);
+    long file = quick_open(plan->interpreter, O_PATH | O_CLOEXEC, &place);
+    int result = file < 0 ? (int)file : 0;
+    if (file == -ELOOP)
+        result = path_resolve(&engine.world, AT_FDCWD, plan->interpreter, PATH_FOLLOW, &place);
     if (result == 0)
-        result = (int)sys_call3(SYS_faccessat, AT_FDCWD, place.host, 1 /* X_OK */);
+        result = (int)execute_check(file, place.host);
+    if (file >= 0)
+        sys_call1(SYS_close, file);
     bytes_copy(plan->interpreter, place.host, result == 0 ? place.length + 1 : 0);
     return result;
 }
@@ -234,7 +263,7 @@ static int plan_make(struct plan *plan, int dirfd, const char *guest, int flags)
     bool by_descriptor = (flags & AT_EMPTY_PATH) && !*guest;
     plan->depth = 0;
     plan->is_foreign = false;
-    plan->lent = -1;
+    plan->lent = plan->file = -1;
     int result = plan_name(plan, dirfd, guest);
     if (result == 0)
         result = by_descriptor ? plan_descriptor(plan, dirfd)

@@ -110,23 +110,31 @@ static bool is_error(long place)
     return place < 0 && place > -PAGE;
 }
 
+/* Where the parts of a program lie.  `first` is mapped over all of it at once, the others then over that: NULL where the
+ * room is to be taken by itself. */
 struct extent {
     uintptr_t low, high, align;
+    const Elf64_Phdr *first;
 };
 
 static struct extent extent_of(const struct file *file)
 {
-    struct extent extent = {-1ul, 0, PAGE};
+    struct extent extent = {-1ul, 0, PAGE, NULL};
+    bool ascending = true;
     for (int i = 0; i < file->header.e_phnum; i++) {
         const Elf64_Phdr *part = &file->parts[i];
         if (part->p_type != PT_LOAD)
             continue;
+        extent.first = extent.first ? extent.first : part;
+        ascending = ascending && part->p_vaddr >= extent.high;
         extent.low = part->p_vaddr < extent.low ? part->p_vaddr : extent.low;
         extent.high = part->p_vaddr + part->p_memsz > extent.high ? part->p_vaddr + part->p_memsz : extent.high;
         extent.align = part->p_align > extent.align ? part->p_align : extent.align;
     }
     extent.low = page_down(extent.low);
     extent.high = page_up(extent.high);
+    if (!ascending || !extent.first || extent.first->p_filesz == 0)
+        extent.first = NULL;
     return extent;
 }
 
@@ -136,33 +144,54 @@ static struct extent extent_of(const struct file *file)
 #define DYNAMIC_BASE 0x555555554000ul /* ELF_ET_DYN_BASE */
 enum { RANDOM_PAGES = 1 << 28, RANDOM_HEAP_PAGES = 1 << 13, NO_RANDOM = 0x0040000 /* ADDR_NO_RANDOMIZE */ };
 
-static uintptr_t random_offset(uint32_t pages)
+/* How far away from the lowest addresses that they may have a program and its heap lie. */
+struct offsets {
+    uintptr_t program, heap;
+};
+
+static struct offsets random_offsets(void)
 {
-    uint32_t value = 0;
-    if (sys_call1(SYS_personality, 0xffffffff) & NO_RANDOM)
-        return 0;
-    sys_call3(SYS_getrandom, &value, sizeof value, 1 /* GRND_NONBLOCK */);
-    return (uintptr_t)(value % pages) * PAGE;
+    uint32_t values[2] = {0, 0};
+    if (!(sys_call1(SYS_personality, 0xffffffff) & NO_RANDOM))
+        sys_call3(SYS_getrandom, values, sizeof values, 1 /* GRND_NONBLOCK */);
+    return (struct offsets){(uintptr_t)(values[0] % RANDOM_PAGES) * PAGE, (uintptr_t)(values[1] % RANDOM_HEAP_PAGES) * PAGE};
 }
 
-static bool map_nowhere(uintptr_t address, size_t size)
+static uint64_t part_offset(const Elf64_Phdr *part)
 {
-    long place = map(address, size, PROT_NONE, MAP_ANONYMOUS | MAP_NORESERVE | NOT_OVER_OTHERS, -1, 0);
+    return part->p_offset - (part->p_vaddr - page_down(part->p_vaddr));
+}
+
+/* Room for all of a program, `more` than it needs where nothing of it is there yet. */
+static long room_map(const struct file *file, const struct extent *extent, uintptr_t address, size_t more, int flags)
+{
+    size_t size = extent->high - extent->low + more;
+    const Elf64_Phdr *first = extent->first;
+    if (first)
+        return map(address, size, protection(first), flags, file->number, part_offset(first));
+    return map(address, size, PROT_NONE, MAP_ANONYMOUS | MAP_NORESERVE | flags, -1, 0);
+}
+
+static bool room_map_at(const struct file *file, const struct extent *extent, uintptr_t address)
+{
+    long place = room_map(file, extent, address, 0, NOT_OVER_OTHERS);
     if (place == (long)address)
         return true;
-    if (!is_error(place))
-        sys_call2(SYS_munmap, place, size); /* a kernel before 4.17 takes the address for a wish */
+    if (!is_error(place)) /* a kernel before 4.17 takes the address for a wish */
+        sys_call2(SYS_munmap, place, extent->high - extent->low);
     return false;
 }
 
 /* Anywhere, aligned as the program wants it. */
-static int room_anywhere(struct extent extent, uintptr_t *start)
+static int room_anywhere(const struct file *file, struct extent *extent, uintptr_t *start)
 {
-    size_t size = extent.high - extent.low, more = extent.align > PAGE ? extent.align : 0;
-    long place = map(0, size + more, PROT_NONE, MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    size_t size = extent->high - extent->low, more = extent->align > PAGE ? extent->align : 0;
+    if (more > 0)
+        extent->first = NULL; /* where it will begin is not known yet */
+    long place = room_map(file, extent, 0, more, 0);
     if (is_error(place))
         return (int)place;
-    *start = ((uintptr_t)place + extent.align - 1) & ~(extent.align - 1);
+    *start = ((uintptr_t)place + extent->align - 1) & ~(extent->align - 1);
     uintptr_t end = (uintptr_t)place + size + more;
     if (*start > (uintptr_t)place)
         sys_call2(SYS_munmap, place, *start - (uintptr_t)place);
@@ -171,27 +200,27 @@ static int room_anywhere(struct extent extent, uintptr_t *start)
     return 0;
 }
 
-/* Room for the whole program; `bias` is what is added to its addresses. */
-static int room_take(const struct file *file, const struct extent *extent, bool has_interpreter, uintptr_t *bias)
+/* Room for the whole program, at `offset` from the lowest address where it has an interpreter (else NULL); `bias` is what
+ * is added to its addresses. */
+static int room_take(const struct file *file, struct extent *extent, const uintptr_t *offset, uintptr_t *bias)
 {
     if (extent->low >= extent->high || (extent->align & (extent->align - 1)))
         return -ENOEXEC;
-    size_t size = extent->high - extent->low;
     *bias = 0;
     if (file->header.e_type == ET_EXEC)
-        return map_nowhere(extent->low, size) ? 0 : -ENOMEM;
+        return room_map_at(file, extent, extent->low) ? 0 : -ENOMEM;
     uintptr_t start = 0;
     int result = 0;
-    if (has_interpreter)
-        start = (DYNAMIC_BASE + random_offset(RANDOM_PAGES) + extent->align - 1) & ~(extent->align - 1);
-    if (!has_interpreter || !map_nowhere(start, size))
-        result = room_anywhere(*extent, &start);
+    if (offset)
+        start = (DYNAMIC_BASE + *offset + extent->align - 1) & ~(extent->align - 1);
+    if (!offset || !room_map_at(file, extent, start))
+        result = room_anywhere(file, extent, &start);
     *bias = start - extent->low;
     return result;
 }
 
-/* One segment: what the file has, then zeros. */
-static int part_map(const struct file *file, const Elf64_Phdr *part, uintptr_t bias)
+/* One segment: what the file has, which may be there already, then zeros. */
+static int part_map(const struct file *file, const Elf64_Phdr *part, uintptr_t bias, bool is_there)
 {
     uintptr_t start = page_down(part->p_vaddr) + bias;
     uintptr_t data = part->p_vaddr + part->p_filesz + bias, end = part->p_vaddr + part->p_memsz + bias;
@@ -199,8 +228,9 @@ static int part_map(const struct file *file, const Elf64_Phdr *part, uintptr_t b
     if (part->p_filesz > part->p_memsz)
         return -ENOEXEC;
     if (part->p_filesz) {
-        uint64_t offset = part->p_offset - (part->p_vaddr - page_down(part->p_vaddr));
-        long place = map(start, data - start, protection(part), MAP_FIXED, file->number, offset);
+        long place = 0;
+        if (!is_there)
+            place = map(start, data - start, protection(part), MAP_FIXED, file->number, part_offset(part));
         if (is_error(place))
             return (int)place;
         /* What is left of the last page would show the file's next bytes. */
@@ -228,28 +258,51 @@ static void part_describe(const Elf64_Phdr *part, uintptr_t bias, struct image *
     image->data_end = end > image->data_end ? end : image->data_end;
 }
 
-static int file_map(const struct file *file, struct image *image, bool is_program, bool has_interpreter)
+/* Nothing of the first part is seen between the others. */
+static void gap_close(const struct extent *extent, const Elf64_Phdr *part, uintptr_t bias, uintptr_t *end)
 {
-    struct extent extent = extent_of(file);
-    uintptr_t bias;
-    int result = room_take(file, &extent, has_interpreter, &bias);
-    *image = (struct image){.base = bias, .entry = file->header.e_entry + bias, .header_count = file->header.e_phnum};
-    for (int i = 0; result == 0 && i < file->header.e_phnum; i++) {
+    uintptr_t start = page_down(part->p_vaddr) + bias;
+    if (extent->first && *end && start > *end)
+        sys_call3(SYS_mprotect, *end, start - *end, PROT_NONE);
+    *end = page_up(part->p_vaddr + part->p_memsz + bias);
+}
+
+static int parts_map(const struct file *file, const struct extent *extent, uintptr_t bias, struct image *image)
+{
+    uintptr_t end = 0;
+    for (int i = 0; i < file->header.e_phnum; i++) {
         const Elf64_Phdr *part = &file->parts[i];
         if (part->p_type == PT_GNU_STACK)
             image->executable_stack = part->p_flags & PF_X;
         if (part->p_type != PT_LOAD)
             continue;
-        result = part_map(file, part, bias);
+        gap_close(extent, part, bias, &end);
+        int result = part_map(file, part, bias, part == extent->first);
+        if (result < 0)
+            return result;
         part_describe(part, bias, image);
         if (!image->headers && file->header.e_phoff >= part->p_offset &&
             file->header.e_phoff < part->p_offset + part->p_filesz)
             image->headers = file->header.e_phoff - part->p_offset + part->p_vaddr + bias;
     }
+    return 0;
+}
+
+static int file_map(const struct file *file, struct image *image, bool is_program, bool has_interpreter)
+{
+    struct extent extent = extent_of(file);
+    struct offsets offsets = {0, 0};
+    uintptr_t bias;
+    if (is_program)
+        offsets = random_offsets();
+    int result = room_take(file, &extent, has_interpreter ? &offsets.program : NULL, &bias);
+    *image = (struct image){.base = bias, .entry = file->header.e_entry + bias, .header_count = file->header.e_phnum};
+    if (result == 0)
+        result = parts_map(file, &extent, bias, image);
     /* The heap of a program that lies among the libraries would have no room behind it. */
     bool among_others = file->header.e_type == ET_DYN && !has_interpreter;
     if (result == 0 && is_program)
-        image->brk = (among_others ? DYNAMIC_BASE : extent.high + bias) + random_offset(RANDOM_HEAP_PAGES);
+        image->brk = (among_others ? DYNAMIC_BASE : extent.high + bias) + offsets.heap;
     return result;
 }
 

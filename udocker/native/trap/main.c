@@ -22,9 +22,8 @@ static _Noreturn void filter_refused(int error)
 
 void engine_start(const unsigned long *auxiliary)
 {
-    int result = stacks_map(auxiliary);
-    if (result < 0)
-        report_failure("memory", result);
+    int result;
+    stacks_begin(auxiliary);
     if (!engine.tracing)
         signal_install();
     if (engine.tracing != TRACE_ALL && !filter_is_installed() && (result = filter_install()) < 0)

@@ -23,6 +23,9 @@
  * needs; and a gap that a stack which is too short runs into, wider than any function's frame. */
 enum { STACK_SIZE = 512 * 1024, GAP = 64 * 1024, CHUNK = 16, STACK_MOST = 8192, FSGSBASE = 2 /* of AT_HWCAP2 */ };
 
+/* The first stack above its gap comes with the engine itself, as most processes need no other: trap.ld. */
+static char first_stack[STACK_SIZE - GAP] __attribute__((section(".bss.first"), aligned(ENGINE_PAGE), used));
+
 #ifndef PR_GET_TID_ADDRESS
 #define PR_GET_TID_ADDRESS 40
 #endif
@@ -72,14 +75,12 @@ static int chunk_map(int first)
     return -EEXIST;
 }
 
-int stacks_map(const unsigned long *auxiliary)
+void stacks_begin(const unsigned long *auxiliary)
 {
     for (const unsigned long *entry = auxiliary; entry && entry[0] != AT_NULL; entry += 2)
         if (entry[0] == AT_HWCAP2)
             has_fsgsbase = entry[1] & FSGSBASE;
-    int result = chunk_map(0);
-    stack_count = result == 0 ? CHUNK : 0;
-    return result;
+    stack_count = 1;
 }
 
 /* Something that no other thread of the process has: where its own data lies. */
@@ -164,6 +165,8 @@ static bool stacks_grow(int count)
 static bool stack_open(int stack)
 {
     const char *start = stack_top(stack + 1);
+    if (start + GAP == first_stack)
+        return true;
     if (!claims[stack].is_open)
         claims[stack].is_open =
             sys_call3(SYS_mprotect, start + GAP, STACK_SIZE - GAP, PROT_READ | PROT_WRITE) == 0;

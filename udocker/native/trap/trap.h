@@ -116,6 +116,7 @@ bool engine_follows(const struct call *entry, const struct trapped *call);
 
 /* quick.c: false where the call is still to be made, as if nothing had been tried */
 bool quick_call(const struct call *entry, struct trapped *call, long *result);
+long quick_open(const char *guest, long flags, struct path_place *place);
 
 /* hold.c: the place of a path, for one call. */
 enum hold_flags {
@@ -201,7 +202,7 @@ void signal_guard(uint64_t mask);
 void signal_on_sigsys(int number, siginfo_t *information, void *context, const struct disposition *guest);
 
 /* stacks.c */
-int stacks_map(const unsigned long *auxiliary);
+void stacks_begin(const unsigned long *auxiliary);
 long stacks_run(struct trapped *call);
 void stacks_visit(const ucontext_t *context);
 long stacks_show_guest(greg_t *registers);
