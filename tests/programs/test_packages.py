@@ -17,7 +17,7 @@ from tests.services.sharing import session_directory
 
 PACKAGES = ("zlib", "sed", "grep")
 SECONDS = 1500
-# What was made for a release is touched, for Debian's patches are newer: make would call the automake that the
+# What was made for a release is touched, for patches of Debian are newer: make would call the automake that the
 # release was made with.  The manuals of some are written anew, without need.
 BUILD = """
     for made in aclocal.m4 configure '*.hin' Makefile.in; do find . -name "$made" -exec touch {} +; done
