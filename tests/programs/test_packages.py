@@ -17,8 +17,8 @@ from tests.services.sharing import session_directory
 
 PACKAGES = ("zlib", "sed", "grep")
 SECONDS = 1500
-# What was made for a release is touched, for patches of Debian are newer: make would call the automake that the
-# release was made with.  The manuals of some are written anew, without need.
+# What was made for a release is touched, or make would call automake after Debian's patches.
+# The manuals of some are written anew, without need.
 BUILD = """
     for made in aclocal.m4 configure '*.hin' Makefile.in; do find . -name "$made" -exec touch {} +; done
     ./configure >configure.out 2>&1 && make -j2 MAKEINFO=true >make.out 2>&1 && make -k check MAKEINFO=true
