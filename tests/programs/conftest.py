@@ -31,7 +31,7 @@ REPORT = os.environ.get("UDOCKER_TEST_PROGRAMS", "")
 collect_ignore = [] if REPORT else ["test_ltp.py", "test_packages.py"]
 # Runs CPython's tests inside.
 RESULTS = Path(__file__).with_name("unittest_results.py")
-MODES = ("R1", "T1", "T2")
+MODES = ("R1", "T1", "T2", "P1")
 PACKAGES = (
     *("libpython3.11-testsuite", "gcc", "libc6-dev", "make", "git", "perl", "golang-go", "nodejs"),
     *(

@@ -17,8 +17,12 @@ from tests.services.sharing import session_directory
 
 PACKAGES = ("zlib", "sed", "grep")
 SECONDS = 1500
-# The manuals of some are written anew, without need; Debian builds them with texinfo.
-BUILD = "./configure >configure.out 2>&1 && make -j2 MAKEINFO=true >make.out 2>&1 && make check MAKEINFO=true"
+# What was made for a release is touched, or make would call automake after Debian's patches.
+# The manuals of some are written anew, without need.
+BUILD = """
+    for made in aclocal.m4 configure '*.hin' Makefile.in; do find . -name "$made" -exec touch {} +; done
+    ./configure >configure.out 2>&1 && make -j2 MAKEINFO=true >make.out 2>&1 && make -k check MAKEINFO=true
+"""
 # Automake's tests, and what zlib's own say.
 AUTOMAKE = re.compile(r"^(PASS|FAIL|SKIP|XFAIL|XPASS|ERROR): (.*)$", re.MULTILINE)
 ZLIB = re.compile(r"^\s*\*\*\* (.*) (OK|FAILED) \*\*\*$", re.MULTILINE)
@@ -37,7 +41,7 @@ def check_package(runner: Runner, source: Path) -> Results:
     target = runner.root / place[1:] / source.name
     shutil.copytree(source, target, symlinks=True)
     give(target)
-    outcome = runner(f"cd {place}/{source.name} && {BUILD}", SECONDS)
+    outcome = runner(f"cd {place}/{source.name} || exit\n{BUILD}", SECONDS)
     words = [*AUTOMAKE.findall(outcome.text), *((end, name) for name, end in ZLIB.findall(outcome.text))]
     results = {name: WORDS.get(word, FAILED) for word, name in words}
     assert results, f"{runner.name}: {outcome.status}: {outcome.text[-3000:]}"

@@ -14,10 +14,11 @@
 
 static const char UNKNOWN[] = "/"; /* for the link: the way was walked, and is to be walked again */
 
+/* Without O_NONBLOCK a named pipe would wait for who writes to it. */
 static bool open_decided(const struct quick *quick, const void *unused, long *result)
 {
     (void)unused;
-    *result = quick_open(AT_FDCWD, quick->host, O_RDONLY | O_CLOEXEC, 0);
+    *result = quick_open(AT_FDCWD, quick->host, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0);
     return *result >= 0 || *result == -ENOENT || *result == -ENOTDIR;
 }
 
