@@ -5,7 +5,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 
-#include "trap.h"
+#include "i386.h"
 
 enum { PAGE = 4096, HEADERS_MAX = 64, NOT_OVER_OTHERS = 0x100000 /* MAP_FIXED_NOREPLACE */ };
 enum { START = 1024 /* holds all that is asked of most programs */ };
@@ -16,6 +16,7 @@ struct file {
     int number;
     long start_size;
     char start[START];
+    bool i386;
     Elf64_Ehdr header;
     Elf64_Phdr parts[HEADERS_MAX];
 };
@@ -46,17 +47,52 @@ static int read_whole(const struct file *file, void *target, size_t size, uint64
     return done == (long)size ? 0 : done < 0 ? (int)done : -ENOEXEC;
 }
 
+/* The headers of a 32-bit program, as those of 64 bits. */
+static int headers_widen(struct file *file)
+{
+    Elf32_Ehdr header;
+    Elf32_Phdr parts[HEADERS_MAX];
+    int result = read_whole(file, &header, sizeof header, 0);
+    if (result < 0)
+        return result;
+    if (header.e_machine == EM_X86_64)
+        return LOAD_32_BIT;
+    if (header.e_machine != EM_386 || (header.e_type != ET_EXEC && header.e_type != ET_DYN) ||
+        header.e_phentsize != sizeof *parts || header.e_phnum == 0 || header.e_phnum > HEADERS_MAX)
+        return -ENOEXEC;
+    file->i386 = true;
+    file->header.e_type = header.e_type;
+    file->header.e_entry = header.e_entry;
+    file->header.e_phoff = header.e_phoff;
+    file->header.e_phnum = header.e_phnum;
+    result = read_whole(file, parts, header.e_phnum * sizeof *parts, header.e_phoff);
+    for (int i = 0; i < header.e_phnum; i++)
+        file->parts[i] = (Elf64_Phdr){
+            .p_type = parts[i].p_type,
+            .p_flags = parts[i].p_flags,
+            .p_offset = parts[i].p_offset,
+            .p_vaddr = parts[i].p_vaddr,
+            .p_filesz = parts[i].p_filesz,
+            .p_memsz = parts[i].p_memsz,
+            .p_align = parts[i].p_align,
+        };
+    return result;
+}
+
 static int headers_read(struct file *file)
 {
     const Elf64_Ehdr *header = &file->header;
-    int result = read_whole(file, &file->header, sizeof file->header, 0);
+    int result = read_whole(file, &file->header, sizeof(Elf32_Ehdr), 0);
     if (result < 0)
         return result;
     if (foreign_is(header))
         return LOAD_FOREIGN;
-    if (bytes_equal((const char *)header->e_ident, ELFMAG, SELFMAG) && header->e_ident[EI_CLASS] == ELFCLASS32 &&
-        (header->e_machine == EM_386 || header->e_machine == EM_X86_64))
-        return LOAD_32_BIT;
+    file->i386 = false;
+    if (bytes_equal((const char *)header->e_ident, ELFMAG, SELFMAG) && header->e_ident[EI_CLASS] == ELFCLASS32)
+        return headers_widen(file);
+    result = read_whole(file, &file->header, sizeof file->header, 0);
+    if (result < 0)
+        return result;
     if (header->e_type == ET_EXEC && header->e_entry >> 20 == (uintptr_t)trap_text_start >> 20)
         return LOAD_ENGINE;
     bool fits = bytes_equal((const char *)header->e_ident, ELFMAG, SELFMAG) &&
@@ -134,7 +170,18 @@ static struct extent extent_of(const struct file *file)
  * program there (sanitizers, debuggers) finds it ---- */
 
 #define DYNAMIC_BASE 0x555555554000ul /* ELF_ET_DYN_BASE */
-enum { RANDOM_PAGES = 1 << 28, RANDOM_HEAP_PAGES = 1 << 13, NO_RANDOM = 0x0040000 /* ADDR_NO_RANDOMIZE */ };
+#define DYNAMIC_BASE_I386 0x56555000ul
+enum {
+    RANDOM_PAGES = 1 << 28,
+    RANDOM_PAGES_I386 = 1 << 8,
+    RANDOM_HEAP_PAGES = 1 << 13,
+    NO_RANDOM = 0x0040000 /* ADDR_NO_RANDOMIZE */
+};
+
+static uintptr_t dynamic_base(const struct file *file)
+{
+    return file->i386 ? DYNAMIC_BASE_I386 : DYNAMIC_BASE;
+}
 
 static uintptr_t random_offset(uint32_t pages)
 {
@@ -156,10 +203,10 @@ static bool map_nowhere(uintptr_t address, size_t size)
 }
 
 /* Anywhere, aligned as the program wants it. */
-static int room_anywhere(struct extent extent, uintptr_t *start)
+static int room_anywhere(struct extent extent, bool i386, uintptr_t *start)
 {
     size_t size = extent.high - extent.low, more = extent.align > PAGE ? extent.align : 0;
-    long place = map(0, size + more, PROT_NONE, MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    long place = i386 ? i386_map(size + more) : map(0, size + more, PROT_NONE, MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (is_error(place))
         return (int)place;
     *start = ((uintptr_t)place + extent.align - 1) & ~(extent.align - 1);
@@ -183,9 +230,10 @@ static int room_take(const struct file *file, const struct extent *extent, bool 
     uintptr_t start = 0;
     int result = 0;
     if (has_interpreter)
-        start = (DYNAMIC_BASE + random_offset(RANDOM_PAGES) + extent->align - 1) & ~(extent->align - 1);
+        start = (dynamic_base(file) + random_offset(file->i386 ? RANDOM_PAGES_I386 : RANDOM_PAGES) + extent->align - 1) &
+                ~(extent->align - 1);
     if (!has_interpreter || !map_nowhere(start, size))
-        result = room_anywhere(*extent, &start);
+        result = room_anywhere(*extent, file->i386, &start);
     *bias = start - extent->low;
     return result;
 }
@@ -233,7 +281,12 @@ static int file_map(const struct file *file, struct image *image, bool is_progra
     struct extent extent = extent_of(file);
     uintptr_t bias;
     int result = room_take(file, &extent, has_interpreter, &bias);
-    *image = (struct image){.base = bias, .entry = file->header.e_entry + bias, .header_count = file->header.e_phnum};
+    *image = (struct image){
+        .base = bias,
+        .entry = file->header.e_entry + bias,
+        .header_count = file->header.e_phnum,
+        .i386 = file->i386,
+    };
     for (int i = 0; result == 0 && i < file->header.e_phnum; i++) {
         const Elf64_Phdr *part = &file->parts[i];
         if (part->p_type == PT_GNU_STACK)
@@ -249,7 +302,7 @@ static int file_map(const struct file *file, struct image *image, bool is_progra
     /* The heap of a program that lies among the libraries would have no room behind it. */
     bool among_others = file->header.e_type == ET_DYN && !has_interpreter;
     if (result == 0 && is_program)
-        image->brk = (among_others ? DYNAMIC_BASE : extent.high + bias) + random_offset(RANDOM_HEAP_PAGES);
+        image->brk = (among_others ? dynamic_base(file) : extent.high + bias) + random_offset(RANDOM_HEAP_PAGES);
     return result;
 }
 
