@@ -12,6 +12,12 @@
 
 enum {
     RETURN = 119,
+    SOCKETCALL = 102,
+    RECVMMSG = 337,
+    ACCEPT4 = 364,
+    RECVFROM = 371,
+    RECVMSG = 372,
+    RECVMMSG_TIME64 = 417,
     RESTORER = 0x04000000,
     FRAME_MARK = 0x7ea03232,
 };
@@ -139,13 +145,17 @@ static void leave_finish(greg_t *r)
     segments_set(r);
 }
 
-/* Whether something has come of a call that the handler of a thread's cancellation would lose. */
-static bool is_done(const greg_t *r)
+/* Whether something has come of a call that the handler of a thread's cancellation would lose: cancel.c. */
+static bool is_done(long number, const greg_t *r)
 {
+    bool takes = number == SOCKETCALL || number == ACCEPT4 || number == RECVFROM || number == RECVMSG ||
+                 number == RECVMMSG || number == RECVMMSG_TIME64;
     uintptr_t place = (uintptr_t)r[REG_RIP];
     const unsigned char *before = (const unsigned char *)place - SYSCALL_SIZE;
-    bool at_call = filter_is_engine(place) && ((before[0] == 0x0f && before[1] == 0x05) || (before[0] == 0xcd && before[1] == 0x80));
-    return !at_call || (int32_t)r[REG_RAX] >= 0;
+    if (!filter_is_engine(place) || !filter_is_engine((uintptr_t)before))
+        return true;
+    bool is_call = (before[0] == 0x0f && before[1] == 0x05) || (before[0] == 0xcd && before[1] == 0x80);
+    return takes && is_call && (int32_t)r[REG_RAX] >= 0;
 }
 
 /* What the guest believes to be interrupted. */
@@ -159,7 +169,7 @@ static void guest_show(struct registers *shown, const greg_t *r, const struct vi
     shown->sp = shown->sp_again = (uint32_t)visit->sp;
     shown->flags = (uint32_t)visit->flags;
     shown->ax = (uint32_t)visit->call.number;
-    shown->ip = (uint32_t)visit->ip - (is_done(r) ? 0 : SYSCALL_SIZE);
+    shown->ip = (uint32_t)visit->ip - (is_done(visit->call.number, r) ? 0 : SYSCALL_SIZE);
 }
 
 /* A frame's place on the guest's stack, whose end the ABI wants so. */
