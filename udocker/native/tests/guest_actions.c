@@ -37,7 +37,7 @@ static int act(int number, const struct kernel_action *new, struct kernel_action
 
 static void act_all(void *handler, unsigned long flags)
 {
-    struct kernel_action action = {handler, flags | RESTORER, (void *)restore, 1ull << (SIGALRM - 1)};
+    struct kernel_action action = {handler, flags | RESTORER, RESTORE(flags), 1ull << (SIGALRM - 1)};
     for (int i = 0; i < COUNT; i++)
         EXPECT(act(NUMBERS[i], &action, NULL) == 0);
 }
@@ -47,7 +47,7 @@ static void expect_all(void *handler, unsigned long flags)
     struct kernel_action now;
     for (int i = 0; i < COUNT; i++) {
         EXPECT(act(NUMBERS[i], NULL, &now) == 0 && now.handler == handler);
-        EXPECT(now.flags == (flags | RESTORER) && now.restorer == (void *)restore);
+        EXPECT(now.flags == (flags | RESTORER) && now.restorer == RESTORE(flags));
         EXPECT(now.mask == 1ull << (SIGALRM - 1));
     }
 }

@@ -11,6 +11,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "guest_numbers.h"
+
 #include "../path/calls.c"
 
 static const char *const call_names[] = {
@@ -61,9 +63,10 @@ static void others_fill(const struct call *entry, long a[6])
     static char buffer[65536];
     static const long how[3];
     static struct {
-        void *value;
+        uint64_t value;
         unsigned size, flags;
-    } attribute = {buffer, 1, 0};
+    } attribute = {0, 1, 0};
+    attribute.value = (uintptr_t)buffer;
     switch (entry->number) {
     case SYS_stat:
     case SYS_lstat:

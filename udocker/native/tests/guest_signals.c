@@ -23,6 +23,12 @@
 #include "guest.h"
 #include "guest_action.h"
 
+#ifdef __i386__
+enum { PLACE = REG_EIP, RESULT = REG_EAX };
+#else
+enum { PLACE = REG_RIP, RESULT = REG_RAX };
+#endif
+
 #ifndef SS_AUTODISARM
 #define SS_AUTODISARM (1u << 31)
 #endif
@@ -130,7 +136,7 @@ static void hear(int number, siginfo_t *information, void *context)
 {
     EXPECT(information->si_signo == number && information->si_code == SI_QUEUE);
     EXPECT(information->si_value.sival_int == number + 1000 && information->si_pid == getpid());
-    EXPECT(((ucontext_t *)context)->uc_mcontext.gregs[REG_RIP] != 0);
+    EXPECT(((ucontext_t *)context)->uc_mcontext.gregs[PLACE] != 0);
     EXPECT(access("/bin/busybox", F_OK) == 0);
     heard = number;
 }
@@ -186,6 +192,56 @@ static void calls_that_go_on_after_a_signal(void)
 }
 
 /* Registers of every kind are what they were, by a call whose site no engine can rewrite. */
+#ifdef __i386__
+static void registers_after_a_call(void)
+{
+    struct {
+        uint32_t result, bx, cx, dx, si, di, bp, low, high, gs_before, gs;
+    } after;
+    static const char path[] = "/bin/busybox";
+    for (int i = 0; i < 200; i++) {
+        void *at = &after;
+        const char *name = path;
+        memset(&after, 0, sizeof after);
+        __asm__ volatile("push %%ebp\n\t"
+                         "push %%ebx\n\t"
+                         "push %%eax\n\t"
+                         "mov %%gs, 36(%%eax)\n\t"
+                         "mov $0x11223344, %%ebp\n\t"
+                         "movd %%ebp, %%xmm7\n\t"
+                         "pslldq $8, %%xmm7\n\t"
+                         "mov %%edx, %%ebx\n\t"
+                         "mov $0, %%ecx\n\t"
+                         "mov $0x55667788, %%edx\n\t"
+                         "mov $0x66778899, %%esi\n\t"
+                         "mov $0x778899aa, %%edi\n\t"
+                         "mov $33, %%eax\n\t" /* access */
+                         "std\n\t"
+                         "int $0x80\n\t"
+                         "cld\n\t"
+                         "xchg %%eax, (%%esp)\n\t"
+                         "mov %%ebx, 4(%%eax)\n\t"
+                         "mov %%ecx, 8(%%eax)\n\t"
+                         "mov %%edx, 12(%%eax)\n\t"
+                         "mov %%esi, 16(%%eax)\n\t"
+                         "mov %%edi, 20(%%eax)\n\t"
+                         "mov %%ebp, 24(%%eax)\n\t"
+                         "movd %%xmm7, 28(%%eax)\n\t"
+                         "psrldq $8, %%xmm7\n\t"
+                         "movd %%xmm7, 32(%%eax)\n\t"
+                         "mov %%gs, 40(%%eax)\n\t"
+                         "pop (%%eax)\n\t"
+                         "pop %%ebx\n\t"
+                         "pop %%ebp"
+                         : "+a"(at), "+d"(name)
+                         :
+                         : "ecx", "esi", "edi", "xmm7", "memory");
+        EXPECT(after.result == 0 && after.bx == (uint32_t)path && after.cx == 0 && after.dx == 0x55667788);
+        EXPECT(after.si == 0x66778899 && after.di == 0x778899aa && after.bp == 0x11223344);
+        EXPECT(after.low == 0 && after.high == 0x11223344 && (uint16_t)after.gs == (uint16_t)after.gs_before);
+    }
+}
+#else
 static void registers_after_a_call(void)
 {
     long result, low = 0, high = 0, kept = 0;
@@ -209,11 +265,12 @@ static void registers_after_a_call(void)
         EXPECT(result == 0 && low == 0 && high == 0x1122334455667788 && kept == 0x1122334455667788);
     }
 }
+#endif
 
 static void on_filter(int number, siginfo_t *information, void *context)
 {
     EXPECT(number == SIGSYS && information->si_code == 1 /* SYS_SECCOMP */ && information->si_errno == 77);
-    ((ucontext_t *)context)->uc_mcontext.gregs[REG_RAX] = 4242;
+    ((ucontext_t *)context)->uc_mcontext.gregs[RESULT] = 4242;
 }
 
 /* A sandbox of the guest's own: one call of those that an engine has no business with, and one that it has. */
@@ -287,15 +344,23 @@ static void threads_that_start_programs(void)
 /* As a C library cancels a thread: only where it waits at this very `syscall`. */
 extern const char cancel_begin[], cancel_end[], cancelled[];
 long cancellable(long number, const char *path, long flags);
+#ifdef __i386__
+__asm__(".text\n"
+        "cancellable: push %ebx; mov 8(%esp), %eax; mov 12(%esp), %ebx; mov 16(%esp), %ecx\n"
+        "cancel_begin: int $0x80\n"
+        "cancel_end: pop %ebx; ret\n"
+        "cancelled: mov $-77, %eax; pop %ebx; ret\n");
+#else
 __asm__(".text\n"
         "cancellable: mov %rdi, %rax; mov %rsi, %rdi; mov %rdx, %rsi\n"
         "cancel_begin: syscall\n"
         "cancel_end: ret\n"
         "cancelled: mov $-77, %rax; ret\n");
+#endif
 
 static void cancel(int number, siginfo_t *information, void *context)
 {
-    greg_t *place = &((ucontext_t *)context)->uc_mcontext.gregs[REG_RIP];
+    greg_t *place = &((ucontext_t *)context)->uc_mcontext.gregs[PLACE];
     EXPECT(number == 33 && information->si_pid == getpid());
     if (*place >= (greg_t)cancel_begin && *place < (greg_t)cancel_end)
         *place = (greg_t)cancelled;

@@ -5,7 +5,11 @@
 static int call_once(int value)
 {
     /* lea 1(%rdi), %eax; ret */
+#ifdef __i386__
+    volatile unsigned char code[] = {0x8b, 0x44, 0x24, 0x04, 0x40, 0xc3};
+#else
     volatile unsigned char code[] = {0x8d, 0x47, 0x01, 0xc3};
+#endif
     int (*function)(int);
     void *address = (void *)(unsigned long)code;
     memcpy(&function, &address, sizeof function);

@@ -11,9 +11,12 @@ enum { RED_ZONE = 128, PUSHED = RED_ZONE + 2 * sizeof(greg_t) /* before the stac
 __attribute__((used, noreturn)) void traced_visit(greg_t *registers)
 {
     uint64_t number = (uint64_t)registers[REG_RAX];
+    bool i386 = number & TRACER_I386;
     registers[REG_RSP] += PUSHED;
     registers[REG_RAX] = (uint32_t)number;
-    stacks_visit_traced((const long *)registers, number >> 32 << (CANCEL_FIRST - 1));
+    if (i386)
+        registers[REG_RCX] = registers[REG_R8];
+    stacks_visit_traced((const long *)registers, (number & ~TRACER_I386) >> 32 << (CANCEL_FIRST - 1), i386);
 }
 
 /* Behind the red zone of the guest's stack there is room for what claims one of the engine's. */

@@ -34,11 +34,27 @@ static uint64_t guard(long thread)
     return trace(PTRACE_SETSIGMASK, thread, sizeof mask, (long)&mask) < 0 ? 0 : free;
 }
 
+static bool is_i386(const struct user_regs_struct *registers)
+{
+    return (registers->cs & 0xffff) == I386_CODE;
+}
+
+/* 32-bit code goes on in the engine's 64-bit one. */
+static void i386_widen(struct user_regs_struct *registers)
+{
+    registers->r8 = registers->rcx; /* a call of i386 keeps it */
+    registers->cs = I386_CODE_64;
+    registers->ss = I386_DATA;
+}
+
 static long call_redirect(long thread, struct user_regs_struct *registers)
 {
-    guards = guards || registers->orig_rax == SYS_rt_sigaction;
+    bool i386 = is_i386(registers);
+    guards = guards || registers->orig_rax == (i386 ? TRACER_I386_ACTION : SYS_rt_sigaction);
+    if (i386)
+        i386_widen(registers);
     registers->rcx = registers->rip;
-    registers->r11 = registers->orig_rax | guard(thread) << 32;
+    registers->r11 = (uint32_t)registers->orig_rax | guard(thread) << 32 | (i386 ? TRACER_I386 : 0);
     registers->rip = (uintptr_t)traced_enter;
     registers->orig_rax = -1ul; /* no call is made now, and none is made again after a signal */
     return trace(PTRACE_SETREGS, thread, 0, (long)registers);
@@ -59,7 +75,7 @@ static void seccomp_stop(long thread)
     unsigned long mark = 0;
     trace(PTRACE_GETEVENTMSG, thread, 0, (long)&mark);
     if (trace(PTRACE_GETREGS, thread, 0, (long)&registers) == 0) {
-        if (mark == TRAP_MARK)
+        if (mark == TRAP_MARK || (mark == TRAP_MARK_I386 && is_i386(&registers)))
             call_redirect(thread, &registers);
         else
             call_answer(thread, &registers, -ENOSYS);
@@ -87,6 +103,13 @@ static uint32_t architecture(long thread, uintptr_t behind)
     return (word & 0xffff) == 0x80cd ? AUDIT_ARCH_I386 : AUDIT_ARCH_X86_64;
 }
 
+static void i386_arguments(struct seccomp_data *call, const struct user_regs_struct *r)
+{
+    const unsigned long long arguments[6] = {r->rbx, r->rcx, r->rdx, r->rsi, r->rdi, r->rbp};
+    for (int i = 0; i < 6; i++)
+        call->args[i] = (uint32_t)arguments[i];
+}
+
 /* The way on: PTRACE_CONT into the engine, PTRACE_SYSCALL into the guest. */
 static long entry_stop(long thread)
 {
@@ -104,10 +127,15 @@ static long entry_stop(long thread)
         r.rip,
         {r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9},
     };
+    if (call.arch == AUDIT_ARCH_I386)
+        i386_arguments(&call, &r);
     uint32_t verdict = judge(&call);
     if ((verdict & SECCOMP_RET_ACTION_FULL) == SECCOMP_RET_TRACE) {
-        call_redirect(thread, &r);
-        return PTRACE_CONT;
+        if (call.arch == AUDIT_ARCH_X86_64 || is_i386(&r)) {
+            call_redirect(thread, &r);
+            return PTRACE_CONT;
+        }
+        verdict = SECCOMP_RET_ERRNO | ENOSYS; /* a call of 32-bit numbers, made by 64-bit code */
     }
     if ((verdict & SECCOMP_RET_ACTION_FULL) == SECCOMP_RET_ERRNO)
         call_answer(thread, &r, -(long)(verdict & SECCOMP_RET_DATA));

@@ -4,12 +4,17 @@
  *
  * The tracer changes registers only.  At traced_enter the guest's are as they were at its `syscall`, but for those that
  * a system call destroys: rcx is where it goes on, r11 is the call's number and, in its upper half, which of the signals
- * of ../trap/cancel.c are blocked until the call is on a stack of the engine's.
+ * of ../trap/cancel.c are blocked until the call is on a stack of the engine's, and whether it is a 32-bit program's: then r8 is
+ * what rcx was.
  */
 #ifndef TRACER_H
 #define TRACER_H
 
+#include "../trap/i386.h"
 #include "../trap/trap.h"
+
+#define TRACER_I386 (1ull << 63) /* in r11 */
+enum { TRACER_I386_ACTION = 174 /* rt_sigaction of i386 */ };
 
 #pragma GCC visibility push(hidden)
 

@@ -47,8 +47,11 @@ static const struct disposition *record_of(const struct disposition *guest)
 /* A handler is called with its record behind the kernel's three arguments.  Of the two places that hold the address to
  * return to the kernel's shadow stack (CET) is the second. */
 __asm__(".text\n"
-        ".globl action_enter_sigsys, action_enter_cancel\n"
-        ".hidden action_enter_sigsys, action_enter_cancel\n"
+        ".globl action_enter_sigsys, action_enter_cancel, action_enter_i386\n"
+        ".hidden action_enter_sigsys, action_enter_cancel, action_enter_i386\n"
+        "action_enter_i386:\n"
+        "    pop %rcx\n"
+        "    call i386_on_signal\n"
         "action_enter_sigsys:\n"
         "    pop %rcx\n"
         "    call signal_on_sigsys\n"
@@ -67,7 +70,8 @@ __asm__(".text\n"
 
 static bool is_ours(const struct disposition *action)
 {
-    return action->handler == (void *)action_enter_sigsys || action->handler == (void *)action_enter_cancel;
+    return action->handler == (void *)action_enter_sigsys || action->handler == (void *)action_enter_cancel ||
+           action->handler == (void *)action_enter_i386;
 }
 
 long action_set(long number, const struct disposition *ours, const struct disposition *guest, struct disposition *old)

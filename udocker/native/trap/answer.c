@@ -5,20 +5,10 @@
  */
 
 #include <errno.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 
-#include "trap.h"
+#include "address.h"
 
 enum { PATH_START = offsetof(struct sockaddr_un, sun_path), PATH_MOST = sizeof((struct sockaddr_un *)0)->sun_path };
-
-struct answer {
-    union {
-        struct sockaddr_un path;
-        struct sockaddr_storage any;
-    } address;
-    int size;
-};
 
 /* Reads what socket.c made of a path that did not fit: the view's number in slashes, the path below it. */
 static int path_below_view(const char *text, char host[PATH_SIZE])
@@ -60,8 +50,13 @@ static void answer_translate(struct answer *answer)
     answer->size = PATH_START + length + 1;
 }
 
-/* As move_addr_to_user does: what fits, and the whole length. */
-static int answer_give(const struct answer *answer, void *address, int room, int *size)
+void answer_show(struct answer *answer, long file, bool own)
+{
+    answer_translate(answer);
+    ports_to_guest(&engine.ports, socket_protocol(file), own, &answer->address, (size_t)answer->size);
+}
+
+int answer_give(const struct answer *answer, void *address, int room, int *size)
 {
     int fits = answer->size < room ? answer->size : room;
     int result = room < 0 ? -EINVAL : user_write(address, &answer->address, (size_t)fits);
@@ -81,9 +76,7 @@ long address_call(const struct call *entry, struct trapped *call)
     long done = sys_call6(call->number, a[0], a[1], a[2], a[3], a[4], a[5]);
     if (done < 0)
         return done;
-    answer_translate(&answer);
-    ports_to_guest(&engine.ports, socket_protocol(a[0]), call->number == SYS_getsockname, &answer.address,
-                   (size_t)answer.size);
+    answer_show(&answer, a[0], call->number == SYS_getsockname);
     int result = answer_give(&answer, address, room, size);
     if (result == 0)
         return done;
@@ -110,8 +103,7 @@ static long message_receive(struct trapped *call)
     if (done < 0)
         return done;
     answer.size = (int)header.msg_namelen;
-    answer_translate(&answer);
-    ports_to_guest(&engine.ports, socket_protocol(a[0]), false, &answer.address, (size_t)answer.size);
+    answer_show(&answer, a[0], false);
     result = answer_give(&answer, address, room, (int *)&guest->msg_namelen);
     if (result == 0)
         result = user_write(&guest->msg_controllen, &header.msg_controllen, sizeof header.msg_controllen);
@@ -120,25 +112,25 @@ static long message_receive(struct trapped *call)
     return result < 0 ? result : done;
 }
 
+bool answer_mend(long file, void *address, int size, int *size_place)
+{
+    struct answer answer = {.size = size};
+    if (size <= PATH_START || size > (int)sizeof answer.address ||
+        user_read(&answer.address, address, (size_t)size) < 0)
+        return false;
+    answer_show(&answer, file, false);
+    return answer_give(&answer, address, size, size_place) == 0;
+}
+
 /* Many messages at once are left to the kernel, for how they wait; the addresses are put right where they lie. */
 static long messages_receive(struct trapped *call)
 {
     const long *a = call->arguments;
     struct mmsghdr *messages = (struct mmsghdr *)a[1], one;
     long done = sys_call5(SYS_recvmmsg, a[0], a[1], a[2], a[3], a[4]);
-    int protocol = socket_protocol(a[0]);
-    for (long i = 0; i < done; i++) {
-        struct answer answer;
-        if (user_read(&one, &messages[i], sizeof one) < 0 || !one.msg_hdr.msg_name)
-            continue;
-        answer.size = (int)one.msg_hdr.msg_namelen;
-        if (answer.size <= PATH_START || answer.size > (int)sizeof answer.address ||
-            user_read(&answer.address, one.msg_hdr.msg_name, (size_t)answer.size) < 0)
-            continue;
-        answer_translate(&answer);
-        ports_to_guest(&engine.ports, protocol, false, &answer.address, (size_t)answer.size);
-        answer_give(&answer, one.msg_hdr.msg_name, (int)one.msg_hdr.msg_namelen, (int *)&messages[i].msg_hdr.msg_namelen);
-    }
+    for (long i = 0; i < done; i++)
+        if (user_read(&one, &messages[i], sizeof one) == 0 && one.msg_hdr.msg_name)
+            answer_mend(a[0], one.msg_hdr.msg_name, (int)one.msg_hdr.msg_namelen, (int *)&messages[i].msg_hdr.msg_namelen);
     return done;
 }
 

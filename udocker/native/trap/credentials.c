@@ -32,10 +32,28 @@ static bool is_own(const uint32_t *numbers, uint32_t number)
     return number == numbers[ROOT_REAL] || number == numbers[ROOT_EFFECTIVE] || number == numbers[ROOT_SAVED];
 }
 
-int credentials_lend(struct msghdr *message, char room[CREDENTIALS_ROOM])
+int credentials_exchange(struct ucred *sender)
 {
     const struct root_ids *ids = users_ids();
     const struct root_host *host = users_host();
+    if (!is_own(ids->uid, sender->uid) && !root_can(ids, CAP_SETUID))
+        return -EPERM;
+    if (!is_own(ids->gid, sender->gid) && !root_can(ids, CAP_SETGID))
+        return -EPERM;
+    sender->uid = host->uid[0];
+    sender->gid = host->gid[0];
+    return 0;
+}
+
+void credentials_turn(struct ucred *sender)
+{
+    const struct root_host *host = users_host();
+    sender->uid = sender->uid == host->uid[0] ? 0 : sender->uid;
+    sender->gid = sender->gid == host->gid[0] ? 0 : sender->gid;
+}
+
+int credentials_lend(struct msghdr *message, char room[CREDENTIALS_ROOM])
+{
     size_t at = 0, place, size = message->msg_controllen;
     if (!message->msg_control || size > CREDENTIALS_ROOM || user_read(room, message->msg_control, size) < 0)
         return 0; /* the kernel will tell */
@@ -44,12 +62,9 @@ int credentials_lend(struct msghdr *message, char room[CREDENTIALS_ROOM])
         if (place == 0)
             continue;
         bytes_copy((char *)&sender, room + place, sizeof sender);
-        if (!is_own(ids->uid, sender.uid) && !root_can(ids, CAP_SETUID))
-            return -EPERM;
-        if (!is_own(ids->gid, sender.gid) && !root_can(ids, CAP_SETGID))
-            return -EPERM;
-        sender.uid = host->uid[0];
-        sender.gid = host->gid[0];
+        int result = credentials_exchange(&sender);
+        if (result < 0)
+            return result;
         bytes_copy(room + place, (const char *)&sender, sizeof sender);
         message->msg_control = room;
     }
@@ -58,7 +73,6 @@ int credentials_lend(struct msghdr *message, char room[CREDENTIALS_ROOM])
 
 static void message_show(const struct msghdr *message)
 {
-    const struct root_host *host = users_host();
     char room[CREDENTIALS_ROOM];
     size_t at = 0, place, size = message->msg_controllen;
     if (!message->msg_control || size > sizeof room || user_read(room, message->msg_control, size) < 0)
@@ -68,8 +82,7 @@ static void message_show(const struct msghdr *message)
         if (place == 0)
             continue;
         bytes_copy((char *)&sender, room + place, sizeof sender);
-        sender.uid = sender.uid == host->uid[0] ? 0 : sender.uid;
-        sender.gid = sender.gid == host->gid[0] ? 0 : sender.gid;
+        credentials_turn(&sender);
         user_write((char *)message->msg_control + place, &sender, sizeof sender);
     }
 }

@@ -11,9 +11,9 @@
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
 
-#include "trap.h"
+#include "i386.h"
 
-enum { QUESTION = 0x5a5a, ANSWER = 1234, PROGRAM_MAX = 512, KEPT = 8 };
+enum { QUESTION = 0x5a5a, ANSWER = 1234, PROGRAM_MAX = 1024, KEPT = 8 };
 
 /* From here on the same calls have other numbers: __X32_SYSCALL_BIT of syscall(2). */
 enum { X32 = 0x40000000 };
@@ -67,6 +67,12 @@ static const struct {
     {SYS_seccomp, 1, EINVAL, 8 /* SECCOMP_FILTER_FLAG_NEW_LISTENER */},
 };
 
+/* The same of i386, whose numbers since 424 are these. */
+static const short REFUSED_I386[] = {
+    435 /* clone3 */, 425 /* io_uring_setup */, 374 /* userfaultfd */, 342 /* open_by_handle_at */, 430, 431, 432, 438,
+};
+enum { CLONE_I386 = 120, SECCOMP_I386 = 354 };
+
 /* A tracer needs no signal of the guest's, so the guest may do with its masks what it likes. */
 static unsigned first_optional(void)
 {
@@ -96,7 +102,7 @@ static void add_refusal(struct program *program, long number, uint32_t error)
 }
 
 /* A call from our own text is let through, any other is trapped. */
-static void add_verdict(struct program *program)
+static void add_verdict(struct program *program, uint32_t mark)
 {
     uintptr_t start = (uintptr_t)trap_text_start, end = (uintptr_t)trap_text_end;
     size_t pointer = offsetof(struct seccomp_data, instruction_pointer);
@@ -106,7 +112,7 @@ static void add_verdict(struct program *program)
     add(program, BPF_JMP | BPF_JGE | BPF_K, (uint32_t)start, 0, 2);
     add(program, BPF_JMP | BPF_JGT | BPF_K, (uint32_t)end, 1, 0);
     add_return(program, SECCOMP_RET_ALLOW);
-    add_return(program, (engine.tracing ? SECCOMP_RET_TRACE : SECCOMP_RET_TRAP) | TRAP_MARK);
+    add_return(program, (engine.tracing ? SECCOMP_RET_TRACE : SECCOMP_RET_TRAP) | mark);
 }
 
 /* Whether the call is one of those that are trapped only with an argument: seven lines each. */
@@ -136,10 +142,13 @@ static unsigned add_actions(struct program *program)
     return program->count - 1;
 }
 
-static void add_untraced(struct program *program)
+static void add_untraced(struct program *program, bool i386)
 {
     for (size_t i = 0; i < sizeof UNTRACED / sizeof *UNTRACED; i++) {
-        add(program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)UNTRACED[i].number, 0, 4);
+        short number = UNTRACED[i].number;
+        if (i386)
+            number = number == SYS_clone ? CLONE_I386 : SECCOMP_I386;
+        add(program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)number, 0, 4);
         add_load(program, offsetof(struct seccomp_data, args) + 8 * (size_t)UNTRACED[i].argument);
         add(program, BPF_JMP | BPF_JSET | BPF_K, UNTRACED[i].flag, 0, 1);
         add_return(program, SECCOMP_RET_ERRNO | (uint32_t)UNTRACED[i].error);
@@ -201,20 +210,54 @@ static unsigned add_trapped(struct program *program)
     return first;
 }
 
-static void build(struct program *program)
+/* ---- calls of 32-bit numbers, which programs of 64 bits can make as well: i386_signals.c answers those ---- */
+
+/* The number of a 64-bit call is loaded; the line that is returned is to be given to add_i386. */
+static unsigned add_head(struct program *program)
 {
     add_load(program, offsetof(struct seccomp_data, arch));
     add(program, BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 1, 0);
-    /* No 32-bit program is started (load.c), but a 64-bit one can make those calls too: by "int $0x80". */
+    add(program, BPF_JMP | BPF_JA, 0, 0, 0);
+    add_load(program, offsetof(struct seccomp_data, nr));
+    return program->count - 2;
+}
+
+/* Traps the entries of a kind, or those of one call of 64 bits. */
+static void add_i386(struct program *program, unsigned head, unsigned when, long twin)
+{
+    unsigned start = program->count;
+    program->lines[head].k = start - head - 1;
+    add(program, BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_I386, 1, 0);
     add_return(program, SECCOMP_RET_ERRNO | ENOSYS);
     add_load(program, offsetof(struct seccomp_data, nr));
+    for (size_t i = 0; (when & I386_ALWAYS) && i < sizeof REFUSED_I386 / sizeof *REFUSED_I386; i++)
+        add_refusal(program, REFUSED_I386[i], ENOSYS);
+    if ((when & I386_ALWAYS) && engine.tracing)
+        add_untraced(program, true);
+    unsigned first = program->count;
+    for (size_t i = 0; i < i386_count; i++)
+        if ((i386_table[i].when & when) && (twin < 0 || i386_table[i].twin == twin))
+            add(program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)i386_table[i].number, 0, 0);
+    jumps_set(program, first);
+    add_verdict(program, TRAP_MARK_I386);
+}
+
+static unsigned i386_when(void)
+{
+    return I386_ALWAYS | (engine.tracing ? 0 : I386_MASKS) | (engine.read_only ? I386_CHANGES : 0) |
+           (engine.root ? I386_ROOT : 0) | (engine.mm_map ? 0 : I386_HEAP);
+}
+
+static void build(struct program *program)
+{
+    unsigned head = add_head(program);
     add(program, BPF_JMP | BPF_JGE | BPF_K, X32, 0, 1);
     add_return(program, SECCOMP_RET_ERRNO | ENOSYS);
     for (size_t i = 0; i < sizeof REFUSED / sizeof *REFUSED; i++)
         add_refusal(program, REFUSED[i], ENOSYS);
     add_refusal(program, QUESTION, ANSWER);
     if (engine.tracing)
-        add_untraced(program);
+        add_untraced(program, false);
     unsigned optional = program->count, from = first_optional();
     for (size_t i = from; i < OPTIONAL_COUNT; i++)
         add_optional(program, OPTIONAL[i].number, (unsigned)OPTIONAL[i].argument);
@@ -230,7 +273,8 @@ static void build(struct program *program)
         program->lines[requests].k = end - requests;
     if (actions > 0)
         program->lines[actions].k = end - actions;
-    add_verdict(program);
+    add_verdict(program, TRAP_MARK);
+    add_i386(program, head, i386_when(), -1);
 }
 
 bool filter_is_installed(void)
@@ -278,10 +322,11 @@ int filter_add_call(long number)
 {
     struct program program;
     program.count = 0;
-    add_load(&program, offsetof(struct seccomp_data, nr));
+    unsigned head = add_head(&program);
     add(&program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)number, 1, 0);
     add_return(&program, SECCOMP_RET_ALLOW);
-    add_verdict(&program);
+    add_verdict(&program, TRAP_MARK);
+    add_i386(&program, head, I386_ASKED, number);
     return install(&program);
 }
 
@@ -289,10 +334,11 @@ int filter_add_root(void)
 {
     struct program program;
     program.count = 0;
-    add_load(&program, offsetof(struct seccomp_data, nr));
+    unsigned head = add_head(&program), first = program.count;
     add_root(&program);
-    jumps_set(&program, 1);
-    add_verdict(&program);
+    jumps_set(&program, first);
+    add_verdict(&program, TRAP_MARK);
+    add_i386(&program, head, I386_ROOT, -1);
     return install(&program);
 }
 

@@ -1,26 +1,13 @@
 /* Loading a program as the kernel would: elf(5). */
 
-#include <elf.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdalign.h>
 #include <sys/mman.h>
 
-#include "trap.h"
+#include "headers.h"
+#include "i386.h"
 
-enum { LOAD_SCATTERED = -5003 /* the parts do not lie at the file's start */ };
-enum { PAGE = 4096, HEADERS_MAX = 64, NOT_OVER_OTHERS = 0x100000 /* MAP_FIXED_NOREPLACE */ };
-
-extern const char trap_text_start[] __attribute__((visibility("hidden")));
-
-struct file {
-    int number;
-    long start_size;
-    const char *start; /* the first bytes, which hold all that is asked of most programs */
-    Elf64_Ehdr header;
-    const Elf64_Phdr *parts;
-    Elf64_Phdr *room; /* for HEADERS_MAX parts, if they lie elsewhere in the file */
-};
+enum { PAGE = 4096, NOT_OVER_OTHERS = 0x100000 /* MAP_FIXED_NOREPLACE */ };
 
 static uintptr_t page_down(uintptr_t address)
 {
@@ -32,88 +19,6 @@ static uintptr_t page_up(uintptr_t address)
     return page_down(address + PAGE - 1);
 }
 
-
-static bool is_in_start(const struct file *file, size_t size, uint64_t offset)
-{
-    return file->start_size > 0 && offset < LOAD_START && offset + size <= (uint64_t)file->start_size;
-}
-
-static int read_whole(const struct file *file, void *target, size_t size, uint64_t offset)
-{
-    if (is_in_start(file, size, offset)) {
-        bytes_copy(target, file->start + offset, size);
-        return 0;
-    }
-    long done = sys_call4(SYS_pread64, file->number, target, size, offset);
-    return done == (long)size ? 0 : done < 0 ? (int)done : -ENOEXEC;
-}
-
-static int headers_read(struct file *file)
-{
-    const Elf64_Ehdr *header = &file->header;
-    int result = read_whole(file, &file->header, sizeof file->header, 0);
-    if (result < 0)
-        return result;
-    if (foreign_is(header))
-        return LOAD_FOREIGN;
-    if (bytes_equal((const char *)header->e_ident, ELFMAG, SELFMAG) && header->e_ident[EI_CLASS] == ELFCLASS32 &&
-        (header->e_machine == EM_386 || header->e_machine == EM_X86_64))
-        return LOAD_32_BIT;
-    if (header->e_type == ET_EXEC && header->e_entry >> 20 == (uintptr_t)trap_text_start >> 20)
-        return LOAD_ENGINE;
-    bool fits = bytes_equal((const char *)header->e_ident, ELFMAG, SELFMAG) &&
-                header->e_ident[EI_CLASS] == ELFCLASS64 && header->e_machine == EM_X86_64 &&
-                (header->e_type == ET_EXEC || header->e_type == ET_DYN) &&
-                header->e_phentsize == sizeof(Elf64_Phdr) && header->e_phnum > 0 && header->e_phnum <= HEADERS_MAX;
-    if (!fits)
-        return -ENOEXEC;
-    size_t size = header->e_phnum * sizeof(Elf64_Phdr);
-    if (header->e_phoff % alignof(Elf64_Phdr) == 0 && is_in_start(file, size, header->e_phoff)) {
-        file->parts = (const Elf64_Phdr *)(file->start + header->e_phoff);
-        return 0;
-    }
-    if (!file->room)
-        return LOAD_SCATTERED;
-    file->parts = file->room;
-    return read_whole(file, file->room, size, header->e_phoff);
-}
-
-static int interpreter_read(const struct file *file, char interpreter[PATH_SIZE])
-{
-    interpreter[0] = '\0';
-    for (int i = 0; i < file->header.e_phnum; i++) {
-        const Elf64_Phdr *part = &file->parts[i];
-        if (part->p_type != PT_INTERP)
-            continue;
-        if (part->p_filesz < 2 || part->p_filesz > PATH_SIZE)
-            return -ENOEXEC;
-        int result = read_whole(file, interpreter, part->p_filesz, part->p_offset);
-        if (result == 0 && interpreter[part->p_filesz - 1] != '\0')
-            result = -ENOEXEC;
-        return result;
-    }
-    return 0;
-}
-
-static int check(int number, const char *start, long size, Elf64_Phdr *room, char interpreter[PATH_SIZE])
-{
-    struct file file = {.number = number, .start = start, .start_size = size, .room = room};
-    int result = headers_read(&file);
-    return result < 0 ? result : interpreter_read(&file, interpreter);
-}
-
-/* With room on the stack for what few programs need: each page of it that is touched costs at every start. */
-static __attribute__((noinline)) int check_scattered(int file, const char *start, long size, char interpreter[PATH_SIZE])
-{
-    Elf64_Phdr room[HEADERS_MAX];
-    return check(file, start, size, room, interpreter);
-}
-
-int load_check(int file, const char *start, long size, char interpreter[PATH_SIZE])
-{
-    int result = check(file, start, size, NULL, interpreter);
-    return result == LOAD_SCATTERED ? check_scattered(file, start, size, interpreter) : result;
-}
 
 static int protection(const Elf64_Phdr *part)
 {
@@ -156,20 +61,31 @@ static struct extent extent_of(const struct file *file)
  * program there (sanitizers, debuggers) finds it ---- */
 
 #define DYNAMIC_BASE 0x555555554000ul /* ELF_ET_DYN_BASE */
-enum { RANDOM_PAGES = 1 << 28, RANDOM_HEAP_PAGES = 1 << 13, NO_RANDOM = 0x0040000 /* ADDR_NO_RANDOMIZE */ };
+#define DYNAMIC_BASE_I386 0x56555000ul
+enum {
+    RANDOM_PAGES = 1 << 28,
+    RANDOM_PAGES_I386 = 1 << 8,
+    RANDOM_HEAP_PAGES = 1 << 13,
+    NO_RANDOM = 0x0040000 /* ADDR_NO_RANDOMIZE */
+};
+
+static uintptr_t dynamic_base(const struct file *file)
+{
+    return file->i386 ? DYNAMIC_BASE_I386 : DYNAMIC_BASE;
+}
 
 /* How far a program and its heap lie from where they would without chance. */
 struct offsets {
     uintptr_t program, heap;
 };
 
-static struct offsets offsets_choose(void)
+static struct offsets offsets_choose(uint32_t pages)
 {
     uint32_t values[2] = {0};
     if (sys_call1(SYS_personality, 0xffffffff) & NO_RANDOM)
         return (struct offsets){0, 0};
     sys_call3(SYS_getrandom, values, sizeof values, 1 /* GRND_NONBLOCK */);
-    return (struct offsets){(uintptr_t)(values[0] % RANDOM_PAGES) * PAGE, (uintptr_t)(values[1] % RANDOM_HEAP_PAGES) * PAGE};
+    return (struct offsets){(uintptr_t)(values[0] % pages) * PAGE, (uintptr_t)(values[1] % RANDOM_HEAP_PAGES) * PAGE};
 }
 
 /* What the room of a whole program is made of: nothing, or of the first segment, which saves a call. */
@@ -201,7 +117,7 @@ static struct filling filling_of(const struct file *file, const struct extent *e
     while (i < file->header.e_phnum && file->parts[i].p_type != PT_LOAD)
         i++;
     const Elf64_Phdr *first = &file->parts[i];
-    if (i == file->header.e_phnum || extent->align > PAGE || page_down(first->p_vaddr) != extent->low ||
+    if (file->i386 || i == file->header.e_phnum || extent->align > PAGE || page_down(first->p_vaddr) != extent->low ||
         (first->p_flags & PF_W) || first->p_memsz != first->p_filesz || !is_dense(file))
         return nothing;
     uint64_t offset = first->p_offset - (first->p_vaddr - extent->low);
@@ -224,10 +140,10 @@ static bool fill_at(uintptr_t address, size_t size, const struct filling *fillin
 }
 
 /* Anywhere, aligned as the program wants it. */
-static int fill_anywhere(struct extent extent, const struct filling *filling, uintptr_t *start)
+static int fill_anywhere(const struct file *file, struct extent extent, const struct filling *filling, uintptr_t *start)
 {
     size_t size = extent.high - extent.low, more = extent.align > PAGE ? extent.align : 0;
-    long place = fill(0, size + more, 0, filling);
+    long place = file->i386 ? i386_map(size + more) : fill(0, size + more, 0, filling);
     if (is_error(place))
         return (int)place;
     *start = ((uintptr_t)place + extent.align - 1) & ~(extent.align - 1);
@@ -251,7 +167,7 @@ static int room_take(const struct file *file, const struct extent *extent, const
     if (file->header.e_type == ET_EXEC)
         return fill_at(extent->low, size, filling) ? 0 : -ENOMEM;
     uintptr_t start = (wanted + extent->align - 1) & ~(extent->align - 1);
-    int result = wanted && fill_at(start, size, filling) ? 0 : fill_anywhere(*extent, filling, &start);
+    int result = wanted && fill_at(start, size, filling) ? 0 : fill_anywhere(file, *extent, filling, &start);
     *bias = start - extent->low;
     return result;
 }
@@ -300,10 +216,15 @@ static int file_map(const struct file *file, enum load_as as, struct image *imag
     struct filling filling = filling_of(file, &extent);
     struct offsets offsets = {0, 0};
     if (as != LOAD_INTERPRETER)
-        offsets = offsets_choose();
-    uintptr_t bias, wanted = as == LOAD_WITH_INTERPRETER ? DYNAMIC_BASE + offsets.program : 0;
+        offsets = offsets_choose(file->i386 ? RANDOM_PAGES_I386 : RANDOM_PAGES);
+    uintptr_t bias, wanted = as == LOAD_WITH_INTERPRETER ? dynamic_base(file) + offsets.program : 0;
     int result = room_take(file, &extent, &filling, wanted, &bias);
-    *image = (struct image){.base = bias, .entry = file->header.e_entry + bias, .header_count = file->header.e_phnum};
+    *image = (struct image){
+        .base = bias,
+        .entry = file->header.e_entry + bias,
+        .header_count = file->header.e_phnum,
+        .i386 = file->i386,
+    };
     bool is_mapped = filling.is_first;
     for (int i = 0; result == 0 && i < file->header.e_phnum; i++) {
         const Elf64_Phdr *part = &file->parts[i];
@@ -321,7 +242,7 @@ static int file_map(const struct file *file, enum load_as as, struct image *imag
     /* The heap of a program that lies among the libraries would have no room behind it. */
     bool among_others = file->header.e_type == ET_DYN && as == LOAD_ALONE;
     if (result == 0)
-        image->brk = (among_others ? DYNAMIC_BASE : extent.high + bias) + offsets.heap;
+        image->brk = (among_others ? dynamic_base(file) : extent.high + bias) + offsets.heap;
     return result;
 }
 

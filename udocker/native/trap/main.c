@@ -8,7 +8,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 
-#include "trap.h"
+#include "i386.h"
 
 /* ---- what every start has to do ---- */
 
@@ -194,7 +194,7 @@ static void stack_make_executable(const unsigned long *stack)
 
 static void engine_restart(unsigned long *stack, char **arguments, char **environment, unsigned long *auxiliary)
 {
-    struct image program, loader = {0};
+    struct image program = {0}, loader = {0};
     long used = engine_read(arguments);
     const char *name = arguments[used - 1];
     struct loader named = {arguments[used - 5], arguments[used - 4], arguments[used - 3], arguments[used - 2]};
@@ -209,9 +209,15 @@ static void engine_restart(unsigned long *stack, char **arguments, char **enviro
         engine_nest();
         process_stop(engine_begin(arguments + used, environment));
     }
-    if (result == LOAD_32_BIT)
-        report_line(engine.exe_guest, "a 32-bit program, which this execution mode does not run",
-                    "use a 64-bit image, or another execution mode");
+    if (result == 0 && is_dynamic && loader.i386 != program.i386)
+        result = -ENOEXEC;
+    if (result == 0 && program.i386 && !i386_is_there())
+        result = LOAD_32_BIT;
+    if (result == LOAD_32_BIT && program.i386)
+        report_line(engine.exe_guest, "a 32-bit program, and this host's kernel runs none", "use a 64-bit image");
+    else if (result == LOAD_32_BIT)
+        report_line(engine.exe_guest, "a program of the x32 kind, which this execution mode does not run",
+                    "use an image for amd64 or i386, or another execution mode");
     else if (result < 0)
         report_error(engine.exe_guest, -result);
     if (result < 0)
@@ -221,6 +227,8 @@ static void engine_restart(unsigned long *stack, char **arguments, char **enviro
     auxiliary_set(auxiliary, &program, &loader, name);
     if (engine.root)
         auxiliary_set_users(auxiliary);
+    if (program.i386)
+        i386_start(arguments + used, environment, auxiliary, &program, is_dynamic ? loader.entry : program.entry);
     /* The stack loses the arguments that were ours; the rest stays where it is. */
     unsigned long count = stack[0] - (unsigned long)used;
     stack += used;

@@ -4,11 +4,9 @@
 #include <signal.h>
 #include <ucontext.h>
 
-#include "trap.h"
+#include "i386.h"
 
 enum { TRAPPED = 1 /* SYS_SECCOMP of siginfo's si_code */ };
-
-#define SIGSYS_BIT (1ull << (SIGSYS - 1))
 
 static bool is_wait(long number)
 {
@@ -22,7 +20,7 @@ bool signal_is_call(long number)
 }
 
 /* The guest's action for SIGSYS, in which ours stands. */
-static long sigsys_set(const struct disposition *guest, struct disposition *old)
+long sigsys_set(const struct disposition *guest, struct disposition *old)
 {
     struct disposition ours = {
         (void *)action_enter_sigsys,
@@ -130,6 +128,8 @@ static void deliver(int number, siginfo_t *information, void *context, struct di
         sigsys_set(&none, NULL);
     if (guest.handler != (void *)SIG_DFL && guest.handler != (void *)SIG_IGN) {
         guest.mask &= ~SIGSYS_BIT;
+        if (engine.i386)
+            i386_deliver_sigsys(number, information, context, guest);
         sys_call4(SYS_rt_sigprocmask, SIG_BLOCK, &guest.mask, NULL, 8); /* the frame's comes back */
         ((void (*)(int, siginfo_t *, void *))guest.handler)(number, information, context);
         return;
@@ -150,7 +150,12 @@ static bool has_shadow_stack(void)
 void signal_on_sigsys(int number, siginfo_t *information, void *context, const struct disposition *guest)
 {
     greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
-    if (information->si_code != TRAPPED || information->si_errno != TRAP_MARK) {
+    bool is_ours = information->si_code == TRAPPED;
+    if (is_ours && information->si_errno == TRAP_MARK_I386) {
+        i386_trapped(context);
+        return;
+    }
+    if (!is_ours || information->si_errno != TRAP_MARK) {
         deliver(number, information, context, *guest);
         return;
     }
@@ -159,6 +164,7 @@ void signal_on_sigsys(int number, siginfo_t *information, void *context, const s
         {registers[REG_RDI], registers[REG_RSI], registers[REG_RDX], registers[REG_R10], registers[REG_R8],
          registers[REG_R9]},
         (uint64_t *)&((ucontext_t *)context)->uc_sigmask,
+        NULL,
     };
     if (engine.patch)
         patch_site((unsigned char *)registers[REG_RIP] - 2, call.number);
@@ -169,7 +175,7 @@ void signal_on_sigsys(int number, siginfo_t *information, void *context, const s
             sys_call4(SYS_rt_sigprocmask, SIG_SETMASK, call.mask, NULL, 8);
         registers[REG_RAX] = stacks_run(&call);
     } else
-        stacks_visit(context);
+        stacks_visit(context, false);
 }
 
 /* That a process has made it so is asked of the kernel: of those that share memory each has its own. */

@@ -2,17 +2,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 
-#include "trap.h"
-
-/* An address translated; a path that does not fit is named through its directory's descriptor. */
-struct address {
-    struct sockaddr_un host;
-    socklen_t size;
-    long directory; /* or the socket itself; -1 for none; closed after the call */
-};
+#include "address.h"
 
 static size_t put_number(char *text, long number)
 {
@@ -144,7 +135,7 @@ static int address_translate(struct address *address, const void *guest, size_t 
     return is_made && place.read_only ? -EROFS : address_fit(address, &place, is_made);
 }
 
-static void address_close(struct address *address)
+void address_close(struct address *address)
 {
     if (address->directory >= 0)
         sys_call1(SYS_close, address->directory);
@@ -173,8 +164,7 @@ static int address_publish(struct address *address, long file, const void *guest
     return result < 0 ? result : !result;
 }
 
-/* For a call on a socket: 0 where `address` is to be used, 1 where the guest's own is. */
-static int address_take(struct address *address, long file, const void *guest, size_t size, const struct call *entry)
+int address_take(struct address *address, long file, const void *guest, size_t size, const struct call *entry)
 {
     int result = address_translate(address, guest, size, entry);
     return result == 1 ? address_publish(address, file, guest, size, entry) : result;

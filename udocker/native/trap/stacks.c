@@ -17,7 +17,8 @@
 #include <sys/stat.h>
 #include <ucontext.h>
 
-#include "trap.h"
+#include "i386.h"
+#include "stacks.h"
 
 /* A guest's signal handler that interrupts a call runs on the call's stack, so there is more room than the engine
  * needs; and a gap that a stack which is too short runs into, wider than any function's frame. */
@@ -43,14 +44,6 @@ static struct {
 } claims[STACK_MOST] __attribute__((section(".bss.stacks")));
 static HOT int stack_count;
 static HOT bool has_fsgsbase;
-
-struct work {
-    struct trapped *call;
-    long result;
-    int stack;
-    int *tid_address; /* the guest's, while ours is in its place */
-    bool has_address;
-};
 
 /* Where a stack ends.  They lie right before the engine, one below the other: behind it the heap grows, where the
  * kernel could not be told of a better place. */
@@ -85,7 +78,7 @@ int stacks_map(const unsigned long *auxiliary)
 static uintptr_t thread_self(void)
 {
     uintptr_t base;
-    if (!has_fsgsbase)
+    if (!has_fsgsbase || engine.i386) /* whose data another register leads to */
         return (uintptr_t)sys_call0(SYS_gettid);
     __asm__ volatile("rdfsbase %0" : "=r"(base));
     return base;
@@ -188,7 +181,9 @@ static int stack_claim(const char *guest)
                 __atomic_store_n(&claims[i].state, FREE, __ATOMIC_RELEASE);
             }
         }
-        if (!stacks_collect(guest) && !stacks_grow(count))
+        /* A handler of a 32-bit program that interrupted a call is not on the call's stack, which so seems to be left. */
+        bool found = engine.i386 ? stacks_grow(count) : stacks_collect(guest) || stacks_grow(count);
+        if (!found)
             sys_call0(SYS_sched_yield);
     }
 }
@@ -208,9 +203,11 @@ __asm__(".text\n"
         "    pop %rbp\n"
         "    ret\n");
 
-static bool is_exec(long number)
+static bool is_exec(const struct trapped *call)
 {
-    return number == SYS_execve || number == SYS_execveat;
+    if (call->i386)
+        return i386_is_exec(call->number);
+    return call->number == SYS_execve || call->number == SYS_execveat;
 }
 
 /* The kernel frees the stack where execve succeeds in memory that others use too. */
@@ -225,10 +222,13 @@ static void tid_address_lend(struct work *work)
 
 static void work_run(struct work *work)
 {
-    bool lends = is_exec(work->call->number);
+    bool lends = is_exec(work->call);
     if (lends)
         tid_address_lend(work);
-    work->result = signal_is_call(work->call->number) ? signal_call(work->call) : engine_call(work->call);
+    if (work->call->i386)
+        work->result = i386_call(work->call);
+    else
+        work->result = signal_is_call(work->call->number) ? signal_call(work->call) : engine_call(work->call);
     if (lends && work->has_address)
         sys_call1(SYS_set_tid_address, work->tid_address);
 }
@@ -252,17 +252,6 @@ long stacks_run(struct trapped *call)
 
 enum { SW_RESERVED = 464 /* of a fxsave area: struct _fpx_sw_bytes */, XSTATE_MAGIC = 0x46505853 };
 
-struct visit {
-    /* trap_leave reads these by their places */
-    long ax, bx, bp, sp, ip, flags, r12, r13, r14, r15, di, si, dx, r10, r8, r9;
-    int *claim;
-    struct trapped call;
-    struct work work;
-    stack_t alternate;
-    uint64_t mask;
-    uint64_t guarded; /* signals that a tracer has blocked until the call is on its own stack */
-};
-
 /* The kernel gave the handler fresh vector registers; the guest's own must be there when we jump back, and
  * nothing of ours uses them meanwhile. */
 static void vectors_restore(const char *area)
@@ -284,7 +273,7 @@ __attribute__((used)) void visit_run(struct visit *visit)
         sys_call4(SYS_rt_sigprocmask, SIG_SETMASK, &visit->mask, NULL, 8);
     if (visit->guarded)
         sys_call4(SYS_rt_sigprocmask, SIG_UNBLOCK, &visit->guarded, NULL, 8);
-    if (engine.patch && engine.tracing == TRACE_PATHS)
+    if (engine.patch && engine.tracing == TRACE_PATHS && !visit->is_i386)
         patch_site((unsigned char *)visit->ip - SYSCALL_SIZE, visit->call.number);
     work_run(&visit->work);
     visit->ax = visit->work.result;
@@ -300,6 +289,8 @@ __asm__(".text\n"
         "    mov %rdi, %rsp\n"
         "    mov %rdi, %rbx\n"
         "    call visit_run\n"
+        "    cmpq $0, 152(%rbx)\n"
+        "    jne i386_leave\n"
         "    pushq 40(%rbx)\n" /* flags */
         "    popfq\n"
         "    mov 0(%rbx), %rax\n"
@@ -322,7 +313,7 @@ __asm__(".text\n"
         "    jmp *%rcx\n");
 
 /* What is known of a call by the guest's registers at it. */
-static struct visit *visit_make(const greg_t *r)
+static struct visit *visit_make(const greg_t *r, bool i386)
 {
     int stack = stack_claim((const char *)r[REG_RSP]);
     uintptr_t top = (uintptr_t)stack_top(stack);
@@ -331,20 +322,24 @@ static struct visit *visit_make(const greg_t *r)
         r[REG_RAX], r[REG_RBX], r[REG_RBP], r[REG_RSP], r[REG_RIP], r[REG_EFL], r[REG_R12], r[REG_R13],
         r[REG_R14], r[REG_R15], r[REG_RDI], r[REG_RSI], r[REG_RDX], r[REG_R10], r[REG_R8],  r[REG_R9],
         &claims[stack].state,
-        {r[REG_RAX], {r[REG_RDI], r[REG_RSI], r[REG_RDX], r[REG_R10], r[REG_R8], r[REG_R9]}, NULL},
+        r[REG_RCX], r[REG_RSP] - I386_FAR, i386,
+        {r[REG_RAX], {r[REG_RDI], r[REG_RSI], r[REG_RDX], r[REG_R10], r[REG_R8], r[REG_R9]}, NULL, NULL},
         {.call = &visit->call, .stack = stack},
         {.ss_flags = SS_DISABLE},
         0,
         0,
+        0,
     };
+    if (i386)
+        i386_take(visit);
     claims[stack].visit = visit;
     return visit;
 }
 
 /* Runs the trapped call of a signal's frame and goes on behind it; does not return. */
-void stacks_visit(const ucontext_t *context)
+void stacks_visit(const ucontext_t *context, bool i386)
 {
-    struct visit *visit = visit_make(context->uc_mcontext.gregs);
+    struct visit *visit = visit_make(context->uc_mcontext.gregs, i386);
     visit->alternate = context->uc_stack;
     visit->mask = *(const uint64_t *)&context->uc_sigmask;
     vectors_restore((const char *)context->uc_mcontext.fpregs);
@@ -352,20 +347,25 @@ void stacks_visit(const ucontext_t *context)
 }
 
 /* The same for a call that a tracer stopped: the registers are in the order of enum greg_t (sys/ucontext.h). */
-void stacks_visit_traced(const long *registers, uint64_t guarded)
+void stacks_visit_traced(const long *registers, uint64_t guarded, bool i386)
 {
-    struct visit *visit = visit_make((const greg_t *)registers);
+    struct visit *visit = visit_make((const greg_t *)registers, i386);
     visit->guarded = guarded;
     visit_enter(visit);
+}
+
+const struct visit *stacks_visited(const char *at)
+{
+    int stack = stack_of(at);
+    return stack < 0 || !claims[stack].state ? NULL : claims[stack].visit;
 }
 
 /* Shows a signal's handler the guest at its call instead of the engine in it: the registers that the guest had, at the
  * `syscall` itself; the number of the guest's call, or -1 where no trapped call was interrupted. */
 long stacks_show_guest(greg_t *r)
 {
-    int stack = stack_of((const char *)r[REG_RSP]);
-    const struct visit *visit = stack < 0 ? NULL : claims[stack].visit;
-    if (!visit || !claims[stack].state)
+    const struct visit *visit = stacks_visited((const char *)r[REG_RSP]);
+    if (!visit)
         return -1;
     r[REG_RAX] = visit->call.number;
     r[REG_RBX] = visit->bx, r[REG_RBP] = visit->bp, r[REG_RSP] = visit->sp, r[REG_RIP] = visit->ip - SYSCALL_SIZE;

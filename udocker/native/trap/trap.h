@@ -71,6 +71,7 @@ struct engine {
     bool execmem;              /* memory may be both written and executed */
     uint8_t tracing;           /* enum tracing */
     bool root;                 /* the program is somebody else than the caller: users.c, owners.c */
+    bool i386;                 /* it is one of 32 bits: i386.h */
     const char *self;          /* this program, on the host */
     const char *exe_host;      /* the guest's program */
     const char *exe_guest;
@@ -91,6 +92,7 @@ struct trapped {
     long number;
     long arguments[6];
     uint64_t *mask;
+    struct visit *i386; /* of a 32-bit program's call: i386.h; else NULL */
 };
 
 /* Makes the call with the arguments that it has by now. */
@@ -192,6 +194,10 @@ struct msghdr;
 enum { CREDENTIALS_ROOM = 1024 };
 int credentials_lend(struct msghdr *message, char room[CREDENTIALS_ROOM]);
 void credentials_show(const struct trapped *call, long result);
+/* One sender, before and after. */
+struct ucred;
+int credentials_exchange(struct ucred *sender);
+void credentials_turn(struct ucred *sender);
 
 long chroot_call(const char *guest); /* chroot.c: of a directory that is there */
 
@@ -201,7 +207,9 @@ long listing_call(const struct trapped *call);
 void listing_hide(const char *guest); /* a view of that place, and no name in its directory */
 
 /* signals.c */
+#define SIGSYS_BIT (1ull << (SIGSYS - 1))
 bool signal_is_call(long number);
+long sigsys_set(const struct disposition *guest, struct disposition *old);
 long signal_call(struct trapped *call);
 void signal_install(void);
 void signal_guard(uint64_t mask);
@@ -210,11 +218,13 @@ void signal_on_sigsys(int number, siginfo_t *information, void *context, const s
 /* stacks.c */
 int stacks_map(const unsigned long *auxiliary);
 long stacks_run(struct trapped *call);
-void stacks_visit(const ucontext_t *context);
+void stacks_visit(const ucontext_t *context, bool i386);
 long stacks_show_guest(greg_t *registers);
+const struct visit *stacks_visited(const char *at); /* the call that was trapped and is served on that stack, or NULL */
 void stacks_abandon(const char *at);
 bool stacks_are_alone(void); /* no other thread or process shares this one's memory */
-_Noreturn void stacks_visit_traced(const long *registers, uint64_t guarded); /* guarded: signals to be unblocked */
+/* guarded: signals to be unblocked */
+_Noreturn void stacks_visit_traced(const long *registers, uint64_t guarded, bool i386);
 /* ../tracer/inside.c */
 void traced_leave(void); /* the engine has nothing to do any more, and the guest is about to go on */
 
@@ -225,15 +235,16 @@ long cancel_set(long number, const struct disposition *guest, struct disposition
 void cancel_on_signal(int number, siginfo_t *information, void *context, const struct disposition *action);
 
 /* actions.c: rt_sigaction(2) for a signal of ours.  `ours` is put in force, `guest` is what was asked for where that is
- * one of the two handlers (else NULL), `old` gets what the guest had asked for before.  `ours` NULL only asks; -ENOMEM
+ * one of the three handlers (else NULL), `old` gets what the guest had asked for before.  `ours` NULL only asks; -ENOMEM
  * after some hundred different actions. */
 long action_set(long number, const struct disposition *ours, const struct disposition *guest, struct disposition *old);
 void action_enter_sigsys(int number, siginfo_t *information, void *context);
 void action_enter_cancel(int number, siginfo_t *information, void *context);
+void action_enter_i386(int number, siginfo_t *information, void *context);
 
 /* filter.c.  TRAP_MARK tells our filter's signals from those of one that the guest has installed (seccomp(2),
  * SECCOMP_RET_DATA in si_errno: of two filters that trap a call the later one's). */
-enum { TRAP_MARK = 0x7ea0 };
+enum { TRAP_MARK = 0x7ea0, TRAP_MARK_I386 /* a call of 32-bit numbers */ };
 int filter_install(void);
 int filter_add_call(long number); /* one more is trapped, which only few runs ask for */
 int filter_add_root(void);         /* what users.c and owners.c answer, where a filter is there already */
@@ -246,7 +257,8 @@ bool filter_is_engine(uintptr_t place); /* whether that lies in the engine's tex
 /* patch.c */
 void patch_site(unsigned char *call, long number);
 
-/* load.c.  Besides the kernel's errors LOAD_32_BIT for a program of 32 bits, and LOAD_ENGINE for an engine. */
+/* load.c.  Besides the kernel's errors LOAD_32_BIT for a program of 32-bit addresses and 64-bit instructions (x32), and
+ * LOAD_ENGINE for an engine. */
 enum { LOAD_32_BIT = -5000, LOAD_ENGINE = -5001, LOAD_FOREIGN = -5002 /* for the emulator */ };
 struct image {
     uintptr_t base, entry, headers;
@@ -254,6 +266,7 @@ struct image {
     uintptr_t code_start, code_end, data_start, data_end;
     uintptr_t brk; /* where the heap begins */
     bool executable_stack;
+    bool i386; /* of 32 bits: i386.h */
 };
 enum { LOAD_START = 1024 };
 enum load_as { LOAD_ALONE, LOAD_WITH_INTERPRETER, LOAD_INTERPRETER };
@@ -280,6 +293,12 @@ void foreign_action(struct disposition *action);
 size_t foreign_wrap(const char **arguments, size_t count, const char *program);
 
 /* process.c: what the kernel and ps(1) believe of the process */
+struct process {
+    unsigned long stack, arguments, environment, environment_end; /* the strings lie behind each other */
+    unsigned long auxiliary;
+    unsigned auxiliary_size;
+};
+void process_tell(const struct process *process, const struct image *program);
 void process_describe(unsigned long *stack, const unsigned long *auxiliary, const struct image *program);
 
 /* maps.c: what /proc tells of processes' memory */
