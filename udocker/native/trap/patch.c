@@ -44,7 +44,9 @@ __asm__(".text\n"
         "    push %rbp\n"
         "    mov %rsp, %rbp\n"
         "    and $-16, %rsp\n"
-        /* struct trapped: number, six arguments, no mask */
+        /* struct trapped: number, six arguments, no mask, no call of 32 bits; and a word for the alignment */
+        "    pushq $0\n"
+        "    pushq $0\n"
         "    pushq $0\n"
         "    push %r9\n"
         "    push %r8\n"

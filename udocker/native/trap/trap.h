@@ -87,7 +87,8 @@ struct engine {
 
 extern struct engine engine;
 
-/* A call of the guest: its arguments, and the signal mask it returns to; NULL where it is the current one. */
+/* A call of the guest: its arguments, and the signal mask it returns to; NULL where it is the current one.  A call from a
+ * rewritten site is put together in assembler: patch.c. */
 struct trapped {
     long number;
     long arguments[6];
