@@ -236,7 +236,11 @@ static void old_gate(const struct scene *scene)
     if (path == MAP_FAILED)
         return;
     snprintf(path, LONGEST, "%s", secret_of(scene));
+#ifdef __i386__
+    __asm__ volatile("int $0x80" : "=a"(file) : "a"(5L /* open */), "b"(path), "c"(0L), "d"(0L) : "memory");
+#else
     __asm__ volatile("int $0x80" : "=a"(file) : "a"(5L /* open */), "b"(path), "c"(0L), "d"(0L) : "memory", "r8", "r9", "r10", "r11");
+#endif
     spill((int)file);
 }
 
