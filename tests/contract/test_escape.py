@@ -146,7 +146,7 @@ def test_no_trick_leads_outside(request: pytest.FixtureRequest, cell: Cell, name
 
 
 # In R the kernel lets it lead to all that is above it.
-@over("T1", "T2", "T1-old-kernel", "T2-root", "P1", "P2")
+@over("T1", "T2", "T1-old-kernel", "T2-root", "P1", "P2", "T1-i386", "P1-i386", "P2-i386")
 def test_a_descriptor_from_outside_does_not_lead_above_it(cell: Cell) -> None:
     with cell.host_process() as process, unchanged(cell) as judge:
         printed = cell.attack("tricks", GIFT, "/data/given", process)
@@ -171,7 +171,7 @@ def test_the_same_change_is_made_to_what_lies_inside(cell: Cell, name: str) -> N
 
 
 # Without openat2 (Linux 5.6) nothing holds a path between the look and the call: docs/architecture.md.
-@over("T1", "T2", "T2-root", "P1", "P2", "R1")
+@over("T1", "T2", "T2-root", "P1", "P2", "R1", "T1-i386", "P1-i386", "P2-i386")
 @pytest.mark.parametrize("name", RACES)
 def test_no_race_leads_outside(cell: Cell, name: str) -> None:
     with unchanged(cell) as judge:

@@ -39,7 +39,7 @@ def need_i386() -> tuple[str, ...]:
     return compiler
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _cannot_run_i386(compiler: tuple[str, ...]) -> str:
     with tempfile.TemporaryDirectory() as directory:
         source, program = Path(directory) / "program.c", Path(directory) / "program"

@@ -156,64 +156,22 @@ def test_root_gets_from_its_calls_what_it_may_expect(narrow: Guest, name: str) -
     assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
 
 
-GATE = r"""
-#include <stdio.h>
-#include <string.h>
-#include <sys/mman.h>
-static long gate(long number, long one, long two)
-{
-    long result;
-    __asm__ volatile("int $0x80" : "=a"(result) : "0"(number), "b"(one), "c"(two) : "memory", "r8", "r9", "r10", "r11");
-    return result;
-}
-int main(void)
-{
-    char *low = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
-    strcpy(low, "/etc/passwd");
-    const long numbers[] = {5 /* open */, 10 /* unlink */, 11 /* execve */, 67 /* sigaction */, 102, 119, 425, 435};
-    for (unsigned i = 0; i < sizeof numbers / sizeof *numbers; i++)
-        printf("%ld ", gate(numbers[i], (long)low, 0));
-    return 0;
-}
-"""
-
-
 @pytest.mark.parametrize("guest", VARIANTS, indirect=True)
 def test_a_64_bit_program_has_no_calls_of_32_bit_numbers_that_the_engine_serves(guest: Guest) -> None:
     compiler = need_command("gcc", "gcc libc6-dev")
-    source = guest.directory / "gate.c"
-    source.write_text(GATE)
-    subprocess.run([compiler, "-static", "-o", guest.root / "bin/gate", source], check=True)
+    source = NATIVE / "tests/i386_gate.c"
+    subprocess.run([compiler, *WARNINGS, "-static", "-o", guest.root / "bin/gate", source], check=True)
     result = guest("gate")
     assert (result.returncode, result.stdout, result.stderr) == (0, b"-38 " * 8, b"")
 
 
-TURNS = r"""
-#include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
-int main(int argc, char **argv)
-{
-    int left = atoi(argv[1]);
-    char next[16];
-    snprintf(next, sizeof next, "%d", left - 1);
-    char *arguments[] = {argv[0], next, argv[2], argc > 3 ? argv[3] : "", NULL}, *environment[] = {"SEEN=yes", NULL};
-    printf("%d %s %s\n", (int)sizeof(void *), getenv("SEEN") ? "seen" : "first", arguments[3]);
-    fflush(stdout);
-    if (left > 0)
-        execve(left % 2 ? "/bin/wide" : "/bin/narrow", arguments, environment);
-    return 42 + left;
-}
-"""
-
-
 @as_i386
 def test_programs_of_both_kinds_start_each_other(guest: Guest) -> None:
-    source = guest.directory / "turns.c"
-    source.write_text(TURNS)
+    source = NATIVE / "tests/i386_turns.c"
     gcc = need_command("gcc", "gcc libc6-dev")
     for name, command in (("wide", (gcc,)), ("narrow", need_i386())):
-        subprocess.run([*command, "-static", "-o", guest.root / "bin" / name, source], check=True)
+        target = guest.root / "bin" / name
+        subprocess.run([*command, *WARNINGS, "-static", "-o", target, source], check=True)
     result = guest("narrow", "3", "x", "last one")
     lines = b"4 first last one\n8 seen last one\n4 seen last one\n8 seen last one\n"
     assert (result.returncode, result.stdout, result.stderr) == (42, lines, b"")
