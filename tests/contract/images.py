@@ -22,7 +22,7 @@ from tests.contract.roots import (
     make_root,
 )
 from tests.services.base_roots import debian_root, kernel_headers, musl_root, unpack
-from tests.services.needs import need_command
+from tests.services.needs import need_command, need_i386
 from udocker.engine.base import Engine
 from udocker.model.container import Container
 from udocker.model.manifest import ImageConfig, Platform
@@ -60,6 +60,10 @@ def _musl(*options: str) -> Sequence[str]:
 TESTSUITE = ("trixie", ("libpython3.13-testsuite",), "testsuite")
 
 
+# 32-bit programs, of them a busybox without a C library of its own (test_engine_i386.py).
+I386 = "glibc-2.36-i386"
+
+
 def _debian(version: str, *root: Any) -> Recipe:
     return Recipe(lambda: debian_root(*root), {"dynamic": _zig}, (GNU_VERSION, f"glibc {version}\n"))
 
@@ -68,6 +72,11 @@ IMAGES: Mapping[str, Recipe] = {
     "glibc-2.31": _debian("2.31", "bullseye"),
     "glibc-2.36": _debian("2.36", "bookworm"),
     "glibc-2.41": _debian("2.41", *TESTSUITE),
+    I386: Recipe(
+        lambda: debian_root("bookworm", ("busybox-static",), "i386", "i386"),
+        {"i386": need_i386, "i386-static": lambda: (*need_i386(), "-static")},
+        (GNU_VERSION, "glibc 2.36\n"),
+    ),
     "musl": Recipe(
         musl_root, {"dynamic": _musl}, ("/lib/ld-musl-x86_64.so.1 2>&1 | head -n 1", "musl libc (x86_64)\n")
     ),

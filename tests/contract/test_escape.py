@@ -27,6 +27,7 @@ from tests.contract.cells import (
     unchanged,
 )
 from tests.contract.roots import identity_options
+from tests.services.needs import need_i386
 from udocker.engine import trap, userns
 
 MILLISECONDS = "400"  # of each race
@@ -58,6 +59,11 @@ ENGINES = {
     "T2-root": (trap.PROGRAM, "--patch", "--uid", "0", "--gid", "0"),
     "P1-root": (trap.PROGRAM, "--trace", "--patch", "--uid", "0", "--gid", "0"),
     "R1": (userns.PROGRAM, "--uid", "0", "--gid", "0"),
+    "T1-i386": (trap.PROGRAM,),
+    "T1-old-kernel-i386": (trap.PROGRAM, "--without", "openat2"),
+    "P1-i386": (trap.PROGRAM, "--trace", "--patch"),
+    "P2-i386": (trap.PROGRAM, "--trace-all"),
+    "T2-root-i386": (trap.PROGRAM, "--patch", "--uid", "0", "--gid", "0"),
 }
 
 
@@ -66,6 +72,15 @@ def programs(launchers: Path) -> Iterator[Programs]:
     with tempfile.TemporaryDirectory(prefix="udocker-escape-") as directory:
         Path(directory).chmod(0o755)
         yield compile_programs(Path(directory), launchers)
+
+
+@pytest.fixture(scope="session")
+def i386_programs(launchers: Path) -> Iterator[Programs]:
+    """The same as 32-bit programs."""
+    compiler = need_i386()
+    with tempfile.TemporaryDirectory(prefix="udocker-escape-i386-") as directory:
+        Path(directory).chmod(0o755)
+        yield compile_programs(Path(directory), launchers, compiler)
 
 
 def works(program: Path) -> bool:
@@ -81,6 +96,8 @@ def over(*names: str) -> pytest.MarkDecorator:
 @pytest.fixture(params=ENGINES)
 def cell(request: pytest.FixtureRequest, programs: Programs) -> Iterator[Cell]:
     name, *options = ENGINES[request.param]
+    if request.param.endswith("-i386"):
+        programs = request.getfixturevalue("i386_programs")
     program = programs.launchers / name
     if not works(program):
         pytest.skip(f"this host does not support {request.param}")
@@ -129,7 +146,7 @@ def test_no_trick_leads_outside(request: pytest.FixtureRequest, cell: Cell, name
 
 
 # In R the kernel lets it lead to all that is above it.
-@over("T1", "T2", "T1-old-kernel", "T2-root", "P1", "P2")
+@over("T1", "T2", "T1-old-kernel", "T2-root", "P1", "P2", "T1-i386", "P1-i386", "P2-i386")
 def test_a_descriptor_from_outside_does_not_lead_above_it(cell: Cell) -> None:
     with cell.host_process() as process, unchanged(cell) as judge:
         printed = cell.attack("tricks", GIFT, "/data/given", process)
@@ -154,7 +171,7 @@ def test_the_same_change_is_made_to_what_lies_inside(cell: Cell, name: str) -> N
 
 
 # Without openat2 (Linux 5.6) nothing holds a path between the look and the call: docs/architecture.md.
-@over("T1", "T2", "T2-root", "P1", "P2", "R1")
+@over("T1", "T2", "T2-root", "P1", "P2", "R1", "T1-i386", "P1-i386", "P2-i386")
 @pytest.mark.parametrize("name", RACES)
 def test_no_race_leads_outside(cell: Cell, name: str) -> None:
     with unchanged(cell) as judge:

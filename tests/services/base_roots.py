@@ -43,10 +43,12 @@ def unpack(archive: Path, directory: Path, identity: Mapping[str, object]) -> No
         raise AssertionError(f"{archive}: {result.stderr.decode(errors='replace')}")
 
 
-def debian_root(suite: str, packages: Sequence[str] = (), kind: str = "python") -> Path:
+def debian_root(
+    suite: str, packages: Sequence[str] = (), kind: str = "python", architecture: str = ""
+) -> Path:
     """The archive of a minimal Debian with Python and ``packages``, which make it a ``kind`` of its own.
 
-    Half a minute to make. Root only.
+    ``architecture`` is another one whose programs this machine runs. Half a minute to make. Root only.
     """
     need_root()
     need_command("mmdebstrap", "mmdebstrap")
@@ -54,7 +56,8 @@ def debian_root(suite: str, packages: Sequence[str] = (), kind: str = "python") 
     if suite == SUITE and not packages:
         return _kept(name, "", _base_of_the_image)
     wanted = ("python3", *packages)
-    return _kept(name, repr(wanted), lambda target: _bootstrap(suite, wanted, target))
+    options = [f"--architectures={architecture}"] if architecture else []
+    return _kept(name, repr((wanted, options)), lambda target: _bootstrap(suite, wanted, target, options))
 
 
 def foreign_root(suite: str, architecture: str) -> Path:
@@ -133,11 +136,11 @@ def _base_of_the_image(target: Path) -> None:
     target.write_bytes(gzip.decompress(layer.data))
 
 
-def _bootstrap(suite: str, packages: Sequence[str], target: Path) -> None:
+def _bootstrap(suite: str, packages: Sequence[str], target: Path, options: Sequence[str]) -> None:
     failures = []
     for mirror in MIRRORS:
         included = f"--include={','.join(packages)}"
-        command = ["mmdebstrap", "--variant=minbase", included, *_EXCLUDED, suite, target, mirror]
+        command = ["mmdebstrap", "--variant=minbase", included, *_EXCLUDED, *options, suite, target, mirror]
         result = subprocess.run(
             command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
         )

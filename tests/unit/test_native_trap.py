@@ -232,14 +232,14 @@ def test_a_program_that_does_not_start_is_one_line(guest: Guest, program: str, s
     assert result.stderr.count(b"\n") == 1
 
 
-def test_a_32_bit_program_is_one_line_for_whoever_starts_it(guest: Guest) -> None:
+def test_an_x32_program_is_one_line_for_whoever_starts_it(guest: Guest) -> None:
     program = guest.root / "bin/small"
-    program.write_bytes(b"\x7fELF\x01\x01\x01" + bytes(9) + b"\x02\x00\x03\x00" + bytes(64))
+    program.write_bytes(b"\x7fELF\x01\x01\x01" + bytes(9) + b"\x02\x00\x3e\x00" + bytes(64))
     program.chmod(0o755)
     for command in (["small"], ["sh", "-c", "small; exit $?"]):
         result = guest(*command)
         assert (result.returncode, result.stdout) == (126, b"")
-        assert result.stderr.startswith(b"udocker: run: /bin/small: a 32-bit program")
+        assert result.stderr.startswith(b"udocker: run: /bin/small: a program of the x32 kind")
         assert result.stderr.count(b"\n") == 1
 
 

@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stddef.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/stat.h>
@@ -46,7 +47,15 @@ static void a_filter_that_asks_for_a_tracer(void)
     EXPECT(access("/tmp/made", F_OK) == -1 && access("/bin/busybox", F_OK) == 0);
 }
 
-/* A child that no tracer would follow, a filter that lets calls go on unseen, and a call of 32-bit numbers. */
+static long i386_call(long number, long one)
+{
+    long result;
+    __asm__ volatile("int $0x80" : "=a"(result) : "0"(number), "b"(one), "c"(0) : "memory", "r8", "r9", "r10", "r11");
+    return result;
+}
+
+/* A child that no tracer would follow, a filter that lets calls go on unseen, and calls of 32-bit numbers, which are
+ * those of 32-bit programs. */
 static void ways_past_the_tracer(void)
 {
     EXPECT(syscall(SYS_clone, CLONE_UNTRACED | SIGCHLD, 0, 0, 0, 0) == -1 && errno == EPERM);
@@ -56,9 +65,12 @@ static void ways_past_the_tracer(void)
     EXPECT(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 8 /* SECCOMP_FILTER_FLAG_NEW_LISTENER */, &program) == -1 &&
            errno == EINVAL);
     EXPECT(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) == 0);
-    long result;
-    __asm__ volatile("int $0x80" : "=a"(result) : "0"(20) /* getpid */ : "memory", "r8", "r9", "r10", "r11");
-    EXPECT(result == -ENOSYS);
+    char *path = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+    EXPECT(path != MAP_FAILED && strcpy(path, "/etc/passwd"));
+    EXPECT(i386_call(5 /* open */, (long)path) == -ENOSYS);
+    EXPECT(i386_call(120 /* clone */, CLONE_UNTRACED | SIGCHLD) == -EPERM);
+    EXPECT(i386_call(425 /* io_uring_setup */, 1) == -ENOSYS);
+    EXPECT(i386_call(20 /* getpid */, 0) == getpid());
 }
 
 static void *execute(void *unused)

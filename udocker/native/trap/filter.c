@@ -210,7 +210,7 @@ static unsigned add_trapped(struct program *program)
     return first;
 }
 
-/* ---- calls of 32-bit numbers, which programs of 64 bits can make as well: i386_signals.c answers those ---- */
+/* ---- calls of 32-bit numbers, which programs of 64 bits can make as well: i386_frames.c answers those ---- */
 
 /* The number of a 64-bit call is loaded; the line that is returned is to be given to add_i386. */
 static unsigned add_head(struct program *program)

@@ -4,7 +4,7 @@
  * paths, sockets and root is theirs as well.
  *
  * A signal's frame for a 32-bit handler holds 32 bits of each register, and none of the engine's fits.  So every
- * handler of the guest's is called by one of ours, which the kernel gives a frame of 64 bits: i386_signals.c.
+ * handler of the guest's is called by one of ours, which the kernel gives a frame of 64 bits: i386_frames.c.
  */
 #ifndef TRAP_I386_H
 #define TRAP_I386_H
@@ -52,7 +52,7 @@ long i386_raw(long number, const long *arguments);
  * has no room. */
 uintptr_t i386_lend(const struct trapped *call, size_t size);
 
-/* i386_files.c, i386_sockets.c, i386_signals.c */
+/* i386_files.c, i386_sockets.c, i386_signals.c, i386_frames.c */
 #define I386_MAKES(name) long name(const struct i386_entry *entry, struct trapped *call)
 I386_MAKES(i386_exec);
 I386_MAKES(i386_stat);
@@ -80,7 +80,7 @@ I386_MAKES(i386_select);
 I386_MAKES(i386_poll);
 I386_MAKES(i386_return);
 
-/* i386_signals.c */
+/* i386_frames.c */
 void i386_trapped(ucontext_t *context); /* a call of 32-bit numbers that our filter has trapped */
 _Noreturn void i386_deliver_sigsys(int number, const siginfo_t *information, ucontext_t *context,
                                    struct disposition guest);

@@ -312,7 +312,7 @@ I386_MAKES(i386_exec)
 
 static struct {
     uintptr_t start, end, mapped; /* mapped up to there */
-    int lock;
+    int lock;                     /* the process that holds it: a child must not wait for its parent's thread */
 } heap;
 
 enum { PAGE = 4096, HEAP_STEP = 32 * PAGE };
@@ -354,7 +354,8 @@ static uintptr_t heap_set(uintptr_t end)
 I386_MAKES(i386_heap)
 {
     (void)entry;
-    while (__atomic_exchange_n(&heap.lock, 1, __ATOMIC_ACQUIRE))
+    int process = (int)sys_call0(SYS_getpid);
+    while (__atomic_exchange_n(&heap.lock, process, __ATOMIC_ACQUIRE) == process)
         sys_call0(SYS_sched_yield);
     uintptr_t end = heap_set((uintptr_t)call->arguments[0]);
     __atomic_store_n(&heap.lock, 0, __ATOMIC_RELEASE);

@@ -13,7 +13,8 @@ enum {
     RANDOM_SIZE = 16,
     RANDOM_PAGES = 1 << 8, /* by which the stack's end differs */
     AUXILIARY_MOST = 40,
-    NO_RANDOM = 0x0040000, /* ADDR_NO_RANDOMIZE */
+    NO_RANDOM = 0x0040000,      /* ADDR_NO_RANDOMIZE */
+    NOT_OVER_OTHERS = 0x100000, /* MAP_FIXED_NOREPLACE */
 };
 #define STACK_END 0xffffd000ul
 #define STACK_LEAST 0x100000ul
@@ -151,7 +152,7 @@ static uintptr_t stack_map(bool executable)
     uintptr_t end = STACK_END - (uintptr_t)(random % RANDOM_PAGES) * PAGE;
     int protection = PROT_READ | PROT_WRITE | (executable ? PROT_EXEC : 0);
     long place = sys_call6(SYS_mmap, (long)(end - size), (long)size, protection,
-                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK | 0x100000 /* MAP_FIXED_NOREPLACE */, -1, 0);
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK | NOT_OVER_OTHERS, -1, 0);
     if (place != (long)(end - size)) {
         if (place > 0)
             sys_call2(SYS_munmap, place, size);
@@ -167,12 +168,16 @@ struct start {
     uintptr_t at, least;
 };
 
+static _Noreturn void too_long(void)
+{
+    report_line(engine.exe_guest, "Argument list too long", NULL);
+    process_stop(EXIT_NOT_EXECUTABLE);
+}
+
 static uintptr_t put(struct start *start, const void *bytes, size_t size)
 {
-    if (start->at < start->least + size) {
-        report_line(engine.exe_guest, "Argument list too long", NULL);
-        process_stop(EXIT_NOT_EXECUTABLE);
-    }
+    if (start->at < start->least + size)
+        too_long();
     start->at -= size;
     bytes_copy((char *)start->at, bytes, size);
     return start->at;
@@ -260,35 +265,44 @@ __asm__(".text\n"
         "    xor %ebp, %ebp\n"
         "    lretl\n");
 
-void i386_start(char *const *arguments, char *const *environment, const unsigned long *auxiliary,
-                const struct image *program, uintptr_t entry)
+/* Puts all of it on the stack; where that begins. */
+static struct process stack_fill(char *const *arguments, char *const *environment, const unsigned long *auxiliary,
+                                 uintptr_t end)
 {
     uint32_t narrow[AUXILIARY_MOST * 2];
-    size_t count = vector_count(arguments), more = vector_count(environment);
-    uintptr_t end = stack_map(program->executable_stack);
     struct start start = {end - PAGE / 4, end - stack_size() / 4 * 3};
     size_t words = auxiliary_narrow(auxiliary, &start, narrow);
+    size_t count = vector_count(arguments), more = vector_count(environment);
     size_t texts = texts_size(arguments), others = texts_size(environment);
-    size_t room = texts + others + (count + more + 3 + words) * sizeof(uint32_t) + 64;
-    if (start.at - start.least < room) {
-        report_line(engine.exe_guest, "Argument list too long", NULL);
-        process_stop(EXIT_NOT_EXECUTABLE);
-    }
-    uintptr_t text = start.at - texts - others;
-    uintptr_t stack = (text - (count + more + 3 + words) * sizeof(uint32_t)) & ~(uintptr_t)15;
+    size_t vectors = (count + more + 3 + words) * sizeof(uint32_t);
+    if (start.at - start.least < texts + others + vectors + 64)
+        too_long();
+    uintptr_t text = start.at - texts - others, stack = (text - vectors) & ~(uintptr_t)15;
     uint32_t *word = (uint32_t *)stack;
-    struct process process = {.stack = stack, .arguments = text, .environment = text + texts, .environment_end = text + texts + others};
+    struct process process = {
+        .stack = stack,
+        .arguments = text,
+        .environment = text + texts,
+        .environment_end = text + texts + others,
+        .auxiliary = stack + (count + more + 3) * sizeof(uint32_t),
+        .auxiliary_size = (unsigned)(words * sizeof(uint32_t)),
+    };
     word[0] = (uint32_t)count;
     texts_put(&text, arguments, word + 1);
     texts_put(&text, environment, word + count + 2);
-    process.auxiliary = stack + (count + more + 3) * sizeof(uint32_t);
-    process.auxiliary_size = (unsigned)(words * sizeof(uint32_t));
     bytes_copy((char *)process.auxiliary, (const char *)narrow, process.auxiliary_size);
+    return process;
+}
+
+void i386_start(char *const *arguments, char *const *environment, const unsigned long *auxiliary,
+                const struct image *program, uintptr_t entry)
+{
+    struct process process = stack_fill(arguments, environment, auxiliary, stack_map(program->executable_stack));
     process_tell(&process, program);
     return_text_make();
     i386_heap_begin(program->brk);
     engine.i386 = true;
     signal_guard(~0ull); /* a signal finds the guest, or a call on a stack of its own */
     traced_leave();
-    i386_enter(stack, (uint32_t)entry);
+    i386_enter(process.stack, (uint32_t)entry);
 }

@@ -44,7 +44,7 @@ __asm__(".text\n"
         "    push %rbp\n"
         "    mov %rsp, %rbp\n"
         "    and $-16, %rsp\n"
-        /* struct trapped: number, six arguments, no mask, no call of 32 bits; and a word for the alignment */
+        /* struct trapped: number, six arguments, no mask, of no 32-bit program; and a word that aligns the stack */
         "    pushq $0\n"
         "    pushq $0\n"
         "    pushq $0\n"
@@ -67,6 +67,8 @@ __asm__(".text\n"
         "    pop %rsi\n"
         "    pop %rdi\n"
         "    ret\n");
+
+_Static_assert(sizeof(struct trapped) == 9 * sizeof(long), "see above");
 
 __attribute__((used)) long site_call(struct trapped *call)
 {
