@@ -29,7 +29,7 @@ from typing import Optional
 from udocker import api
 
 from .errors import BatchError
-from .process import boot_id
+from .identity import boot_id
 
 _LOG = logging.getLogger(__name__)
 _ID = re.compile(r"[0-9a-f-]{36}")
@@ -75,6 +75,18 @@ def node_place(config: api.Config, environ: Mapping[str, str]) -> Path:
     named = [environ.get(name, "") for name in _PLACES]
     usable = (place for place in named if place.startswith("/") and os.access(place, os.W_OK | os.X_OK))
     return Path(next(usable, "/tmp"))
+
+
+def gate_of(config: api.Config, environ: Mapping[str, str], name: str) -> Optional[Path]:
+    """A file at which tasks of a node wait for one of them; None where it has no directory for that, so that
+    all have to ask the shared file system."""
+    node = NodeStore(config, node_place(config, environ))
+    try:
+        node.create()
+    except api.UdockerError as error:
+        _LOG.debug("%s", error)
+        return None
+    return node.gate(name)
 
 
 class NodeStore:

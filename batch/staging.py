@@ -8,33 +8,21 @@ the result.  The shared file system is asked for a handful of files, never for a
 from __future__ import annotations
 
 import logging
-import os
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Optional
 
 from udocker import api
 
 from .nodestore import NodeStore, node_place
-from .once import PREPARED, WARM, Work
-from .prepare import Preparation, prepare
+from .once import Work
+from .prepare import PREPARED, WARM, Place, Preparation, in_own_order, prepare_all
 
 STAGED = "staged"
 _LOG = logging.getLogger(__name__)
 # Until it is unpacked nobody knows how large an image is; layers are seldom compressed to less than a fourth.
 _GROWTH = 4
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a task runs: ``config`` names the store that has the container."""
-
-    config: api.Config
-    preparation: Preparation
-    prefetched: tuple[Preparation, ...] = ()
 
 
 @contextmanager
@@ -52,9 +40,7 @@ def place_of(
     set for them.  Raises BatchError, RegistryError, StoreError.
     """
     if stage == "shared":
-        gates = _Gates(config, environ)
-        fetched = tuple(prepare(config, other, gates.gate) for other in _in_own_order(prefetch))
-        yield Place(config, prepare(config, image, gates.gate), fetched)
+        yield prepare_all(config, image, environ, prefetch)
         return
     node = NodeStore(config, node_place(config, environ))
     node.create()
@@ -62,7 +48,7 @@ def place_of(
     containers = [api.prepared_container(config, name) for name in (image, *prefetch)]
     leases = [node.lease(container) for container in containers]
     try:
-        fetched = tuple(_Copying(config, node, other).run() for other in _in_own_order(prefetch))
+        fetched = tuple(_Copying(config, node, other).run() for other in in_own_order(prefetch))
         yield Place(node.config, _Copying(config, node, image).run(), fetched)
     finally:
         for lease in leases:
@@ -102,28 +88,6 @@ def release(config: api.Config, environ: Mapping[str, str], containers: Sequence
 def staged_archive(config: api.Config, container: str) -> Path:
     """The file in the shared store from which nodes unpack a container."""
     return Path(config.udocker_dir) / "batch" / "staged" / f"{container}.tar.zst"
-
-
-def _in_own_order(images: Sequence[str]) -> Sequence[str]:
-    """Each node begins with another image, so that several are pulled at once instead of one for all."""
-    start = zlib.crc32(os.fsencode(os.uname().nodename)) % max(1, len(images))
-    return (*images[start:], *images[:start])
-
-
-class _Gates:
-    """Where tasks of a node wait for one of them, if the node has a directory for that."""
-
-    def __init__(self, config: api.Config, environ: Mapping[str, str]) -> None:
-        self._node = NodeStore(config, node_place(config, environ))
-
-    def gate(self, name: str) -> Optional[Path]:
-        """The file; None where all have to ask the shared file system."""
-        try:
-            self._node.create()
-        except api.UdockerError as error:
-            _LOG.debug("%s", error)
-            return None
-        return self._node.gate(name)
 
 
 class _Copying:

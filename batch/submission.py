@@ -187,7 +187,7 @@ class Job:
         tasks = self.scheduler.parse_status(self.id, self.run(self.scheduler.status_command(self.id)))
         if all(task.exit_status is not None for task in tasks if task.state.ended):
             return tasks
-        recorded = {usage.task: usage.exit_status for usage in self.records.read().usages}
+        recorded = {usage.task: usage.exit_status for usage in self.records.read().tasks}
         return [_with_exit_status(task, recorded) for task in tasks]
 
     def cancel(self) -> None:
@@ -233,7 +233,7 @@ class Job:
 
     def outputs(self, stream: str = "stdout") -> Mapping[Optional[int], Path]:
         """The file that each task that has a record wrote its ``stdout`` or ``stderr`` to."""
-        written = {usage.task: usage.extra.get(stream) for usage in self.records.read().usages}
+        written = {usage.task: usage.extra.get(stream) for usage in self.records.read().tasks}
         return {task: Path(path) for task, path in written.items() if isinstance(path, str)}
 
     def usage(self) -> Records:
@@ -246,6 +246,7 @@ class Job:
         accounted = {usage.task: usage for usage in self._accounted()}
         records = self.records.read()
         own = [_settled(usage, accounted.get(usage.task)) for usage in records.usages]
+        # A task whose ranks have records has none of its own where a script on the host starts its steps.
         known = {usage.task for usage in own}
         missing = [usage for usage in accounted.values() if usage.task not in known]
         if known - {None}:

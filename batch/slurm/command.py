@@ -12,8 +12,8 @@ from typing import Optional
 
 from udocker import api
 
-from ..arguments import current_directory, failure_lines, scheduler
-from ..errors import InvalidJob
+from ..arguments import current_directory, scheduler
+from ..errors import InvalidJob, failure_lines
 from ..jobspec import ArraySpec, JobSpec
 from ..scheduler import Command, Scheduler
 from ..submission import exit_status, plan_job, run_command, submit

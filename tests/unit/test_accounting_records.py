@@ -28,7 +28,7 @@ from udocker_batch.accounting.report import (
     usage_table,
 )
 from udocker_batch.errors import InvalidJob
-from udocker_batch.process import Identity
+from udocker_batch.identity import Identity
 from udocker_batch.submission import read_job
 from udocker_batch.usage import Usage
 
