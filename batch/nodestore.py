@@ -14,6 +14,7 @@ next makes it again.  What an earlier boot of the node has left is removed, for 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -37,6 +38,7 @@ _ID = re.compile(r"[0-9a-f-]{36}")
 _LEFT_FREE = 0.1
 _HINT = "set UDOCKER_NODE_DIR to a directory on the node's own disk"
 _PLACES = ("SLURM_TMPDIR", "TMPDIR")
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,6 @@ class Lease:
             _LOG.debug("stage: %s: counts as used since it was leased", error)
         finally:
             os.close(self.fd)
-
-
-def _failed(error: OSError, path: Path) -> api.StoreError:
-    return api.StoreError(f"stage: {path}: {error.strerror or error}", _HINT)
 
 
 def node_place(config: api.Config, environ: Mapping[str, str]) -> Path:
@@ -117,7 +115,7 @@ class NodeStore:
             self.directory.mkdir(mode=0o700, exist_ok=True)
             self._use.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
-            raise _failed(error, self._place) from error
+            raise self._failed(error, self._place) from error
 
     def exists(self) -> bool:
         """Whether there is one; what is there under its name must be this user's alone."""
@@ -127,7 +125,30 @@ class NodeStore:
         except FileNotFoundError:
             return False
         except OSError as error:
-            raise _failed(error, self._place) from error
+            raise self._failed(error, self._place) from error
+
+    def _failed(self, error: OSError, path: Path) -> api.StoreError:
+        if error.errno in _FULL:
+            return api.StoreError(f"{self._no_room}: {error.strerror}", _HINT)
+        return api.StoreError(f"stage: {path}: {error.strerror or error}", _HINT)
+
+    @property
+    def _no_room(self) -> str:
+        """How all messages begin that tell of a node that has no room."""
+        return f"stage: {self._place}: no room"
+
+    def is_named_by(self, error: api.StoreNoSpace) -> bool:
+        """Whether the error tells of a file of this store."""
+        return str(self._place) in error.message
+
+    def full(self, error: api.StoreNoSpace) -> api.UdockerError:
+        """The same of an error that was met in this store, so that ``is_full`` knows it."""
+        return BatchError(f"{self._no_room}: {error.message}", error.hint)
+
+    def is_full(self, error: api.UdockerError) -> bool:
+        """Whether it tells that this store has no room for a copy; who has waited for another process knows
+        its words alone."""
+        return error.message.startswith(self._no_room)
 
     def _check(self) -> None:
         info = self._place.lstat()
@@ -151,7 +172,7 @@ class NodeStore:
                 os.close(fd)
                 raise
         except OSError as error:
-            raise _failed(error, path) from error
+            raise self._failed(error, path) from error
         return Lease(fd)
 
     def copies(self) -> list[Copy]:
@@ -165,7 +186,7 @@ class NodeStore:
                 if size is not None:
                     found.append(Copy(name, size, used))
         except OSError as error:
-            raise _failed(error, self._use) from error
+            raise self._failed(error, self._use) from error
         return sorted(found, key=lambda copy: copy.used)
 
     def _size(self, container: str) -> Optional[int]:
@@ -205,13 +226,13 @@ class NodeStore:
                         total -= copy.size
                 if total + size > limit and not guessed:
                     raise BatchError(
-                        f"stage: {self._place}: no room for {size >> 20} MiB: {limit >> 20} MiB may be used,"
+                        f"{self._no_room} for {size >> 20} MiB: {limit >> 20} MiB may be used,"
                         f" and {total >> 20} MiB are in use",
                         "use --stage=shared, or set UDOCKER_NODE_MAX or UDOCKER_NODE_DIR for more",
                     )
                 (self._use / f"{container}.size").write_text(str(size), encoding="ascii")
         except OSError as error:
-            raise _failed(error, self._place) from error
+            raise self._failed(error, self._place) from error
 
     def _fitting(self, copies: list[Copy]) -> int:
         """What copies may take where no bound is set: what they have, and most of what is free."""
@@ -249,7 +270,7 @@ class NodeStore:
             finally:
                 os.close(fd)
         except OSError as error:
-            raise _failed(error, path) from error
+            raise self._failed(error, path) from error
         return True
 
     def sweep(self, unused: float) -> list[Copy]:

@@ -172,7 +172,7 @@ def test_every_rank_leaves_a_usage_record_and_a_step_has_a_line(
 def test_a_signal_of_the_batch_system_comes_to_a_rank_once(
     desk: Desk, slurm: Slurm, busybox_there: str
 ) -> None:
-    """The batch system sends it to the rank's whole group, the parent that accounts for it among that."""
+    """The batch system sends it to the parent that accounts for the rank, which passes it on."""
     counting = "trap 'echo usr1' USR1; trap 'echo term; exit 7' TERM; echo ready; while :; do sleep 0.1; done"
     words = [f"--image={busybox_there}", "-Jcounted", "sh", "-c", counting]
     with desk.user.popen(

@@ -10,8 +10,9 @@
  * PR_SET_CHILD_SUBREAPER), so that what it reaps holds every descendant that has ended.  What the program
  * leaves running is the batch system's to end, as without us.
  *
- * The program stays in this process's group and session.  Process managers and terminals signal the whole group,
- * so that a signal is passed on only where the program has left it, as shells do.
+ * The program stays in this process's group and session.  Signals are passed on to it: of a step Slurm signals the
+ * processes that it has started itself.  One from the kernel, as by a terminal's keys, comes to the whole
+ * foreground group and is passed on only where the program has left that, as shells do.
  *
  * Exit status: the program's own; a signal that ended it ends this as well.  A record that cannot be written costs
  * one line on standard error and nothing else.
@@ -112,8 +113,10 @@ static bool reap(pid_t program, struct used *used)
 static void program_wait(pid_t program, const sigset_t *held, struct used *used)
 {
     while (!reap(program, used)) {
-        int number = sigwaitinfo(held, NULL);
-        if (number > 0 && number != SIGCHLD && getpgid(program) != getpgrp())
+        siginfo_t told;
+        int number = sigwaitinfo(held, &told);
+        bool has_it = told.si_code == SI_KERNEL && getpgid(program) == getpgrp();
+        if (number > 0 && number != SIGCHLD && !has_it)
             kill(program, number);
     }
 }
