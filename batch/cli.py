@@ -182,8 +182,8 @@ _COMMANDS: Mapping[str, tuple[tuple[_Act, _Arguments], str]] = {
     "submit": ((_submit, _submit_arguments), "submit a job file; prints the job's id"),
     "render": ((_render, _render_arguments), "print the job script that submit would hand over"),
     "status": (
-        _elsewhere("job", "status", "add_arguments"),
-        "tell the state of every task: index, state, exit status, host",
+        _elsewhere("job", "status", "add_status_arguments"),
+        "tell the state of every task: index, state, exit status, host, reason; or list jobs",
     ),
     "wait": (
         _elsewhere("job", "wait", "add_wait_arguments"),

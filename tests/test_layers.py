@@ -30,6 +30,8 @@ LAYERS = {
     "orchestration": (
         "udocker.api",
         "udocker.run.*",
+        "udocker_batch.doubts",
+        "udocker_batch.reasons",
         "udocker_batch.submission",
         "udocker_batch.prepare",
         "udocker_batch.rank",

@@ -18,6 +18,7 @@ from .records import ENDED, LOST, RUNNING
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 UNKNOWN = "-"
+COMPLETED, FAILED = "completed", "failed"
 
 
 def usage_table(records: Sequence[Usage], *, tasks: Optional[int] = None, title: str = "") -> Table:
@@ -50,14 +51,26 @@ def usage_json(records: Sequence[Usage], *, tasks: Optional[int] = None) -> str:
 
 
 def usage_csv(records: Sequence[Usage]) -> str:
-    """A line a task under a line of Usage's field names; ``command`` and ``extra`` are JSON."""
+    """A line a task under a line of Usage's field names.
+
+    ``command`` and ``extra`` are JSON; ``state`` is what ``udocker-batch status`` calls it.
+    """
     out = io.StringIO()
     names = list(Usage.__dataclass_fields__)
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(names)
     for usage in records:
-        writer.writerow([_plain(getattr(usage, name)) for name in names])
+        row = {name: _plain(getattr(usage, name)) for name in names}
+        writer.writerow({**row, "state": outcome(usage)}.values())
     return out.getvalue()
+
+
+def outcome(usage: Usage) -> str:
+    """How a record's task ended, in the words of ``udocker-batch status``: its state, if it has not ended."""
+    if usage.state != ENDED or usage.exit_status is None:
+        return usage.state
+    known = usage.extra.get("scheduler_state")
+    return known if isinstance(known, str) else FAILED if usage.exit_status else COMPLETED
 
 
 def totals(records: Sequence[Usage]) -> dict[str, Any]:
@@ -139,12 +152,9 @@ def _name(group: Sequence[Usage]) -> str:
 
 
 def _state(group: Sequence[Usage]) -> str:
-    """That of the first that did not end well."""
-    for usage in group:
-        if usage.state != ENDED or usage.exit_status is None:
-            return _printable(usage.state)
-    failed = next((usage.exit_status for usage in group if usage.exit_status), 0)
-    return f"exit {failed}" if failed else "ok"
+    """That of the first that did not end well, with its exit status."""
+    worst = next((usage for usage in group if outcome(usage) != COMPLETED), group[0])
+    return f"{_printable(outcome(worst))} {worst.exit_status or ''}".strip()
 
 
 def _host(group: Sequence[Usage]) -> str:

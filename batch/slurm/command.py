@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 import signal
@@ -45,6 +46,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 def told(program: str, run: Callable[[list[str]], int], words: list[str]) -> int:
     """Run a command and tell its failure in one line; returns the exit status."""
+    logging.basicConfig(format=f"{program}: %(message)s")
     try:
         return run(words)
     except api.UdockerError as error:
