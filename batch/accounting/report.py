@@ -31,7 +31,9 @@ def usage_table(records: Sequence[Usage], *, tasks: Optional[int] = None, title:
     table = Table(title=title or None, caption=footer(records, tasks), caption_justify="left")
     for heading, _ in _COLUMNS:
         left = heading in ("task", "state", "host")
-        table.add_column(heading, justify="left" if left else "right", overflow="fold")
+        table.add_column(
+            heading, justify="left" if left else "right", overflow="fold", no_wrap=heading == "task"
+        )
     for group in _by_step(records):
         table.add_row(*(Text(cell(group)) for _, cell in _COLUMNS))
     if records:
