@@ -22,6 +22,22 @@ if TYPE_CHECKING:
     from .taskspec import TaskSpec
 
 _LOG = Log(__name__)
+# What udocker-account adds.
+_AT_THE_END = frozenset(
+    {
+        "state",
+        "ended",
+        "exit_status",
+        "wall_seconds",
+        "user_seconds",
+        "system_seconds",
+        "peak_memory",
+        "read_bytes",
+        "written_bytes",
+        "storage_read_bytes",
+        "storage_written_bytes",
+    }
+)
 
 
 class Recording:
@@ -102,7 +118,7 @@ class Recording:
     def _begun(self) -> int:
         """A file without a name that holds what is known of the record, as that program expects it."""
         document = json.loads(identified(self._usage).to_json())
-        known = {name: value for name, value in document.items() if value is not None and name != "state"}
+        known = {name: value for name, value in document.items() if name not in _AT_THE_END}
         fd = os.memfd_create("usage", 0)  # not closed by an exec
         text = json.dumps(known).encode("ascii")
         os.write(fd, text[:-1])  # without the closing brace

@@ -162,8 +162,7 @@ def test_every_rank_leaves_a_usage_record_and_a_step_has_a_line(
     assert len({records["0", rank]["host"] for rank in range(4)}) == 2
     assert records["3", 0]["exit_status"] == 125
     lines = desk.batch("usage", job).splitlines()
-    (line,) = (line for line in lines if "job.0 (4 ranks)" in line)
-    assert "failed 5" in line
+    assert [line for line in lines if "job.0 (4 ranks)" in line and "failed 5" in line], lines
     assert any("job.1 (1 rank)" in line for line in lines)
     assert len(desk.batch("usage", "--format=csv", job).splitlines()) == 1 + len(records)
 

@@ -14,7 +14,11 @@ from typing import Any
 
 import pytest
 
-from udocker.api import accounting_program
+from udocker.api import Config, accounting_program
+from udocker_batch.accounting.records import JobRecords
+from udocker_batch.environment import TaskIdentity
+from udocker_batch.recording import Recording
+from udocker_batch.taskspec import TaskSpec
 from udocker_batch.usage import Usage
 
 BEGUN = b'{"job": "7", "task": null, "attempt": 0, "host": "n", "image": "i", "digest": "", "command": ["x"]'
@@ -157,3 +161,31 @@ def test_a_record_that_cannot_be_written_costs_a_line(tmp_path: Path) -> None:
         _, told = process.communicate(timeout=30)
     assert process.returncode == 6
     assert told == f"udocker-batch: rank: {tmp_path}/nosuch/record: No such file or directory\n"
+
+
+@pytest.mark.parametrize("task", [None, 3])
+def test_a_ranks_record_is_completed_and_read_back(tmp_path: Path, task: int | None) -> None:
+    config = Config(str(tmp_path / "store"))
+    spec = TaskSpec("i@sha256:0", ("x",), config.udocker_dir)
+    record = Recording(config, spec, TaskIdentity("slurm", "7", task, 1, step="0", rank=5), 2)
+    argv = record.accounted(("/bin/sh", "-c", "exit 4"))
+    (running,) = JobRecords(tmp_path / "store", "slurm", "7").read().usages
+    assert (running.state, running.rank, running.exit_status) == ("running", 5, None)
+    done = subprocess.run(argv, pass_fds=[int(argv[1])], check=False)
+    os.close(int(argv[1]))
+    assert done.returncode == 4
+    records = JobRecords(tmp_path / "store", "slurm", "7").read()
+    assert records.problems == ()
+    (usage,) = records.usages
+    assert (usage.task, usage.attempt, usage.step, usage.rank) == (task, 1, "0", 5)
+    assert (usage.state, usage.exit_status, usage.extra["cpus"]) == ("ended", 4, 2)
+    assert usage.wall_seconds is not None
+    assert records.tasks == ()
+
+
+def test_without_a_record_a_rank_is_its_program(tmp_path: Path) -> None:
+    config = Config(str(tmp_path))
+    spec = TaskSpec("i@sha256:0", ("x",), config.udocker_dir, usage=False)
+    record = Recording(config, spec, TaskIdentity("slurm", "7", None, 0, step="0", rank=5), 2)
+    assert record.accounted(("/bin/true",)) == ("/bin/true",)
+    assert list(tmp_path.iterdir()) == []
