@@ -15,6 +15,7 @@ if api.TYPE_CHECKING:
 
     from .once import Gate
 
+_PROGRAM = "udocker-batch"
 WARM, WAITED, PREPARED = "warm", "waited", "prepared"
 
 
@@ -64,6 +65,7 @@ def prepare(config: api.Config, image: str, gate: Optional[Gate] = None) -> Prep
         return Preparation(image, container, WARM, 0.0)
     from .once import Work
 
+    api.warn_as(_PROGRAM)  # what takes long may have something to tell
     work = Work(
         config,
         f"prepare-{container}",

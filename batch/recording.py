@@ -7,7 +7,7 @@ import os
 import stat
 import time
 
-from udocker.api import TYPE_CHECKING, Config, Log, UdockerError, accounting_program, replace
+from udocker.api import TYPE_CHECKING, Config, Log, UdockerError, accounting_program, replace, warn_as
 
 from .accounting.written import ENDED, RUNNING, identified, job_directory, record_path, write_record
 from .files import temporary_beside
@@ -112,7 +112,7 @@ class Recording:
         try:
             return (accounting_program(), str(self._begun()), temporary_beside(path), path, *argv)
         except (UdockerError, OSError) as error:  # Linux before 3.17 has no such files
-            _LOG.warning("usage record: %s", error)
+            _warn(error)
             return argv
 
     def _begun(self) -> int:
@@ -130,7 +130,12 @@ class Recording:
         try:
             write_record(self._udocker_dir, self._directory, self._usage)
         except UdockerError as error:
-            _LOG.warning("usage record: %s", error)
+            _warn(error)
+
+
+def _warn(error: Exception) -> None:
+    warn_as("udocker-batch")
+    _LOG.warning("usage record: %s", error)
 
 
 def _outputs() -> dict[str, str]:

@@ -91,9 +91,11 @@ class _Copies:
             _LOG.debug("%s", error)  # a disk that is full to the last byte; the next one cleans up
 
     def _make(self) -> Place:
+        api.warn_as("udocker-batch")
         self._node.create()
         self._node.require_executable()
-        self._leases = [self._node.lease(container) for container in self._containers]
+        for container in self._containers:
+            self._leases.append(self._node.lease(container))
         others = tuple(
             _Copying(self._config, self._node, other).run() for other in in_own_order(self._prefetch)
         )

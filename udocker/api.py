@@ -23,7 +23,7 @@ from udocker.errors import (
     UsageError,
     from_os_error,
 )
-from udocker.log import Log
+from udocker.log import Log, warn_as
 from udocker.model.imageconfig import Platform
 from udocker.model.mode import ExecutionMode
 from udocker.model.mount import Mount
@@ -89,6 +89,7 @@ __all__ = [
     "shared_lock",
     "tree_size",
     "unpack_container",
+    "warn_as",
     "write_store_file",
 ]
 
