@@ -60,6 +60,7 @@ def sources_in(*folders):
 
 PROGRAMS = {
     "udocker-userns": Program(sources_in("userns")),
+    "udocker-account": Program(sources_in("account")),
     "udocker-trap": Program(
         sources_in("net", "path", "root", "trap", "tracer"),
         FREESTANDING,
@@ -77,8 +78,6 @@ INSTALL_REQUIRES = [
     "PyYAML>=5.4",
     # Job scripts are templates, so that a site can read and replace them.
     "Jinja2>=3.0",
-    # Process tables, memory and I/O counters of a task's processes.
-    "psutil>=5.8",
     # Usage tables and progress on terminals.
     "rich>=10",
     # Layers compressed with zstd (OCI image specification, media type +zstd).
@@ -92,6 +91,7 @@ TEST_REQUIRES = [
     "pytest-timeout",  # a test that hangs fails instead of hanging the run
     "hypothesis>=6",  # hostile values for parsers, templates and layers
     "jsonschema",  # job files by their published schema
+    "psutil>=5.8",  # what the benches and tests know of processes
     "mfusepy>=3",  # a file system whose operations fail on command
 ]
 
@@ -214,7 +214,7 @@ setup(
     entry_points={
         "console_scripts": [
             "udocker = udocker.cli.start:start",
-            "udocker-batch = udocker_batch.cli:main",
+            "udocker-batch = udocker_batch.start:start",
             "udocker-sbatch = udocker_batch.slurm.command:main",
             "udocker-srun = udocker_batch.slurm.srun.command:main",
         ]

@@ -10,10 +10,10 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # type checkers know the name; importing typing takes as long as ten modules of ours
 if TYPE_CHECKING:
+    from typing import Any
+
     from .errors import BatchError, InvalidJob, JobUnknown, SchedulerMissing, SubmitFailed, WaitTimeout
     from .interface import find, job_files, load, submit
     from .jobspec import ArraySpec, JobSpec
@@ -65,4 +65,6 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
     return getattr(importlib.import_module(f".{_WHERE[name]}", __name__), name)

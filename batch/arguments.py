@@ -59,14 +59,6 @@ def seconds(text: str) -> float:
     return value
 
 
-def failure_lines(program: str, error: api.UdockerError) -> str:
-    """A failure for the terminal: one line, and one for its hint."""
-    lines = [f"{program}: {_printable(error.message)}"]
-    if error.hint:
-        lines.append(f"  hint: {_printable(error.hint)}")
-    return "\n".join(lines)
-
-
 def current_directory() -> str:
     """Where the user is, the base of relative paths; raises UsageError where it has been removed."""
     try:
@@ -111,7 +103,3 @@ def scheduler(name: str, config: api.Config) -> Scheduler:
     if name not in SCHEDULERS:
         raise api.UsageError(f"scheduler: {name!r}: unknown", f"one of {', '.join(SCHEDULERS)}")
     return SCHEDULERS[name](config)
-
-
-def _printable(text: str) -> str:
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

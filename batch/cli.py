@@ -15,10 +15,10 @@ from typing import Any, Optional
 
 from udocker import api
 
-from .arguments import SCHEDULERS, Parser, add_stage_arguments, current_directory, failure_lines
-from .errors import InvalidJob
+from .arguments import SCHEDULERS, Parser, add_stage_arguments, current_directory
+from .errors import failure_lines
 from .jobspec import PREPARE_CHOICES, STAGE_CHOICES, JobSpec
-from .taskspec import VARIABLE, TaskSpec
+from .onnode import main as on_node
 
 _EPILOG = """A job file is YAML:
 
@@ -35,6 +35,10 @@ _EPILOG = """A job file is YAML:
 Other keys: container (instead of image), mode, nvidia, name, workdir, user, entrypoint, directory, stderr,
 prepare (first, submit, job), stage (shared, node), prefetch (further images), usage, options (a list for
 each batch system). udocker-batch schema prints them all as a JSON schema."""
+
+
+_Act = Callable[[api.Config, argparse.Namespace], int]
+_Arguments = Callable[[argparse.ArgumentParser], None]
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -119,23 +123,9 @@ def _prepare(config: api.Config, options: argparse.Namespace) -> int:
     return 0
 
 
-def _task(config: api.Config, options: argparse.Namespace) -> int:
-    from .task import run_task
-
-    return run_task(config, _carried_task("task"), os.environ)
-
-
-def _rank(config: api.Config, options: argparse.Namespace) -> int:
-    from .rank import run_rank
-
-    run_rank(config, _carried_task("rank"), os.environ)
-
-
-def _carried_task(act: str) -> TaskSpec:
-    text = os.environ.pop(VARIABLE, "")
-    if not text:
-        raise InvalidJob(f"{act}: {VARIABLE} is not set", "this command is for job scripts")
-    return TaskSpec.from_json(text)
+def _on_node(act: str) -> _Act:
+    """One of the acts that ``start`` does without this module, where this is called all the same."""
+    return lambda *_: on_node(act)
 
 
 def _render_arguments(parser: argparse.ArgumentParser) -> None:
@@ -175,10 +165,6 @@ def _no_arguments(parser: argparse.ArgumentParser) -> None:
     """``schema`` has none; ``task`` and ``rank`` take all from the environment."""
 
 
-_Act = Callable[[api.Config, argparse.Namespace], int]
-_Arguments = Callable[[argparse.ArgumentParser], None]
-
-
 def _elsewhere(module: str, act: str, arguments: str) -> tuple[_Act, _Arguments]:
     """An act and its arguments in a command module, which is loaded when they are needed."""
 
@@ -196,8 +182,8 @@ _COMMANDS: Mapping[str, tuple[tuple[_Act, _Arguments], str]] = {
     "submit": ((_submit, _submit_arguments), "submit a job file; prints the job's id"),
     "render": ((_render, _render_arguments), "print the job script that submit would hand over"),
     "status": (
-        _elsewhere("job", "status", "add_arguments"),
-        "tell the state of every task: index, state, exit status, host",
+        _elsewhere("job", "status", "add_status_arguments"),
+        "tell the state of every task: index, state, exit status, host, reason; or list jobs",
     ),
     "wait": (
         _elsewhere("job", "wait", "add_wait_arguments"),
@@ -214,8 +200,8 @@ _COMMANDS: Mapping[str, tuple[tuple[_Act, _Arguments], str]] = {
     "hooks": (_elsewhere("slurm.hooks", "run", "add_arguments"), "write a site's hooks of Slurm"),
     "doctor": (_elsewhere("doctor", "run", "add_arguments"), "tell what would keep jobs from running"),
     "schema": ((_schema, _no_arguments), "print the JSON schema of job files"),
-    "rank": ((_rank, _no_arguments), "run a rank of a step; for udocker-srun"),
-    "task": ((_task, _no_arguments), "run a task; for job scripts"),
+    "rank": ((_on_node("rank"), _no_arguments), "run a rank of a step; for udocker-srun"),
+    "task": ((_on_node("task"), _no_arguments), "run a task; for job scripts"),
 }
 
 

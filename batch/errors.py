@@ -37,3 +37,15 @@ class WaitTimeout(BatchError):
 
 class SchedulerMissing(BatchError):
     """The batch system's commands are not on this machine."""
+
+
+def failure_lines(program: str, error: UdockerError) -> str:
+    """A failure for the terminal: one line, and one for its hint."""
+    lines = [f"{program}: {_printable(error.message)}"]
+    if error.hint:
+        lines.append(f"  hint: {_printable(error.hint)}")
+    return "\n".join(lines)
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -55,7 +55,9 @@ def load(path: os.PathLike[str], scheduler_name: str, changes: Sequence[str] = (
             text = stream.read(MAX_FILE + 1)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise InvalidJob(f"job file: {os.fspath(path)}: {reason}") from None
+        raise InvalidJob(
+            f"job file: {os.fspath(path)}: {reason}", "udocker-batch submit --help shows a job file"
+        ) from None
     return load_job(text, os.path.basename(path), scheduler_name, os.getcwd(), changes)
 
 

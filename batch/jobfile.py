@@ -19,6 +19,7 @@ from .jobspec import PREPARE_CHOICES, STAGE_CHOICES, ArraySpec, JobSpec
 from .sizes import parse_seconds, parse_size
 
 MAX_FILE = 4 << 20
+_YAML = "udocker-batch submit --help shows a job file; values with : or # in them need quotes"
 
 
 @dataclass(frozen=True)
@@ -103,9 +104,9 @@ def _compose(text: str, source: _Source) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
-        raise InvalidJob(f"job file: {where}: {error.problem or error.context}") from None
+        raise InvalidJob(f"job file: {where}: {error.problem or error.context}", _YAML) from None
     except (yaml.YAMLError, RecursionError) as error:
-        raise InvalidJob(f"job file: {name}: {str(error).splitlines()[0]}") from None
+        raise InvalidJob(f"job file: {name}: {str(error).splitlines()[0]}", _YAML) from None
 
 
 def _values(node: yaml.MappingNode, source: _Source) -> dict[str, Any]:

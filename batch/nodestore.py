@@ -14,6 +14,7 @@ next makes it again.  What an earlier boot of the node has left is removed, for 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -29,7 +30,7 @@ from typing import Optional
 from udocker import api
 
 from .errors import BatchError
-from .process import boot_id
+from .identity import boot_id
 
 _LOG = logging.getLogger(__name__)
 _ID = re.compile(r"[0-9a-f-]{36}")
@@ -37,6 +38,7 @@ _ID = re.compile(r"[0-9a-f-]{36}")
 _LEFT_FREE = 0.1
 _HINT = "set UDOCKER_NODE_DIR to a directory on the node's own disk"
 _PLACES = ("SLURM_TMPDIR", "TMPDIR")
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,6 @@ class Lease:
             os.close(self.fd)
 
 
-def _failed(error: OSError, path: Path) -> api.StoreError:
-    return api.StoreError(f"stage: {path}: {error.strerror or error}", _HINT)
-
-
 def node_place(config: api.Config, environ: Mapping[str, str]) -> Path:
     """The directory for what jobs leave on this node: the one that is set, or the job's temporary one."""
     if config.node_dir:
@@ -75,6 +73,18 @@ def node_place(config: api.Config, environ: Mapping[str, str]) -> Path:
     named = [environ.get(name, "") for name in _PLACES]
     usable = (place for place in named if place.startswith("/") and os.access(place, os.W_OK | os.X_OK))
     return Path(next(usable, "/tmp"))
+
+
+def gate_of(config: api.Config, environ: Mapping[str, str], name: str) -> Optional[Path]:
+    """A file at which tasks of a node wait for one of them; None where it has no directory for that, so that
+    all have to ask the shared file system."""
+    node = NodeStore(config, node_place(config, environ))
+    try:
+        node.create()
+    except api.UdockerError as error:
+        _LOG.debug("%s", error)
+        return None
+    return node.gate(name)
 
 
 class NodeStore:
@@ -105,7 +115,7 @@ class NodeStore:
             self.directory.mkdir(mode=0o700, exist_ok=True)
             self._use.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
-            raise _failed(error, self._place) from error
+            raise self._failed(error, self._place) from error
 
     def exists(self) -> bool:
         """Whether there is one; what is there under its name must be this user's alone."""
@@ -115,7 +125,30 @@ class NodeStore:
         except FileNotFoundError:
             return False
         except OSError as error:
-            raise _failed(error, self._place) from error
+            raise self._failed(error, self._place) from error
+
+    def _failed(self, error: OSError, path: Path) -> api.StoreError:
+        if error.errno in _FULL:
+            return api.StoreError(f"{self._no_room}: {error.strerror}", _HINT)
+        return api.StoreError(f"stage: {path}: {error.strerror or error}", _HINT)
+
+    @property
+    def _no_room(self) -> str:
+        """How all messages begin that tell of a node that has no room."""
+        return f"stage: {self._place}: no room"
+
+    def is_named_by(self, error: api.StoreNoSpace) -> bool:
+        """Whether the error tells of a file of this store."""
+        return str(self._place) in error.message
+
+    def full(self, error: api.StoreNoSpace) -> api.UdockerError:
+        """The same of an error that was met in this store, so that ``is_full`` knows it."""
+        return BatchError(f"{self._no_room}: {error.message}", error.hint)
+
+    def is_full(self, error: api.UdockerError) -> bool:
+        """Whether it tells that this store has no room for a copy; who has waited for another process knows
+        its words alone."""
+        return error.message.startswith(self._no_room)
 
     def _check(self) -> None:
         info = self._place.lstat()
@@ -139,7 +172,7 @@ class NodeStore:
                 os.close(fd)
                 raise
         except OSError as error:
-            raise _failed(error, path) from error
+            raise self._failed(error, path) from error
         return Lease(fd)
 
     def copies(self) -> list[Copy]:
@@ -153,7 +186,7 @@ class NodeStore:
                 if size is not None:
                     found.append(Copy(name, size, used))
         except OSError as error:
-            raise _failed(error, self._use) from error
+            raise self._failed(error, self._use) from error
         return sorted(found, key=lambda copy: copy.used)
 
     def _size(self, container: str) -> Optional[int]:
@@ -193,13 +226,13 @@ class NodeStore:
                         total -= copy.size
                 if total + size > limit and not guessed:
                     raise BatchError(
-                        f"stage: {self._place}: no room for {size >> 20} MiB: {limit >> 20} MiB may be used,"
+                        f"{self._no_room} for {size >> 20} MiB: {limit >> 20} MiB may be used,"
                         f" and {total >> 20} MiB are in use",
                         "use --stage=shared, or set UDOCKER_NODE_MAX or UDOCKER_NODE_DIR for more",
                     )
                 (self._use / f"{container}.size").write_text(str(size), encoding="ascii")
         except OSError as error:
-            raise _failed(error, self._place) from error
+            raise self._failed(error, self._place) from error
 
     def _fitting(self, copies: list[Copy]) -> int:
         """What copies may take where no bound is set: what they have, and most of what is free."""
@@ -237,7 +270,7 @@ class NodeStore:
             finally:
                 os.close(fd)
         except OSError as error:
-            raise _failed(error, path) from error
+            raise self._failed(error, path) from error
         return True
 
     def sweep(self, unused: float) -> list[Copy]:

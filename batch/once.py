@@ -18,8 +18,7 @@ from typing import Callable, Optional
 from udocker import api
 
 from .errors import BatchError
-
-WARM, WAITED, PREPARED = "warm", "waited", "prepared"
+from .prepare import PREPARED, WAITED, WARM
 
 _LOG = logging.getLogger(__name__)
 

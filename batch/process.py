@@ -1,4 +1,4 @@
-"""Processes: who one is for good, and how to run a program so that no descendant of it is left behind."""
+"""How to run a program so that no descendant of it is left behind."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ import ctypes
 import os
 import resource
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import IO, Any, Optional, Union
 
-import psutil
+from udocker.api import TYPE_CHECKING, dataclass
+
+from .identity import Stat, all_pids, descendants
+
+if TYPE_CHECKING:
+    from typing import IO, Optional, Union
+
+    Files = Union[None, int, IO[bytes]]
 
 PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 
@@ -33,62 +36,6 @@ FORWARDED = frozenset(
 )
 
 KILL_PATIENCE = 10.0  # seconds for the kernel to end what was killed; longer means an uninterruptible wait
-
-Files = Union[None, int, IO[bytes]]
-
-
-@dataclass(frozen=True)
-class Identity:
-    """A process, told from any later one with the same number.
-
-    ``boot`` is the kernel's random id of this boot, ``start`` the process's start in clock ticks since
-    then (field 22 of proc(5)'s stat).
-    """
-
-    host: str
-    boot: str
-    pid: int
-    start: int
-
-    @classmethod
-    def of(cls, pid: int) -> Identity:
-        """The process ``pid`` of this host; raises ProcessLookupError."""
-        found = Stat.of(pid)
-        if found is None:
-            raise ProcessLookupError(f"no process {pid}")
-        return cls(socket.gethostname(), boot_id(), pid, found.start)
-
-    @classmethod
-    def from_mapping(cls, document: Any) -> Identity:
-        """Read ``to_mapping``'s form; raises ValueError."""
-        try:
-            return cls(
-                str(document["host"]), str(document["boot"]), int(document["pid"]), int(document["start"])
-            )
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"not a process identity: {error}") from None
-
-    def to_mapping(self) -> dict[str, Any]:
-        """A JSON object."""
-        return asdict(self)
-
-    @property
-    def is_here(self) -> bool:
-        """Whether this host can tell about the process."""
-        return self.host == socket.gethostname()
-
-    def is_alive(self) -> bool:
-        """Whether the process still runs (a zombie does not); only meaningful where ``is_here``."""
-        if self.boot != boot_id():
-            return False
-        found = Stat.of(self.pid)
-        return found is not None and found.start == self.start and not found.has_ended
-
-    def signal(self, number: int) -> None:
-        """Send a signal, unless the process has ended."""
-        if self.is_here and self.is_alive():
-            with contextlib.suppress(ProcessLookupError):  # it ended just now, which is as good
-                os.kill(self.pid, number)
 
 
 @dataclass(frozen=True)
@@ -117,36 +64,6 @@ class Reaped:
     pid: int
     status: int
     usage: resource.struct_rusage
-
-
-@dataclass(frozen=True)
-class Stat:
-    """What proc(5)'s stat says of a process: ``start`` in clock ticks since boot."""
-
-    state: str
-    parent: int
-    start: int
-
-    @classmethod
-    def of(cls, pid: int) -> Optional[Stat]:
-        """That of a process of this node; None where there is none, or it is hidden."""
-        try:
-            text = Path(f"/proc/{pid}/stat").read_bytes()
-        except (FileNotFoundError, ProcessLookupError, PermissionError):
-            return None
-        # The name, in parentheses, may hold any byte, parentheses too.
-        fields = text.rpartition(b")")[2].split()
-        return cls(fields[0].decode("ascii"), int(fields[1]), int(fields[19]))
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether it is a zombie."""
-        return self.state in "ZX"
-
-
-def boot_id() -> str:
-    """The random id that the kernel made at boot."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
 def adopt_orphans() -> None:
@@ -275,7 +192,7 @@ def end_session(leader: int) -> None:
     """
     deadline = time.monotonic() + KILL_PATIENCE
     while time.monotonic() < deadline:
-        members = [pid for pid in psutil.pids() if _session(pid) == leader]
+        members = [pid for pid in all_pids() if _session(pid) == leader]
         if not members or leader in members:
             return
         for pid in members:
@@ -292,14 +209,14 @@ def exit_status(status: int) -> int:
 
 
 def _tell_family(number: signal.Signals, told: set[int]) -> None:
-    for process in psutil.Process().children(recursive=True):
-        if number is signal.SIGTERM and process.pid in told:
+    for pid in descendants(os.getpid()):
+        if number is signal.SIGTERM and pid in told:
             continue
-        told.add(process.pid)
+        told.add(pid)
         # Ended meanwhile, or of another user (a setuid program), which only root could end.
-        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-            process.send_signal(number)
-            process.send_signal(signal.SIGCONT)  # a stopped process acts on SIGTERM only when it goes on
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+            os.kill(pid, signal.SIGCONT)  # a stopped process acts on SIGTERM only when it goes on
 
 
 def _session(pid: int) -> int:
@@ -314,7 +231,8 @@ def _session(pid: int) -> int:
 
 def _transferred(who: str) -> Optional[Transferred]:
     try:
-        text = Path(f"/proc/{who}/io").read_text(encoding="ascii")
+        with open(f"/proc/{who}/io", encoding="ascii") as file:
+            text = file.read()
     except OSError:
         return None  # a kernel without CONFIG_TASK_IO_ACCOUNTING
     values = {name: int(value) for name, value in (line.split(":") for line in text.splitlines())}

@@ -75,6 +75,10 @@ class Scheduler(Protocol):
         """The job's files by name, the script being ``script``; ``payload`` is the task's JSON."""
         ...
 
+    def outputs(self, job: JobSpec) -> Mapping[str, str]:
+        """The files for the job's output that are named, by the options that name them."""
+        ...
+
     def submit_command(self, job: JobSpec, files: Mapping[str, str], after: Optional[str] = None) -> Command:
         """Submit; ``after`` is a job that must have succeeded first."""
         ...

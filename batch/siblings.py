@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Optional
+from collections.abc import Iterator, Mapping
 
-import psutil
+from udocker.api import TYPE_CHECKING, dataclass
 
-from .process import Stat
+from .identity import Stat, all_pids, descendants
+
+if TYPE_CHECKING:
+    from typing import Optional
 
 # What two ranks of a step have in common, and how the first on its node is told (srun(1)).
 _STEP = ("SLURM_JOB_ID", "SLURM_STEP_ID")
@@ -22,7 +23,10 @@ _STARTING = 2.0
 
 @dataclass(frozen=True)
 class Leader:
-    """The first rank on this node, told from any other process by when it ``start``ed, in clock ticks."""
+    """The first rank on this node, told from any other process by when it ``start``ed, in clock ticks.
+
+    Where ranks are accounted, that is a parent outside the container, whose first child runs in it.
+    """
 
     pid: int
     start: int
@@ -32,8 +36,18 @@ class Leader:
         found = Stat.of(self.pid)
         return found is not None and found.start == self.start and not found.has_ended
 
-    def is_in(self, launcher: str) -> bool:
-        """Whether its container is whole: it has namespaces of its own, and is the launcher no more."""
+    def inside(self, launcher: str) -> Optional[Leader]:
+        """Itself or its child, once the container of that is whole: it has namespaces of its own, and is the
+        launcher no more."""
+        return next((one for one in (self, *self._child()) if one._is_in(launcher)), None)
+
+    def _child(self) -> Iterator[Leader]:
+        for pid in descendants(self.pid)[:1]:
+            found = Stat.of(pid)
+            if found is not None and found.parent == self.pid:
+                yield Leader(pid, found.start)
+
+    def _is_in(self, launcher: str) -> bool:
         try:
             own = os.stat("/proc/self/ns/mnt")
             other = os.stat(f"/proc/{self.pid}/ns/mnt")
@@ -58,10 +72,10 @@ def leader_of(environ: Mapping[str, str], launcher: str, patience: float) -> Opt
             leader, unknown = _find(environ)
             if leader is None and not (unknown and time.monotonic() - begun < _STARTING):
                 return None
-        elif leader.is_in(launcher):
-            return leader
-        elif not leader.is_there():
-            return None
+        else:
+            inside = leader.inside(launcher)
+            if inside is not None or not leader.is_there():
+                return inside
         time.sleep(_PAUSE)
     return None
 
@@ -75,7 +89,7 @@ def _find(environ: Mapping[str, str]) -> tuple[Optional[Leader], bool]:
     wanted[_RANK_ON_NODE] = _FIRST
     marks = {f"{name}={value}".encode() for name, value in wanted.items()}
     unknown = False
-    for pid in psutil.pids():
+    for pid in all_pids():
         found = Stat.of(pid)
         if found is None or found.has_ended or found.parent != os.getppid():
             continue

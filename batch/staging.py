@@ -8,33 +8,22 @@ the result.  The shared file system is asked for a handful of files, never for a
 from __future__ import annotations
 
 import logging
-import os
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Optional
 
 from udocker import api
 
-from .nodestore import NodeStore, node_place
-from .once import PREPARED, WARM, Work
-from .prepare import Preparation, prepare
+from .nodestore import Lease, NodeStore, node_place
+from .once import Work
+from .prepare import PREPARED, WARM, Place, Preparation, in_own_order, prepare_all
 
 STAGED = "staged"
 _LOG = logging.getLogger(__name__)
 # Until it is unpacked nobody knows how large an image is; layers are seldom compressed to less than a fourth.
 _GROWTH = 4
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a task runs: ``config`` names the store that has the container."""
-
-    config: api.Config
-    preparation: Preparation
-    prefetched: tuple[Preparation, ...] = ()
 
 
 @contextmanager
@@ -48,27 +37,76 @@ def place_of(
 ) -> Iterator[Place]:
     """See to it that a pinned image and those fetched with it are ready, and stay so for the block.
 
-    Without ``keep`` copies on the node that nobody uses after the block are removed, unless a directory is
-    set for them.  Raises BatchError, RegistryError, StoreError.
+    A node that has no room for copies says so, and runs them from the shared store.  Without ``keep`` copies
+    that nobody uses after the block are removed, unless a directory is set for them.
+    Raises BatchError, RegistryError, StoreError.
     """
-    if stage == "shared":
-        gates = _Gates(config, environ)
-        fetched = tuple(prepare(config, other, gates.gate) for other in _in_own_order(prefetch))
-        yield Place(config, prepare(config, image, gates.gate), fetched)
+    copies = None if stage == "shared" else _Copies(config, image, environ, prefetch, keep)
+    place = None if copies is None else copies.made()
+    if copies is None or place is None:
+        yield prepare_all(config, image, environ, prefetch)
         return
-    node = NodeStore(config, node_place(config, environ))
-    node.create()
-    node.require_executable()
-    containers = [api.prepared_container(config, name) for name in (image, *prefetch)]
-    leases = [node.lease(container) for container in containers]
     try:
-        fetched = tuple(_Copying(config, node, other).run() for other in _in_own_order(prefetch))
-        yield Place(node.config, _Copying(config, node, image).run(), fetched)
+        yield place
     finally:
-        for lease in leases:
+        copies.leave()
+
+
+class _Copies:
+    """The copies of a task's containers on its node, and the leases on them."""
+
+    def __init__(
+        self, config: api.Config, image: str, environ: Mapping[str, str], prefetch: Sequence[str], keep: bool
+    ) -> None:
+        self._config = config
+        self._image = image
+        self._environ = environ
+        self._prefetch = prefetch
+        self._containers = [api.prepared_container(config, name) for name in (image, *prefetch)]
+        self._removed = () if keep or config.node_dir else self._containers
+        self._node = NodeStore(config, node_place(config, environ))
+        self._leases: list[Lease] = []
+
+    def made(self) -> Optional[Place]:
+        """Where they are, once they are whole; None where the node has no room for them, which is told."""
+        try:
+            return self._make()
+        except BaseException as error:
+            self.leave()
+            if isinstance(error, api.StoreNoSpace) and self._node.is_named_by(error):
+                error = self._node.full(error)
+            if not (isinstance(error, api.UdockerError) and self._node.is_full(error)):
+                raise
+            _LOG.warning("%s: runs in the shared directory", error.message)
+        self._clear()
+        return None
+
+    def _clear(self) -> None:
+        """Remove what is half made, and what was kept free for it."""
+        try:
+            for container in self._containers:
+                if self._node.exists() and not api.has_container(self._node.config, container):
+                    self._node.evict(container)
+        except api.UdockerError as error:
+            _LOG.debug("%s", error)  # a disk that is full to the last byte; the next one cleans up
+
+    def _make(self) -> Place:
+        api.warn_as("udocker-batch")
+        self._node.create()
+        self._node.require_executable()
+        for container in self._containers:
+            self._leases.append(self._node.lease(container))
+        others = tuple(
+            _Copying(self._config, self._node, other).run() for other in in_own_order(self._prefetch)
+        )
+        return Place(self._node.config, _Copying(self._config, self._node, self._image).run(), others)
+
+    def leave(self) -> None:
+        """Give the leases back, and clean up."""
+        for lease in self._leases:
             lease.close()
         try:
-            release(config, environ, () if keep or config.node_dir else containers)
+            release(self._config, self._environ, self._removed)
         except api.UdockerError as error:
             _LOG.warning("%s", error)  # no reason to lose what a task has done; the next one cleans up
 
@@ -102,28 +140,6 @@ def release(config: api.Config, environ: Mapping[str, str], containers: Sequence
 def staged_archive(config: api.Config, container: str) -> Path:
     """The file in the shared store from which nodes unpack a container."""
     return Path(config.udocker_dir) / "batch" / "staged" / f"{container}.tar.zst"
-
-
-def _in_own_order(images: Sequence[str]) -> Sequence[str]:
-    """Each node begins with another image, so that several are pulled at once instead of one for all."""
-    start = zlib.crc32(os.fsencode(os.uname().nodename)) % max(1, len(images))
-    return (*images[start:], *images[:start])
-
-
-class _Gates:
-    """Where tasks of a node wait for one of them, if the node has a directory for that."""
-
-    def __init__(self, config: api.Config, environ: Mapping[str, str]) -> None:
-        self._node = NodeStore(config, node_place(config, environ))
-
-    def gate(self, name: str) -> Optional[Path]:
-        """The file; None where all have to ask the shared file system."""
-        try:
-            self._node.create()
-        except api.UdockerError as error:
-            _LOG.debug("%s", error)
-            return None
-        return self._node.gate(name)
 
 
 class _Copying:
@@ -167,7 +183,8 @@ class _Copying:
             api.share_engines(self._config, self._node.config)
             if not self._is_here():
                 self._room(api.packed_size(self._archive))
-                api.unpack_container(node, self._archive, self._container)
+                with self._onto_node():
+                    api.unpack_container(node, self._archive, self._container)
         finally:
             api.discard_workspaces(self._node.config, workspace)
         return pulled
@@ -177,10 +194,21 @@ class _Copying:
         try:
             pulled, size = api.ensure_image(shared, self._image)
             self._node.make_room(self._container, _GROWTH * size, guessed=True)
-            api.pack_image(shared, self._image, node, self._container, self._archive, self._room)
+            with self._onto_node():
+                api.pack_image(shared, self._image, node, self._container, self._archive, self._room)
         finally:
             api.discard_workspaces(self._config, workspace)
         return pulled
+
+    @contextmanager
+    def _onto_node(self) -> Iterator[None]:
+        """What finds no room while the node is written to is the node's, unless it names the shared store."""
+        try:
+            yield
+        except api.StoreNoSpace as error:
+            if self._config.udocker_dir in error.message:
+                raise
+            raise self._node.full(error) from error
 
     def _room(self, size: int) -> None:
         self._node.make_room(self._container, size)

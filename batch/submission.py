@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import time
@@ -14,14 +15,17 @@ from typing import Any, Callable, Optional
 from udocker import api
 
 from .accounting.records import ENDED, LOST, RUNNING, JobRecords, Records
+from .doubts import doubts
 from .errors import BatchError, JobUnknown, SchedulerMissing, WaitTimeout
 from .jobspec import JobSpec
+from .reasons import OURS, our_reason
 from .scheduler import Command, Finished, JobState, Scheduler, TaskStatus
 from .script import kept_script
 from .staging import prepare_images
 from .taskspec import TaskSpec
 from .usage import Usage
 
+_LOG = logging.getLogger(__name__)
 _FIRST_POLL, _LAST_POLL = 0.2, 10.0
 # A job that was accepted may take a while to appear in the batch system's lists, and a controller that is
 # started anew has none for a while.
@@ -99,6 +103,8 @@ def submit(config: api.Config, job: JobSpec, scheduler: Scheduler, run: Run = ru
     Raises RegistryError, StoreError, BatchError; then no job of it is left.
     """
     plan = plan_job(config, job, scheduler)
+    for doubt in doubts(plan.job, scheduler.outputs(job)):
+        _LOG.warning("submit: %s", doubt)
     if job.prepare == "submit" and job.image:
         prepare_images(config, job.stage, (plan.job.image, *plan.job.prefetch), os.environ)
     for path, data in plan.kept.items():
@@ -182,13 +188,13 @@ class Job:
         """Every task as the batch system tells it now; raises JobUnknown.
 
         A batch system whose accounting lags behind knows that a task has ended before it knows how: then
-        our own record tells the exit status.
+        our own record tells the exit status.  It tells the reason where the failure was ours.
         """
         tasks = self.scheduler.parse_status(self.id, self.run(self.scheduler.status_command(self.id)))
-        if all(task.exit_status is not None for task in tasks if task.state.ended):
+        if all(task.exit_status not in (None, OURS) for task in tasks if task.state.ended):
             return tasks
-        recorded = {usage.task: usage.exit_status for usage in self.records.read().usages}
-        return [_with_exit_status(task, recorded) for task in tasks]
+        recorded = {usage.task: usage for usage in self.records.read().tasks}
+        return [_as_recorded(task, recorded.get(task.index)) for task in tasks]
 
     def cancel(self) -> None:
         """Cancel what is left of the job, and of the one that prepares for it; raises JobUnknown."""
@@ -233,7 +239,7 @@ class Job:
 
     def outputs(self, stream: str = "stdout") -> Mapping[Optional[int], Path]:
         """The file that each task that has a record wrote its ``stdout`` or ``stderr`` to."""
-        written = {usage.task: usage.extra.get(stream) for usage in self.records.read().usages}
+        written = {usage.task: usage.extra.get(stream) for usage in self.records.read().tasks}
         return {task: Path(path) for task, path in written.items() if isinstance(path, str)}
 
     def usage(self) -> Records:
@@ -246,6 +252,7 @@ class Job:
         accounted = {usage.task: usage for usage in self._accounted()}
         records = self.records.read()
         own = [_settled(usage, accounted.get(usage.task)) for usage in records.usages]
+        # A task whose ranks have records has none of its own where a script on the host starts its steps.
         known = {usage.task for usage in own}
         missing = [usage for usage in accounted.values() if usage.task not in known]
         if known - {None}:
@@ -275,12 +282,15 @@ def _settled(usage: Usage, accounted: Optional[Usage]) -> Usage:
     return usage
 
 
-def _with_exit_status(task: TaskStatus, recorded: Mapping[Optional[int], Optional[int]]) -> TaskStatus:
-    if not task.state.ended or task.exit_status is not None:
+def _as_recorded(task: TaskStatus, usage: Optional[Usage]) -> TaskStatus:
+    if not task.state.ended:
         return task
-    unrecorded = 0 if task.state is JobState.COMPLETED else None
-    status = recorded.get(task.index)
-    return replace(task, exit_status=unrecorded if status is None else status)
+    status = task.exit_status
+    if status is None:
+        unrecorded = 0 if task.state is JobState.COMPLETED else None
+        status = unrecorded if usage is None or usage.exit_status is None else usage.exit_status
+    reason = our_reason(usage) if status == OURS and usage is not None else ""
+    return replace(task, exit_status=status, reason=reason or task.reason)
 
 
 def read_job(directory: Path) -> Optional[dict[str, Any]]:
@@ -294,6 +304,20 @@ def read_job(directory: Path) -> Optional[dict[str, Any]]:
         return None
     except (ValueError, RecursionError) as error:
         raise api.StoreError(f"job: {directory / 'job.json'}: damaged: {error}") from None
+
+
+def known_jobs(udocker_dir: Path) -> list[dict[str, Any]]:
+    """What is kept of every job that was submitted from this store, in order of submission."""
+    found = []
+    for path in (udocker_dir / "batch" / "jobs").glob("*/job.json"):
+        try:
+            document = read_job(path.parent)
+        except api.StoreError as error:
+            _LOG.warning("%s", error.message)
+            continue
+        if document is not None:
+            found.append(document)
+    return sorted(found, key=lambda document: float(document.get("submitted") or 0))
 
 
 def scheduler_of(udocker_dir: Path, job_id: str, known: Sequence[str]) -> str:

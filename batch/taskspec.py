@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
-from typing import Optional
 
-from udocker.api import Config
+from udocker.api import TYPE_CHECKING, Config, dataclass, replace
 
 from .errors import InvalidJob
-from .jobspec import JobSpec
-from .script import SCRIPT_TARGET, interpreter, kept_script
+
+if TYPE_CHECKING:
+    from typing import Optional
+
+    from .jobspec import JobSpec
 
 # Linux hands a program no single string longer than this (execve(2), MAX_ARG_STRLEN), the NUL included.
 _MAX_TEXT = 128 * 1024 - 1
@@ -48,6 +49,8 @@ class TaskSpec:
         """The task of a job whose ``image`` is pinned, with what it needs of the settings."""
         command, entrypoint, mounts = job.command, job.entrypoint, job.mounts
         if job.script:
+            from .script import SCRIPT_TARGET, interpreter, kept_script  # not for those who read one
+
             command = (*interpreter(job.script), SCRIPT_TARGET, *job.command)
             entrypoint = entrypoint or ()  # the image's own is for commands of its own
             mounts = (*mounts, f"{kept_script(config.udocker_dir, job.script)}:{SCRIPT_TARGET}:ro")
@@ -74,7 +77,7 @@ class TaskSpec:
 
     def to_json(self) -> str:
         """One line of ASCII; raises InvalidJob when it is too long to be handed to a program."""
-        text = json.dumps(asdict(self), sort_keys=True)
+        text = json.dumps(vars(self), sort_keys=True)
         if len(VARIABLE) + 1 + len(text) > _MAX_TEXT:
             raise InvalidJob(
                 f"job: command, environment and mounts: {len(text)} bytes as JSON, more than the {_MAX_TEXT}"

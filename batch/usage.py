@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Optional
+
+from udocker.api import TYPE_CHECKING, dataclass, field
+
+if TYPE_CHECKING:
+    from typing import Any, Optional
 
 FORMAT = 1
 
 
 @dataclass(frozen=True)
 class Usage:
-    """One attempt of one task.  Times are seconds (``started`` and ``ended`` since the epoch), memory
-    and I/O bytes; None is "not known".
+    """One attempt of one task, or of one rank of a step of it.
+
+    Times are seconds (``started`` and ``ended`` since the epoch), memory and I/O bytes; None is "not known".
 
     ``user_seconds`` and ``system_seconds`` are those of the program and all its descendants.
     ``peak_memory`` is the largest sum of resident sets over the task's processes that was seen, never
@@ -22,6 +26,7 @@ class Usage:
     ``state`` is ``running`` from the start on and ``ended`` once the rest is known, so that a record left
     as running tells of a task that was killed with its hook.  ``prepare`` tells what this task did for the
     image: ``warm`` (nothing), ``waited``, ``prepared``, or ``staged`` (it made its node's copy).
+    ``step`` is the batch system's name for the step that a rank belongs to, and ``rank`` its number there.
     """
 
     job: str
@@ -47,11 +52,13 @@ class Usage:
     prepare_seconds: Optional[float] = None
     pid: int = 0
     scheduler: str = ""
+    step: str = ""
+    rank: Optional[int] = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """One JSON object in one line, with the format's number."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, sort_keys=True) + "\n"
+        return json.dumps({"format": FORMAT, **vars(self)}, sort_keys=True) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Usage:
@@ -60,7 +67,7 @@ class Usage:
         if not isinstance(document, dict):
             raise ValueError("not a JSON object")
         document.pop("format", None)
-        known = {item.name for item in fields(cls)}
+        known = cls.__annotations__
         try:
             extra = dict(document.pop("extra", None) or {})
             extra.update({name: document.pop(name) for name in list(document) if name not in known})

@@ -22,15 +22,20 @@ LAYERS = {
         "udocker_batch",
         "udocker_batch.arguments",
         "udocker_batch.interface",
+        "udocker_batch.onnode",
+        "udocker_batch.start",
         "udocker_batch.*.command",
         "udocker_batch.*.__main__",
     ),
     "orchestration": (
         "udocker.api",
         "udocker.run.*",
+        "udocker_batch.doubts",
+        "udocker_batch.reasons",
         "udocker_batch.submission",
         "udocker_batch.prepare",
         "udocker_batch.rank",
+        "udocker_batch.recording",
         "udocker_batch.once",
         "udocker_batch.nodestore",
         "udocker_batch.staging",
@@ -64,6 +69,7 @@ LAYERS = {
         "udocker.system.*",
         "udocker_batch.errors",
         "udocker_batch.files",
+        "udocker_batch.identity",
         "udocker_batch.stage",
         "udocker_batch.process",
         "udocker_batch.siblings",
@@ -73,7 +79,7 @@ LAYERS = {
 }
 ORDER = tuple(LAYERS)
 ENGINES_SHARE = {"base", "binaries", "launcher", "ports", "translator"}
-COMMANDS = ("udocker.cli.*", "udocker_batch.cli", "udocker_batch.*.command")
+COMMANDS = ("udocker.cli.*", "udocker_batch.cli", "udocker_batch.onnode", "udocker_batch.*.command")
 WRITES = {
     f"sys.{stream}.{how}" for stream in ("stdout", "__stdout__") for how in ("write", "writelines", "buffer")
 }

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from contextlib import nullcontext
-from pathlib import Path
-from typing import Callable, Optional
 
 from udocker.config import Config
-from udocker.engine.binaries import installed_directory
+from udocker.engine.binaries import installed_directory, locate
 from udocker.engine.userns import beside
 from udocker.errors import (
     EngineError,
@@ -21,27 +18,37 @@ from udocker.errors import (
     RegistryError,
     StoreError,
     StoreLocked,
+    StoreNoSpace,
     UdockerError,
     UsageError,
     from_os_error,
 )
-from udocker.model.manifest import Platform
+from udocker.log import Log, warn_as
+from udocker.model.imageconfig import Platform
 from udocker.model.mode import ExecutionMode
 from udocker.model.mount import Mount
-from udocker.model.reference import ImageReference
 from udocker.model.runspec import RunSpec
-from udocker.store.lock import Holding, Outcome, SharedLock
 from udocker.store.paths import StorePaths
 from udocker.store.store import Store
 from udocker.system.files import discard, is_there_now, remove_tree, tree_size, write_atomically
 from udocker.system.process import ProcessIdentity
-from udocker.values import replace
+from udocker.values import TYPE_CHECKING, dataclass, field, replace
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Callable, Optional
+
+    from _typeshed import StrPath
+
+    from udocker.model.reference import ImageReference
+    from udocker.store.lock import Holding, Outcome, SharedLock
 
 __all__ = [
     "Config",
     "EngineError",
     "ExecutionMode",
     "Holding",
+    "Log",
     "Mount",
     "NotFoundError",
     "Outcome",
@@ -51,15 +58,20 @@ __all__ = [
     "SharedLock",
     "StoreError",
     "StoreLocked",
+    "StoreNoSpace",
+    "TYPE_CHECKING",
     "UdockerError",
     "UsageError",
+    "accounting_program",
     "beside",
     "create_container",
+    "dataclass",
     "discard",
     "discard_workspaces",
     "execution_modes",
     "find_container",
     "ensure_image",
+    "field",
     "from_os_error",
     "has_container",
     "is_published",
@@ -71,13 +83,26 @@ __all__ = [
     "prepared_container",
     "remove_container",
     "remove_tree",
+    "replace",
     "resolve",
     "share_engines",
     "shared_lock",
     "tree_size",
     "unpack_container",
+    "warn_as",
     "write_store_file",
 ]
+
+# Of the lock, which who finds a container ready does not import.
+_LOCK = ("Holding", "Outcome", "SharedLock")
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LOCK:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from udocker.store import lock
+
+    return getattr(lock, name)
 
 
 def resolve(config: Config, image: str) -> str:
@@ -85,6 +110,8 @@ def resolve(config: Config, image: str) -> str:
 
     Raises UsageError, RegistryError.
     """
+    from udocker.model.reference import ImageReference
+
     reference = ImageReference.parse(image)
     if reference.digest is not None:
         return str(reference.pinned(reference.digest))
@@ -96,6 +123,8 @@ def resolve(config: Config, image: str) -> str:
 
 def prepared_container(config: Config, image: str) -> str:
     """The id of the container that all tasks of a pinned image share; it need not be there yet."""
+    from udocker.model.reference import ImageReference
+
     reference = ImageReference.parse(image)
     if reference.digest is None:
         raise UsageError(f"prepare: {image}: not pinned to a digest")
@@ -123,6 +152,7 @@ def create_container(config: Config, image: str, container_id: str, workspace: s
     All that is unfinished stays in ``workspace``, a directory name below the store's ``tmp``.  Returns
     whether the image had to be pulled.  Raises RegistryError, StoreError.
     """
+    from udocker.model.reference import ImageReference
     from udocker.run.images import create
 
     work = replace(config, workspace=workspace)
@@ -148,6 +178,7 @@ def pack_image(
     raises where the node has no room for them.  What is unfinished lies in the workspaces.  Raises
     NotFoundError where the image was not pulled, StoreError.
     """
+    from udocker.model.reference import ImageReference
     from udocker.run.images import create
     from udocker.run.packing import pack_directory
 
@@ -180,13 +211,17 @@ def ensure_image(config: Config, image: str) -> tuple[bool, int]:
     All jobs that share the store pull ``config.registry_pulls`` images at a time.  Raises RegistryError,
     StoreError.
     """
+    from udocker.model.reference import ImageReference
     from udocker.run.images import ensure_image as ensure
 
     reference = ImageReference.parse(image)
     store = Store.at(config)
     had = store.images.has(reference)
-    with nullcontext() if had else store.create().lock(_turn(config, reference)).passing():
+    if had:
         found = ensure(config, reference)
+    else:
+        with store.create().lock(_turn(config, reference)).passing():
+            found = ensure(config, reference)
     return not had, sum(layer.size for layer in found.manifest.layers)
 
 
@@ -228,14 +263,18 @@ def shared_lock(config: Config, key: str) -> SharedLock:
     return Store.at(config).create().lock(key)
 
 
-def make_store_directory(udocker_dir: Path, directory: Path) -> None:
+def make_store_directory(udocker_dir: StrPath, directory: StrPath) -> None:
     """Make a directory below UDOCKER_DIR, and its parents, with the store's permissions.
 
     A UDOCKER_DIR that is missing is made, private.  Raises OSError.
     """
-    if not udocker_dir.exists():
-        udocker_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    StorePaths(str(udocker_dir)).make(directory)
+    if os.path.isdir(directory):
+        return
+    from pathlib import Path
+
+    if not os.path.exists(udocker_dir):
+        os.makedirs(udocker_dir, mode=0o700, exist_ok=True)
+    StorePaths(os.fspath(udocker_dir)).make(Path(directory))
 
 
 def execution_modes(config: Config) -> Mapping[str, str]:
@@ -244,6 +283,11 @@ def execution_modes(config: Config) -> Mapping[str, str]:
 
     supports = {mode.value: engine_of(mode, config.udocker_dir).check(mode) for mode in MODES}
     return {name: "" if support.available else why_not(support) for name, support in supports.items()}
+
+
+def accounting_program() -> str:
+    """The native program that runs another and writes down what it used; raises EngineUnavailable."""
+    return locate("udocker-account")
 
 
 def write_store_file(config: Config, path: Path, data: bytes) -> None:

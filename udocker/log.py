@@ -22,6 +22,14 @@ def configure(debug: bool) -> None:
         logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format=_FORMAT)
 
 
+def warn_as(program: str) -> None:
+    """Where nobody has configured logging, let warnings go to standard error as of this program."""
+    import logging
+
+    if not logging.getLogger().hasHandlers():
+        logging.basicConfig(level=logging.WARNING, format=f"{program}: %(message)s")
+
+
 class Log:
     """The logger of a name.  Where nobody has configured logging, warnings go to standard error."""
 

@@ -1,37 +1,20 @@
-"""Where the usage records of a job lie, and how they are written and read.
-
-``<udocker_dir>/batch/jobs/<scheduler>-<job>/tasks/<task or "job">.<attempt>.json`` holds one Usage.
-Tasks on many nodes write there at once; each writes its own file, whole or not at all.
-"""
+"""Reading the usage records of a job."""
 
 from __future__ import annotations
 
 import math
-import re
-import socket
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Optional
 
-from udocker.api import make_store_directory
-
-from ..errors import InvalidJob
-from ..files import clean_temporary, is_temporary, store_error, write_atomically
-from ..process import Identity
+from ..files import clean_temporary, is_temporary, store_error
+from ..identity import Identity
 from ..usage import Usage
+from .written import ENDED, LOST, PROCESS, RUNNING, is_record, job_directory, write_record
 
-RUNNING = "running"
-ENDED = "ended"
-LOST = "lost"
+__all__ = ["ENDED", "LOST", "PROCESS", "RUNNING", "JobRecords", "Records"]
 
-# The entry of Usage.extra that identifies the task's process, so that its death can be told.
-PROCESS = "process"
-
-_SCHEDULER = re.compile(r"[a-z][a-z0-9]{0,31}")
-# What batch systems name their jobs: 17, 17[].server (PBS), 17.0 (HTCondor), 17+0 (Slurm).
-_JOB = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@\[\]-]{0,199}")
-_RECORD = re.compile(r"(?:job|\d{1,10})\.\d{1,10}\.json")
 _NUMBERS = frozenset(
     {
         "started",
@@ -49,7 +32,7 @@ _NUMBERS = frozenset(
     }
 )
 _WHOLE = frozenset({"attempt", "pid"})
-_TEXTS = frozenset({"job", "host", "image", "digest", "state", "prepare", "scheduler"})
+_TEXTS = frozenset({"job", "host", "image", "digest", "state", "prepare", "scheduler", "step"})
 
 
 @dataclass(frozen=True)
@@ -59,39 +42,32 @@ class Records:
     usages: tuple[Usage, ...]
     problems: tuple[str, ...]
 
+    @property
+    def tasks(self) -> tuple[Usage, ...]:
+        """Those of tasks, without those of ranks."""
+        return tuple(usage for usage in self.usages if usage.rank is None)
+
 
 class JobRecords:
     """The usage records of one job.  Raises InvalidJob for names that cannot be a directory's."""
 
     def __init__(self, udocker_dir: Path, scheduler: str, job: str) -> None:
-        if not _SCHEDULER.fullmatch(scheduler):
-            raise InvalidJob(f"usage records: scheduler {scheduler!r}: not a name of letters and digits")
-        if not _JOB.fullmatch(job):
-            raise InvalidJob(f"usage records: job {job!r}: not a job id", "give the id that submit printed")
         self._udocker_dir = udocker_dir
-        self.directory = udocker_dir / "batch" / "jobs" / f"{scheduler}-{job}"
+        self.directory = Path(job_directory(udocker_dir, scheduler, job))
 
     def write(self, usage: Usage) -> Path:
-        """Write or replace the record of one attempt; returns its path, raises StoreError.
-
-        A running record of this host gets the identity of its process ``pid`` added to ``extra``.
-        """
-        path = self.directory / "tasks" / _name(usage)
-        try:
-            make_store_directory(self._udocker_dir, path.parent)
-            write_atomically(path, _identified(usage).to_json())
-        except OSError as error:
-            raise store_error("write usage record", error, path) from error
-        return path
+        """As ``write_record``; returns the record's path, raises StoreError."""
+        return Path(write_record(self._udocker_dir, self.directory, usage))
 
     def read(self) -> Records:
-        """The latest attempt of every task; see ``read_all``."""
+        """The latest attempt of every task, and the ranks of that; see ``read_all``."""
         found = self.read_all()
-        latest = {usage.task: usage for usage in found.usages}
-        return Records(tuple(latest.values()), found.problems)
+        latest = {usage.task: usage.attempt for usage in found.usages}
+        usages = tuple(usage for usage in found.usages if usage.attempt == latest[usage.task])
+        return Records(usages, found.problems)
 
     def read_all(self) -> Records:
-        """Every attempt of every task; none before the first task starts.
+        """Every attempt of every task and rank; none before the first one starts.
 
         A record of state ``running`` whose process is dead comes as ``lost``; that can only be told on
         the host that it ran on.  Raises StoreError when the directory cannot be read.
@@ -120,27 +96,14 @@ class JobRecords:
                 clean_temporary(path)
             except OSError:
                 pass  # whoever may read records need not be able to remove files beside them
-        return [path for path in names if _RECORD.fullmatch(path.name)]
+        return [path for path in names if is_record(path.name)]
 
 
-def _name(usage: Usage) -> str:
-    if usage.attempt < 0 or (usage.task is not None and usage.task < 0):
-        raise InvalidJob(f"usage record: task {usage.task}, attempt {usage.attempt}: negative")
-    return f"{'job' if usage.task is None else usage.task}.{usage.attempt}.json"
-
-
-def _order(usage: Usage) -> tuple[int, int]:
-    return (-1 if usage.task is None else usage.task, usage.attempt)
-
-
-def _identified(usage: Usage) -> Usage:
-    if usage.state != RUNNING or PROCESS in usage.extra or usage.host != socket.gethostname():
-        return usage
-    try:
-        identity = Identity.of(usage.pid)
-    except ProcessLookupError:
-        return usage  # it has ended already, and the record of that comes next
-    return replace(usage, extra={**usage.extra, PROCESS: identity.to_mapping()})
+def _order(usage: Usage) -> tuple[int, int, int, int]:
+    """By task and attempt; there the task itself, and then its ranks."""
+    step = int(usage.step) if usage.step.isdigit() else -1
+    task, rank = (-1 if number is None else number for number in (usage.task, usage.rank))
+    return (task, usage.attempt, step, rank)
 
 
 def _settled(usage: Usage) -> Usage:
@@ -173,7 +136,7 @@ def _fits(name: str, value: object) -> bool:
         return _is_text(value)
     if name in _WHOLE:
         return isinstance(value, int)
-    if name == "task":
+    if name in ("task", "rank"):
         return value is None or isinstance(value, int)
     if name == "command":
         return isinstance(value, tuple) and all(isinstance(word, str) for word in value)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
+from itertools import groupby
 from typing import Any, Optional
 
 from rich.table import Table
@@ -17,19 +18,24 @@ from .records import ENDED, LOST, RUNNING
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 UNKNOWN = "-"
+COMPLETED, FAILED = "completed", "failed"
 
 
 def usage_table(records: Sequence[Usage], *, tasks: Optional[int] = None, title: str = "") -> Table:
-    """A row a task and one of totals; ``tasks`` is how many the job has, to tell how many are missing.
+    """A row a task, one a step of it for its ranks, and one of totals.
+
+    ``tasks`` is how many tasks the job has, to tell how many are missing.
 
     CPU efficiency is CPU time over wall time and over the cores that ``extra["cpus"]`` names, else one.
     """
     table = Table(title=title or None, caption=footer(records, tasks), caption_justify="left")
     for heading, _ in _COLUMNS:
         left = heading in ("task", "state", "host")
-        table.add_column(heading, justify="left" if left else "right", overflow="fold")
-    for usage in records:
-        table.add_row(*(Text(cell(usage)) for _, cell in _COLUMNS))
+        table.add_column(
+            heading, justify="left" if left else "right", overflow="fold", no_wrap=heading == "task"
+        )
+    for group in _by_step(records):
+        table.add_row(*(Text(cell(group)) for _, cell in _COLUMNS))
     if records:
         table.rows[-1].end_section = True
         table.add_row(*(Text(text) for text in _totals(records)))
@@ -47,14 +53,26 @@ def usage_json(records: Sequence[Usage], *, tasks: Optional[int] = None) -> str:
 
 
 def usage_csv(records: Sequence[Usage]) -> str:
-    """A line a task under a line of Usage's field names; ``command`` and ``extra`` are JSON."""
+    """A line a task under a line of Usage's field names.
+
+    ``command`` and ``extra`` are JSON; ``state`` is what ``udocker-batch status`` calls it.
+    """
     out = io.StringIO()
     names = list(Usage.__dataclass_fields__)
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(names)
     for usage in records:
-        writer.writerow([_plain(getattr(usage, name)) for name in names])
+        row = {name: _plain(getattr(usage, name)) for name in names}
+        writer.writerow({**row, "state": outcome(usage)}.values())
     return out.getvalue()
+
+
+def outcome(usage: Usage) -> str:
+    """How a record's task ended, in the words of ``udocker-batch status``: its state, if it has not ended."""
+    if usage.state != ENDED or usage.exit_status is None:
+        return usage.state
+    known = usage.extra.get("scheduler_state")
+    return known if isinstance(known, str) else FAILED if usage.exit_status else COMPLETED
 
 
 def totals(records: Sequence[Usage]) -> dict[str, Any]:
@@ -79,7 +97,7 @@ def totals(records: Sequence[Usage]) -> dict[str, Any]:
 def footer(records: Sequence[Usage], tasks: Optional[int]) -> str:
     """What the rows above do not tell: how many tasks have no record or no end.  Empty if none."""
     counted = totals(records)
-    missing = 0 if tasks is None else max(0, tasks - counted["records"])
+    missing = 0 if tasks is None else max(0, tasks - len({usage.task for usage in records}))
     parts = [
         (missing, "no record yet (not started, or started without accounting)"),
         (counted["running"], "unfinished: running, or ended with its node"),
@@ -123,10 +141,28 @@ def human_seconds(value: Optional[float]) -> str:
     return f"{days}-{hours:02}:{minutes:02}:{seconds:02}" if days else f"{hours}:{minutes:02}:{seconds:02}"
 
 
-def _state(usage: Usage) -> str:
-    if usage.state != ENDED or usage.exit_status is None:
-        return _printable(usage.state)
-    return "ok" if usage.exit_status == 0 else f"exit {usage.exit_status}"
+def _by_step(records: Sequence[Usage]) -> Iterator[list[Usage]]:
+    """What has a row of its own: a task, or the ranks of a step."""
+    return (list(group) for _, group in groupby(records, key=lambda usage: (usage.task, usage.step)))
+
+
+def _name(group: Sequence[Usage]) -> str:
+    task = "job" if group[0].task is None else str(group[0].task)
+    if group[0].rank is None:
+        return task
+    return f"{task}.{_printable(group[0].step)} ({len(group)} rank{'s' * (len(group) > 1)})"
+
+
+def _state(group: Sequence[Usage]) -> str:
+    """That of the first that did not end well, with its exit status."""
+    worst = next((usage for usage in group if outcome(usage) != COMPLETED), group[0])
+    return f"{_printable(outcome(worst))} {worst.exit_status or ''}".strip()
+
+
+def _host(group: Sequence[Usage]) -> str:
+    hosts = {usage.host: None for usage in group}
+    first = _printable(next(iter(hosts)))
+    return first if len(hosts) == 1 else f"{first} and {len(hosts) - 1} more"
 
 
 def _percent(fraction: Optional[float]) -> str:
@@ -138,17 +174,22 @@ def _printable(text: str) -> str:
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
-_COLUMNS: Sequence[tuple[str, Callable[[Usage], str]]] = (
-    ("task", lambda usage: "job" if usage.task is None else str(usage.task)),
+def _figure(name: str, shown: Callable[[Optional[float]], str]) -> Callable[[Sequence[Usage]], str]:
+    """A column of totals, which of a single record are its own figures."""
+    return lambda group: shown(totals(group)[name])
+
+
+_COLUMNS: Sequence[tuple[str, Callable[[Sequence[Usage]], str]]] = (
+    ("task", _name),
     ("state", _state),
-    ("host", lambda usage: _printable(usage.host)),
-    ("wall", lambda usage: human_seconds(usage.wall_seconds)),
-    ("user", lambda usage: human_seconds(usage.user_seconds)),
-    ("system", lambda usage: human_seconds(usage.system_seconds)),
-    ("CPU", lambda usage: _percent(efficiency([usage]))),
-    ("peak memory", lambda usage: human_bytes(usage.peak_memory)),
-    ("read", lambda usage: human_bytes(usage.read_bytes)),
-    ("written", lambda usage: human_bytes(usage.written_bytes)),
+    ("host", _host),
+    ("wall", _figure("wall_seconds_max", human_seconds)),
+    ("user", _figure("user_seconds", human_seconds)),
+    ("system", _figure("system_seconds", human_seconds)),
+    ("CPU", _figure("cpu_efficiency", _percent)),
+    ("peak memory", _figure("peak_memory_max", human_bytes)),
+    ("read", _figure("read_bytes", human_bytes)),
+    ("written", _figure("written_bytes", human_bytes)),
 )
 
 

@@ -17,17 +17,15 @@ table gets fewer; measured costs are in docs/decisions/0003-exact-cpu-by-sub-rea
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Optional
 
-import psutil
+from udocker.api import TYPE_CHECKING, dataclass
 
+from ..identity import Stat, descendants
 from ..process import (
     FORWARDED,
     Transferred,
@@ -41,12 +39,17 @@ from ..process import (
     transferred_by_thread,
 )
 
+if TYPE_CHECKING:
+    from typing import Optional
+
 # Seconds that what the program left behind has for its own clean-up before it is killed.
 GRACE = 2.0
 
 # The share of a core that samples may use, and the CPU seconds that they have for the dense first ones.
 BUDGET = 0.008
 ALLOWANCE = 0.02
+
+_TICKS = os.sysconf("SC_CLK_TCK")
 
 _SI_KERNEL = 0x80  # sigaction(2): sent by the kernel, as from a terminal to the whole foreground group
 
@@ -95,7 +98,7 @@ def measure(
     adopt_orphans()
     holding = {*FORWARDED, signal.SIGTSTP} if forward_signals else set()
     with held_signals(holding) as mask:
-        tally = _Tally(psutil.Process().memory_info().rss)
+        tally = _Tally(_resident(Stat.of(os.getpid())))
         clock = time.monotonic()
         started = time.time()
         program = start(argv, env, cwd, mask)
@@ -117,16 +120,16 @@ def measure(
     return result
 
 
-@dataclass
 class _Tally:
     """The sums over every process reaped here; ``own_memory`` is this process's when it forked."""
 
-    own_memory: int
-    user: float = 0.0
-    system: float = 0.0
-    largest: int = 0
-    io_before: Optional[Transferred] = field(default_factory=transferred_by_reaped)
-    statuses: dict[int, int] = field(default_factory=dict)
+    def __init__(self, own_memory: int) -> None:
+        self.own_memory = own_memory
+        self.user = 0.0
+        self.system = 0.0
+        self.largest = 0
+        self.io_before = transferred_by_reaped()
+        self.statuses: dict[int, int] = {}
 
     @property
     def pids(self) -> frozenset[int]:
@@ -213,7 +216,7 @@ class _Sampler(threading.Thread):
         self.moved: Optional[Transferred] = Transferred(0, 0, 0, 0)
         self._interval = interval
         self._stopped = threading.Event()
-        self._seen: dict[psutil.Process, _Seen] = {}
+        self._seen: dict[tuple[int, int], _Seen] = {}  # by pid and start
         self._gone: list[tuple[int, _Seen]] = []
 
     def stop(self, reaped: frozenset[int]) -> None:
@@ -221,7 +224,7 @@ class _Sampler(threading.Thread):
         self._stopped.set()
         if self.ident is not None:  # None: it could not be started
             self.join()
-        self._gone.extend((process.pid, seen) for process, seen in self._seen.items())
+        self._gone.extend((pid, seen) for (pid, _), seen in self._seen.items())
         for pid, seen in self._gone:
             if seen.unwaited and pid not in reaped:
                 self.lost_user += seen.user
@@ -240,61 +243,35 @@ class _Sampler(threading.Thread):
         self.moved = transferred_by_thread()
 
     def _sample(self) -> None:
-        seen: dict[psutil.Process, _Seen] = {}
+        seen: dict[tuple[int, int], _Seen] = {}
         deaf: dict[int, bool] = {os.getpid(): False}
         memory = 0
-        for process in _descendants():
-            try:
-                with process.oneshot():
-                    parent, times = process.ppid(), process.cpu_times()
-                    resident = process.memory_info().rss
-                if parent not in deaf:
-                    deaf[parent] = _ignores_children(parent)
-            except psutil.Error:
-                continue  # it ended since the table was read, or is another user's and cannot be read
-            memory += resident
-            user, system = times.user + times.children_user, times.system + times.children_system
-            seen[process] = _Seen(user, system, deaf[parent])
+        for pid in descendants(os.getpid()):
+            stat = Stat.of(pid)
+            if stat is None:
+                continue  # it ended since it was listed, or is another user's and hidden
+            if stat.parent not in deaf:
+                deaf[stat.parent] = _ignores_children(stat.parent)
+            memory += _resident(stat)
+            times = stat.user / _TICKS, stat.system / _TICKS
+            seen[pid, stat.start] = _Seen(*times, deaf[stat.parent])
         self.peak = max(self.peak, memory)
-        for process, last in self._seen.items():
-            if last.unwaited and process not in seen:
-                self._miss(process, last, seen)
+        for (pid, begun), last in self._seen.items():
+            if last.unwaited and (pid, begun) not in seen:
+                self._miss(pid, begun, last, seen)
         self._seen = seen
 
-    def _miss(self, process: psutil.Process, last: _Seen, seen: dict[psutil.Process, _Seen]) -> None:
-        if process.is_running():
-            seen[process] = last  # only this sample did not find it
+    def _miss(self, pid: int, begun: int, last: _Seen, seen: dict[tuple[int, int], _Seen]) -> None:
+        stat = Stat.of(pid)
+        if stat is not None and stat.start == begun:
+            seen[pid, begun] = last  # only this sample did not find it
         else:
-            self._gone.append((process.pid, last))
+            self._gone.append((pid, last))
 
 
-def _descendants() -> list[psutil.Process]:
-    """Every process below this one, from the kernel's lists of children where it has them.
-
-    The lists (proc(5), CONFIG_PROC_CHILDREN) may skip a process while others exit, which a sample can
-    bear, and cost by the size of the family; psutil reads the whole process table.
-    """
-    if not os.path.exists("/proc/thread-self/children"):
-        return psutil.Process().children(recursive=True)
-    pids = [os.getpid()]
-    for pid in pids:
-        pids.extend(_children(pid))
-    found = []
-    for pid in pids[1:]:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            found.append(psutil.Process(pid))
-    return found
-
-
-def _children(pid: int) -> list[int]:
-    children: list[int] = []
-    try:
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{thread}/children", "rb") as listed:
-                children.extend(map(int, listed.read().split()))
-    except (FileNotFoundError, ProcessLookupError):
-        pass  # it ended meanwhile: its children have another parent, where the next sample finds them
-    return children
+def _resident(stat: Optional[Stat]) -> int:
+    """Bytes of memory."""
+    return 0 if stat is None else stat.pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _ignores_children(pid: int) -> bool:

@@ -17,6 +17,10 @@ from ..submission import run_command
 # Directories that every node has for itself.
 _OF_A_NODE = ("/tmp/", "/dev/shm/", "/run/")
 _SLURM = ("sbatch", "srun", "squeue", "sacct", "scancel", "sinfo")
+_NO_ANSWER = (
+    "go to a submit host, or ask whether slurmctld runs and SLURM_CONF is right;"
+    " jobs can be submitted to local"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,7 +83,8 @@ def _slurm() -> Iterator[str]:
         return
     answer = run_command(Command(("sinfo", "--noheader", "--Node", "--format=%N")))
     if answer.status != 0:
-        yield f"!slurm: {(answer.stderr.strip() or 'sinfo failed').splitlines()[0]}"
+        words = (answer.stderr.strip() or "sinfo failed").splitlines()[0].removeprefix("sinfo: error: ")
+        yield f"!slurm: it does not answer: {words}: {_NO_ANSWER}"
         return
     yield f"slurm: {len(set(answer.stdout.split()))} nodes"
     accounting = run_command(

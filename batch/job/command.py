@@ -13,17 +13,24 @@ from typing import BinaryIO, Optional
 from udocker import api
 
 from ..arguments import SCHEDULERS, seconds
-from ..errors import InvalidJob
+from ..errors import InvalidJob, JobUnknown, SchedulerMissing
 from ..interface import find
 from ..scheduler import TaskStatus
-from ..submission import Job, exit_status
+from ..submission import Job, exit_status, known_jobs, read_job
 
+_LISTED = 50  # the batch system is asked for each
 _PAUSE = 0.5  # seconds between looks at what a task has written
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which job is meant."""
     parser.add_argument("job", metavar="JOBID")
+    parser.add_argument("--scheduler", choices=tuple(SCHEDULERS), help="where two have a job of this id")
+
+
+def add_status_arguments(parser: argparse.ArgumentParser) -> None:
+    """Those of ``status``."""
+    parser.add_argument("job", metavar="JOBID", nargs="?", help="without one, all jobs that are known here")
     parser.add_argument("--scheduler", choices=tuple(SCHEDULERS), help="where two have a job of this id")
 
 
@@ -49,7 +56,9 @@ def add_logs_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def status(config: api.Config, options: argparse.Namespace) -> int:
-    """Print a line a task."""
+    """Print a line a task, or without a job a line for each that is known."""
+    if options.job is None:
+        return _list(config, options)
     for task in _job(config, options).status():
         print(_status_line(task))
     return 0
@@ -67,8 +76,7 @@ def wait(config: api.Config, options: argparse.Namespace) -> int:
 
     def seen(tasks: Sequence[TaskStatus]) -> None:
         nonlocal last
-        counts = Counter(task.state.value for task in tasks)
-        line = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+        line = _counted(tasks)
         if line != last and not options.quiet:
             print(f"job {options.job}: {line}", file=sys.stderr)
         last = line
@@ -88,7 +96,7 @@ def logs(config: api.Config, options: argparse.Namespace) -> int:
     if not outputs:
         raise api.NotFoundError(
             f"logs: {job.scheduler.name} job {job.id}: no task has told where its output is",
-            "none has started, or usage records are switched off",
+            _no_output(job),
         )
     for position, (task, path) in enumerate(sorted(outputs.items(), key=lambda item: item[0] or 0)):
         if len(outputs) > 1:
@@ -123,6 +131,47 @@ def usage(config: api.Config, options: argparse.Namespace) -> int:
         text = usage_json(records.usages, tasks=job.tasks())
     print(text, end="" if text.endswith("\n") else "\n")
     return 0
+
+
+def _list(config: api.Config, options: argparse.Namespace) -> int:
+    jobs = [
+        document
+        for document in known_jobs(Path(config.udocker_dir))
+        if options.scheduler in (None, document.get("scheduler"))
+    ]
+    for document in jobs[-_LISTED:]:
+        spec = document.get("spec") or {}
+        name = spec.get("name") or "-"
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(float(document.get("submitted") or 0)))
+        job_id, where = str(document.get("id")), str(document.get("scheduler"))
+        line = f"{job_id:<8} {where:<6} {when} {name:<16} {spec.get('image') or spec.get('container')}"
+        print(f"{line}  {_states(config, job_id, where)}")
+    if len(jobs) > _LISTED:
+        print(f"udocker-batch: status: {len(jobs) - _LISTED} older jobs are left out", file=sys.stderr)
+    return 0
+
+
+def _states(config: api.Config, job_id: str, where: str) -> str:
+    try:
+        return _counted(find(job_id, where, config=config).status())
+    except (JobUnknown, SchedulerMissing):
+        return "forgotten by the batch system"
+
+
+def _counted(tasks: Sequence[TaskStatus]) -> str:
+    counts = Counter(task.state.value for task in tasks)
+    return ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+
+
+def _no_output(job: Job) -> str:
+    """What to look for where no task has told of its output."""
+    spec = (read_job(job.records.directory) or {}).get("spec") or {}
+    if not spec.get("usage", True):
+        return "usage records, which tell, are switched off for it"
+    ended = [task for task in job.status() if task.state.ended]
+    if not ended:
+        return "none has started"
+    return "they may not have started: the directory for output has to be there, see udocker-batch status"
 
 
 def _job(config: api.Config, options: argparse.Namespace) -> Job:

@@ -9,7 +9,7 @@ import sys
 
 from ..errors import BatchError
 from ..files import store_error, write_atomically
-from ..process import Identity
+from ..identity import Identity
 from .queue import Job
 from .slots import lock
 from .supervisor import Supervisor

@@ -29,8 +29,8 @@ from udocker.api import StoreError, make_store_directory
 
 from ..errors import JobUnknown
 from ..files import store_error, write_atomically
+from ..identity import Identity
 from ..jobspec import ArraySpec
-from ..process import Identity
 from ..scheduler import JobState
 
 Task = Optional[int]

@@ -33,6 +33,10 @@ class LocalScheduler:
             "script": with_comments(render("local.sh", task=payload, program=self._program), job.directives)
         }
 
+    def outputs(self, job: JobSpec) -> Mapping[str, str]:
+        """As the job names them."""
+        return {"stdout": job.stdout, "stderr": job.stderr}
+
     def submit_command(self, job: JobSpec, files: Mapping[str, str], after: Optional[str] = None) -> Command:
         """``local submit`` with the script on standard input; ``job.options`` go to it as they are."""
         options = {

@@ -16,7 +16,8 @@ from typing import Optional
 from udocker.api import StoreError
 
 from ..errors import BatchError, JobUnknown
-from ..process import Identity, end_session, held_signals
+from ..identity import Identity
+from ..process import end_session, held_signals
 from ..scheduler import JobState
 from . import task as watcher
 from .queue import Ended, Job, Task

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Optional
 
 from ..errors import BatchError
-from ..process import Identity, adopt_orphans, end_family, exit_status, held_signals, reap, start
+from ..identity import Identity
+from ..process import adopt_orphans, end_family, exit_status, held_signals, reap, start
 from ..scheduler import JobState
 from ..script import interpreter
 from .environment import for_task, output_name

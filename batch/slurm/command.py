@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 import signal
@@ -12,8 +13,8 @@ from typing import Optional
 
 from udocker import api
 
-from ..arguments import current_directory, failure_lines, scheduler
-from ..errors import InvalidJob
+from ..arguments import current_directory, scheduler
+from ..errors import InvalidJob, failure_lines
 from ..jobspec import ArraySpec, JobSpec
 from ..scheduler import Command, Scheduler
 from ..submission import exit_status, plan_job, run_command, submit
@@ -45,6 +46,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 def told(program: str, run: Callable[[list[str]], int], words: list[str]) -> int:
     """Run a command and tell its failure in one line; returns the exit status."""
+    logging.basicConfig(format=f"{program}: %(message)s")
     try:
         return run(words)
     except api.UdockerError as error:

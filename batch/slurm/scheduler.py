@@ -70,6 +70,14 @@ class SlurmScheduler:
         script = render("slurm.sh", task=payload, program=self._program)
         return {SCRIPT: with_comments(script, job.directives)}
 
+    def outputs(self, job: JobSpec) -> Mapping[str, str]:
+        """By fields or by sbatch's own options, which win; those in lines of a script are not looked at."""
+        line = SBATCH.read(job.options)
+        return {
+            "stdout": line.last("output") or job.stdout,
+            "stderr": line.last("error") or job.stderr,
+        }
+
     def submit_command(self, job: JobSpec, files: Mapping[str, str], after: Optional[str] = None) -> Command:
         """sbatch with the job's own options first, so that those handed through win."""
         _refuse_script(job.options)

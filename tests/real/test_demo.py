@@ -36,11 +36,11 @@ def test_the_demo_ends_with_the_usage_table(user1: User, udocker_bin: Path, demo
     shown = run_demo(user1, udocker_bin, demo)
     assert "$ udocker-batch submit" in shown
     assert "6 tasks, all done" in shown
-    assert len(re.findall(r"^│ \d+ +│ ok ", shown, re.MULTILINE)) == 6
+    assert len(re.findall(r"^│ \d+ +│ completed ", shown, re.MULTILINE)) == 6
 
 
 def test_the_demo_runs_on_slurm(user1: User, udocker_bin: Path, demo: Path, slurm: Slurm) -> None:
     shown = run_demo(user1, udocker_bin, demo, "--scheduler", "slurm")
     assert "6 tasks, all done" in shown
-    assert len(re.findall(r"^│ \d+ +│ ok ", shown, re.MULTILINE)) == 6
+    assert len(re.findall(r"^│ \d+ +│ completed ", shown, re.MULTILINE)) == 6
     assert any(node in shown for node in slurm.nodes)

@@ -62,8 +62,9 @@ def outliving(
         prepare(desk, busybox_there)
         text = "trap 'echo term' TERM; setsid sleep 6000 & echo started; while :; do sleep 0.1; done"
         jobs = {}
-        for mode in MODES[:4]:  # as many as the node has processors
-            options = ("--time=1", "-wnode1", f"--exec-mode={mode}", f"-oout-{mode}")
+        for mode in MODES:
+            node = "-wnode2" if mode == "P1" else "-wnode1"  # which has four processors
+            options = ("--time=1", node, f"--exec-mode={mode}", f"-oout-{mode}")
             jobs[mode] = desk.sbatch(busybox_there, "sh", "-c", text, options=options)
         yield desk, jobs
 
@@ -93,28 +94,54 @@ def test_signals_of_the_batch_system_reach_the_program_in_every_engine(
     assert_nothing_is_left(desk, *jobs.values())
 
 
-@pytest.mark.parametrize("how", ["requeue", "preempt"])
-def test_a_task_that_is_requeued_is_told_and_starts_clean(
-    desk: Desk, slurm: Slurm, busybox_there: str, how: str
+def place_of(mode: str) -> str:
+    """A node for a job of each engine, two nodes for all."""
+    return "node4" if mode in ("P1", "P2") else "node3"
+
+
+def start_in_every_engine(desk: Desk, image: str, *options: str) -> dict[str, str]:
+    """A job for each mode that tells its tries and signals in ``out-MODE``; runs when this returns."""
+    jobs = {}
+    for mode in MODES:
+        own = (f"-w{place_of(mode)}", f"-oout-{mode}", "--open-mode=append", f"--exec-mode={mode}")
+        jobs[mode] = desk.sbatch(image, "sh", "-c", PROGRAM, options=(*own, *options))
+    for mode in MODES:
+        wait_for_text(desk.directory / f"out-{mode}", "started 0\n")
+    return jobs
+
+
+def wait_for_try(desk: Desk, jobs: dict[str, str], number: int) -> None:
+    outs = [desk.directory / f"out-{mode}" for mode in jobs]
+    text = f"started {number}\n"
+    wait_for_start(desk, ",".join(jobs.values()), lambda: all(text in out.read_text() for out in outs))
+
+
+def test_tasks_that_are_requeued_or_preempted_are_told_and_start_clean_in_every_engine(
+    desk: Desk, slurm: Slurm, busybox_there: str
 ) -> None:
     prepare(desk, busybox_there)
-    options = ("-plow", "-wnode4", "--cpus-per-task=4", "-oout", "--open-mode=append", "--requeue")
-    job = desk.sbatch(busybox_there, "sh", "-c", PROGRAM, options=options)
-    out = desk.directory / "out"
-    wait_for_text(out, "started 0\n")
-    if how == "requeue":
-        desk.user.run(["scontrol", "requeue", job], check=True)
-    else:
-        urgent = ("-phigh", "-wnode4", "--cpus-per-task=4", "-o/dev/null")
-        first = desk.sbatch(busybox_there, "true", options=urgent)
-        assert slurm.wait_for_end(first) == {first: "COMPLETED"}
-    wait_for_text(out, "term")
-    wait_for_start(desk, job, lambda: "started 1\n" in out.read_text())
-    desk.batch("cancel", job)
-    slurm.wait_for_end(job)
-    records = {record["attempt"]: record for record in desk.records(job)}
-    assert {attempt: record["state"] for attempt, record in records.items()} == {0: "ended", 1: "ended"}
-    assert_nothing_is_left(desk, job)
+    jobs = start_in_every_engine(desk, busybox_there, "-plow", "--requeue")
+    desk.user.run(["scontrol", "requeue", ",".join(jobs.values())], check=True)
+    wait_for_try(desk, jobs, 1)
+    urgent = ("-phigh", "--cpus-per-task=4", "-o/dev/null")
+    first = [
+        desk.sbatch(busybox_there, "true", options=(*urgent, f"-w{node}")) for node in ("node3", "node4")
+    ]
+    for job in first:
+        assert slurm.wait_for_end(job) == {job: "COMPLETED"}
+    wait_for_try(desk, jobs, 2)
+    desk.user.run(["scancel", *jobs.values()], check=True)
+    for mode, job in jobs.items():
+        slurm.wait_for_end(job)
+        assert told_by(desk, mode) == ["started 0", "term", "started 1", "term", "started 2", "term"]
+        records = {record["attempt"]: record["state"] for record in desk.records(job)}
+        assert records == {0: "ended", 1: "ended", 2: "ended"}, mode
+    assert_nothing_is_left(desk, *jobs.values())
+
+
+def told_by(desk: Desk, mode: str) -> list[str]:
+    lines = (desk.directory / f"out-{mode}").read_text().splitlines()
+    return [line for line in lines if line == "term" or line.startswith("started ")]
 
 
 def wait_for_start(desk: Desk, job: str, started: Callable[[], bool]) -> None:
@@ -137,34 +164,67 @@ def pending(desk: Desk, job: str) -> str:
     return desk.user.run(["squeue", "-h", "-r", "-t", "PD", "-o", "%i", "-j", job]).stdout.strip()
 
 
-def test_an_array_outlives_a_node_and_the_controller_that_die(
+def test_an_array_and_jobs_of_every_engine_outlive_nodes_and_the_controller_that_die(
     desk: Desk, slurm: Slurm, busybox_there: str
 ) -> None:
-    """The node dies under running tasks; they run again elsewhere, from the beginning."""
+    """Nodes die under running tasks; they run again, from the beginning."""
     prepare(desk, busybox_there)
+    jobs = start_in_every_engine(desk, busybox_there)
     text = "echo try $UDOCKER_TASK_ATTEMPT; until test -e go; do sleep 0.2; done"
-    options = ("--array=0-5", "--cpus-per-task=2", "--exclude=node1", "-oout-%a", "--open-mode=append")
+    options = ("--array=0-5", "--exclude=node1", "-oout-%a", "--open-mode=append")
     mount = ("--mount", f"{desk.directory}:/work", "--workdir=/work")
     job = desk.sbatch(busybox_there, "sh", "-c", text, options=(*options, *mount))
-    wait_until(lambda: len(list(desk.directory.glob("out-*"))) == 6, "six tasks", 60)
-    victim = next(record["host"] for record in running(desk, job))
-    lost = [record["task"] for record in running(desk, job) if record["host"] == victim]
-    slurm.kill_node(victim)
+    victims = ("node3", "node4")
+    lost = [record["task"] for record in running(desk, job) if record["host"] in victims]
+    assert 0 < len(lost) < 6
+    for node in victims:
+        slurm.kill_node(node)
     try:
         slurm.restart_controller()
         (desk.directory / "go").touch()
-        again = [desk.directory / f"out-{task}" for task in lost]
-        wait_for_start(desk, job, lambda: all("try 1" in path.read_text() for path in again))
-        assert desk.call("udocker-batch", "wait", "-q", job, timeout=200).returncode == 0
-        for task in range(6):
-            tries = (desk.directory / f"out-{task}").read_text().splitlines()
-            assert tries == (["try 0", "try 1"] if task in lost else ["try 0"])
-        assert {(record["task"], record["attempt"]) for record in desk.records(job)} == {
-            *((task, 0) for task in range(6)),
-            *((task, 1) for task in lost),
-        }
+        for node in victims:
+            slurm.wait_for_node(node, "DOWN", 90)
     finally:
-        slurm.revive_node(victim)
+        for node in victims:
+            slurm.revive_node(node)
+    again = [desk.directory / f"out-{task}" for task in lost]
+    everything = ",".join((job, *jobs.values()))
+    wait_for_start(desk, everything, lambda: all("try 1" in path.read_text() for path in again))
+    wait_for_try(desk, jobs, 1)
+    assert desk.call("udocker-batch", "wait", "-q", job, timeout=200).returncode == 0
+    for task in range(6):
+        tries = (desk.directory / f"out-{task}").read_text().splitlines()
+        assert tries == (["try 0", "try 1"] if task in lost else ["try 0"])
+    assert {(record["task"], record["attempt"]) for record in desk.records(job)} == {
+        *((task, 0) for task in range(6)),
+        *((task, 1) for task in lost),
+    }
+    desk.user.run(["scancel", *jobs.values()], check=True)
+    for mode, one in jobs.items():
+        slurm.wait_for_end(one)
+        assert told_by(desk, mode) == ["started 0", "started 1", "term"], mode
+        assert sorted(record["attempt"] for record in desk.records(one)) == [0, 1]
+    assert_nothing_is_left(desk, job, *jobs.values())
+
+
+def test_an_array_outlives_a_controller_that_is_killed_in_its_midst(
+    desk: Desk, slurm: Slurm, busybox_there: str
+) -> None:
+    """Once it had saved what it knew: every task runs once, and is recorded once."""
+    prepare(desk, busybox_there)
+    text = "echo try $UDOCKER_TASK_ATTEMPT; until test -e go; do sleep 0.2; done"
+    options = ("--array=0-11%6", "-oout-%a", "--open-mode=append")
+    mount = ("--mount", f"{desk.directory}:/work", "--workdir=/work")
+    job = desk.sbatch(busybox_there, "sh", "-c", text, options=(*options, *mount))
+    running(desk, job)
+    slurm.kill_controller(job)
+    (desk.directory / "go").touch()
+    assert desk.call("udocker-batch", "wait", "-q", job, timeout=200).returncode == 0
+    records = sorted((record["task"], record["attempt"], record["state"]) for record in desk.records(job))
+    assert records == [(task, 0, "ended") for task in range(12)]
+    for task in range(12):
+        assert (desk.directory / f"out-{task}").read_text() == "try 0\n"
+    assert len(desk.batch("status", job).splitlines()) == 12
     assert_nothing_is_left(desk, job)
 
 

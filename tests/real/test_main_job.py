@@ -71,7 +71,7 @@ def test_an_array_from_cold_pulls_and_creates_once(
     assert len(usage["tasks"]) == TASKS
     table = desk.batch("usage", job)
     assert "total" in table
-    assert len(re.findall(r"^│ \d+ +│ ok ", table, re.MULTILINE)) == TASKS
+    assert len(re.findall(r"^│ \d+ +│ completed ", table, re.MULTILINE)) == TASKS
 
 
 def test_our_cpu_is_what_slurm_measures(desk: Desk, slurm: Slurm, debian_there: str) -> None:

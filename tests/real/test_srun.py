@@ -129,3 +129,63 @@ def test_ranks_whose_first_one_has_ended_run_all_the_same(
         result = srun(desk, busybox_there, "-N1", "-n4", "--overcommit", "sh", "-c", text)
         assert result.returncode == 0, result.stderr
         assert len(result.stdout.splitlines()) == 3
+
+
+def test_every_rank_leaves_a_usage_record_and_a_step_has_a_line(
+    desk: Desk, slurm: Slurm, busybox_there: str
+) -> None:
+    burning = "i=0; while test $i -lt 200000; do i=$((i+1)); done; exit $((SLURM_PROCID == 2 ? 5 : 0))"
+    script = "\n".join(
+        [
+            "#!/bin/sh",
+            f"{desk.programs}/udocker-srun --image={busybox_there} -n4 sh -c '{burning}'",
+            f"{desk.programs}/udocker-srun --image={busybox_there} -n1 true",
+            f"{desk.programs}/udocker-srun --image={busybox_there} --no-usage -n1 true",
+            f"{desk.programs}/udocker-srun --image={busybox_there} --mount=/nosuch:/x -n1 true",
+            "exit 0",
+        ]
+    )
+    (desk.directory / "steps.sh").write_text(script)
+    words = ["sbatch", "--parsable", "-N2", "-n4", "-o", "out", "steps.sh"]
+    environment = desk.environment
+    job = desk.user.run(words, env=environment, cwd=desk.directory, check=True).stdout.strip()
+    assert slurm.wait_for_end(job) == {job: "COMPLETED"}
+    records = {(record["step"], record["rank"]): record for record in desk.records(job)}
+    assert set(records) == {*(("0", rank) for rank in range(4)), ("1", 0), ("3", 0)}
+    assert [records["0", rank]["exit_status"] for rank in range(4)] == [0, 0, 5, 0]
+    for rank in range(4):
+        record = records["0", rank]
+        assert (record["state"], record["extra"]["cpus"]) == ("ended", 1)
+        assert record["user_seconds"] + record["system_seconds"] > 0
+        assert record["wall_seconds"] >= record["user_seconds"] / 2
+        assert record["peak_memory"] > 0
+    assert len({records["0", rank]["host"] for rank in range(4)}) == 2
+    assert records["3", 0]["exit_status"] == 125
+    lines = desk.batch("usage", job).splitlines()
+    assert [line for line in lines if "job.0 (4 ranks)" in line and "failed 5" in line], lines
+    assert any("job.1 (1 rank)" in line for line in lines)
+    assert len(desk.batch("usage", "--format=csv", job).splitlines()) == 1 + len(records)
+
+
+def test_a_signal_of_the_batch_system_comes_to_a_rank_once(
+    desk: Desk, slurm: Slurm, busybox_there: str
+) -> None:
+    """The batch system sends it to the parent that accounts for the rank, which passes it on."""
+    counting = "trap 'echo usr1' USR1; trap 'echo term; exit 7' TERM; echo ready; while :; do sleep 0.1; done"
+    words = [f"--image={busybox_there}", "-Jcounted", "sh", "-c", counting]
+    with desk.user.popen(
+        [desk.programs / "udocker-srun", *words],
+        env=desk.environment,
+        cwd=desk.directory,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        job = desk.user.run(["squeue", "-h", "-n", "counted", "-o", "%i"], check=True).stdout.strip()
+        for signal in ("USR1", "TERM"):
+            desk.user.run(["scancel", "-s", signal, job], check=True)
+            assert process.stdout.readline() == f"{signal.lower()}\n"
+        assert process.stdout.read() == ""
+        assert process.wait(30) == 7
+    (record,) = desk.records(job)
+    assert (record["state"], record["exit_status"]) == ("ended", 7)

@@ -98,6 +98,15 @@ class Slurm:
         """Stop slurmctld and start it again; it answers when this returns."""
         _script("controller")
 
+    def kill_controller(self, job: str) -> None:
+        """Kill slurmctld once it has saved what it knows of ``job`` by now, and start it again."""
+        saved = self._state / "slurmctld" / "job_state"
+        for number in range(2):  # the first may have been under way
+            before = saved.stat().st_ino
+            _output("scontrol", "update", f"jobid={job}", f"comment=to-be-saved-{number}")
+            wait_until(lambda before=before: saved.stat().st_ino != before, "a saved state", 60)
+        _script("controller", "kill")
+
     def kill_node(self, node: str) -> None:
         """Let ``node`` crash with all its processes; Slurm notices after SlurmdTimeout (10 s, often 25)."""
         _script("node", "kill", node)

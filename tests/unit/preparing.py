@@ -85,8 +85,11 @@ class Site:
         }
 
     def start(self, deadly: int = 0, image: str = "") -> subprocess.Popen[str]:
-        argv = [sys.executable, str(self._program), str(deadly), image or self.image, self.stage]
+        argv = self.command(deadly, image)
         return subprocess.Popen(argv, env=self.environment, stdout=subprocess.PIPE, text=True)
+
+    def command(self, deadly: int = 0, image: str = "") -> list[str]:
+        return [sys.executable, str(self._program), str(deadly), image or self.image, self.stage]
 
     def run(self, deadly: int = 0, image: str = "") -> tuple[int, dict[str, object]]:
         process = self.start(deadly, image)

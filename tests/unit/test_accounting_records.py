@@ -28,7 +28,7 @@ from udocker_batch.accounting.report import (
     usage_table,
 )
 from udocker_batch.errors import InvalidJob
-from udocker_batch.process import Identity
+from udocker_batch.identity import Identity
 from udocker_batch.submission import read_job
 from udocker_batch.usage import Usage
 
@@ -281,8 +281,13 @@ for _ in range(50):
 def test_table_shows_each_task_and_the_totals() -> None:
     text = rendered([usage(0), usage(1, exit_status=3, wall_seconds=100.0, user_seconds=None)])
     rows = {line.split("│")[1].strip(): line for line in text.splitlines() if line.startswith("│")}
-    assert "ok" in rows["0"] and "10.00 s" in rows["0"] and "80 %" in rows["0"] and "3.00 MiB" in rows["0"]
-    assert "exit 3" in rows["1"] and "0:01:40" in rows["1"]
+    assert (
+        "completed" in rows["0"]
+        and "10.00 s" in rows["0"]
+        and "80 %" in rows["0"]
+        and "3.00 MiB" in rows["0"]
+    )
+    assert "failed 3" in rows["1"] and "0:01:40" in rows["1"]
     assert "max 0:01:40, sum 0:01:50" in rows["total"]
     assert "1 failed" in rows["total"]
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from udocker_batch.process import Stat
+from udocker_batch.identity import Stat
 
 # A parent with three ranks: two of a step, and the first of another step of the same job.
 PARENT = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -94,16 +95,49 @@ def test_those_who_wait_learn_why_the_maker_failed(site: Site, registry: FaultyR
     assert unfinished(site) == []
 
 
-def test_a_copy_that_is_too_large_is_refused_and_leaves_the_file(site: Site) -> None:
+def test_where_a_copy_is_too_large_tasks_run_in_the_shared_directory(site: Site) -> None:
     site.environment["UDOCKER_NODE_MAX"] = "4k"
-    status_, result = site.run()
-    assert status_ == 125
-    assert "no room for" in str(result["error"])
-    assert "--stage=shared" in str(result["hint"])
+    results = [
+        json.loads(process.communicate(timeout=120)[0]) for process in [site.start() for _ in range(6)]
+    ]
+    assert {result["store"] for result in results} == {str(site.directory)}
+    assert Counter(result["role"] for result in results)["prepared"] == 1
     assert copies(site) == []
+    assert sizes(site) == []
     assert len(archives(site)) == 1
+    assert_whole(site)
+    assert unfinished(site) == []
     del site.environment["UDOCKER_NODE_MAX"]
     assert site.run()[1]["role"] == "staged"
+
+
+def sizes(site: Site) -> list[Path]:
+    """What is written down of how much room copies have."""
+    return sorted(site.node.glob("udocker-stage-*/*/use/*.size"))
+
+
+@pytest.mark.parametrize("size", ["8k", "24k", "40k"])
+def test_on_a_node_whose_disk_is_full_a_task_runs_in_the_shared_directory(
+    site: Site, tmp_path: Path, size: str
+) -> None:
+    """Wherever the last byte is written: what is half made is removed, and one line tells."""
+    site.environment["UDOCKER_NODE_MAX"] = "1G"  # the disk alone bounds
+    script = (
+        'mount -t tmpfs -o size="$0" none "$UDOCKER_NODE_DIR" || exit 99; "$@"; status=$?; '
+        'find "$UDOCKER_NODE_DIR" -type f -size +0 | grep -v "/locks/"; exit $status'
+    )
+    command = ["unshare", "--map-root-user", "--mount", "sh", "-c", script, size, *site.command()]
+    done = subprocess.run(command, env=site.environment, capture_output=True, text=True, timeout=120)
+    if done.returncode in (1, 99) and "Traceback" not in done.stderr:
+        pytest.skip(f"needs user namespaces in which a tmpfs can be mounted: {done.stderr}")
+    assert done.returncode == 0, done
+    told, *left = done.stdout.splitlines()
+    assert json.loads(told)["store"] == str(site.directory)
+    assert left == []
+    assert len(done.stderr.splitlines()) == 1
+    assert ": no room" in done.stderr
+    assert done.stderr.endswith(": runs in the shared directory\n")
+    assert_whole(site)
 
 
 def test_a_damaged_file_is_one_clear_error(site: Site) -> None:

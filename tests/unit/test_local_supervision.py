@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.local_queue import LocalQueue, until
-from udocker_batch.process import Identity
+from udocker_batch.identity import Identity
 from udocker_batch.scheduler import JobState
 
 CORES = len(os.sched_getaffinity(0))

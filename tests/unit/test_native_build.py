@@ -17,7 +17,7 @@ from tests.services.needs import need_command
 from udocker.engine.binaries import sums
 
 ROOT = Path(__file__).resolve().parents[2]
-PROGRAMS = {"udocker-userns", "udocker-trap"}
+PROGRAMS = {"udocker-account", "udocker-trap", "udocker-userns"}
 # elf(5), e_machine and e_type
 MACHINES = {"x86_64": 62, "aarch64": 183}
 EXECUTABLE = 2

@@ -51,8 +51,8 @@ class Wire:
 
     def __init__(self, host: str, **settings: Any) -> None:
         self.pauses: list[float] = []
-        values = {"registry_retries": 3, "registry_timeout": 5.0, **settings}
-        config = Config(udocker_dir=Path("/nowhere"), **values)
+        values = {"registry_retries": 3, "registry_timeout": 5.0, "udocker_dir": Path("/nowhere"), **settings}
+        config = Config(**values)
         self.transport = Transport(config, host, "pull: app:1", self.pauses.append, lambda: NOW)
 
     def get(self, target: str = "/v2/", **headers: str) -> int:
@@ -94,6 +94,27 @@ def test_retry_after_is_honoured_in_seconds_and_as_a_date(registry):
     assert wire.get() == 200
     assert 7 <= wire.pauses[0] < 8
     assert 60 <= wire.pauses[1] < 61
+
+
+def test_others_of_the_store_leave_a_registry_alone_for_as_long_as_it_has_asked(registry, tmp_path):
+    (tmp_path / "locks").mkdir()
+    registry.fail(".*", faulty.status(429, Retry_After="60"), times=1)
+    first, second = (Wire(registry.host, udocker_dir=tmp_path) for _ in range(2))
+    assert first.get() == second.get() == 200
+    assert 60 <= first.pauses[0] < 61
+    assert [60 <= pause < 61 for pause in second.pauses] == [True]  # the clock of these tests stands still
+    assert second.get() == 200
+    assert len(second.pauses) == 1
+    hasty = Transport(Config(str(tmp_path)), registry.host, "pull: app:1", clock=lambda: NOW, patience=5.0)
+    with pytest.raises(RegistryError, match="others of this store to wait: it asks to come back in 60 s"):
+        hasty.send("GET", "/v2/", {})
+    later = Wire(registry.host, udocker_dir=tmp_path)
+    (noted,) = (tmp_path / "locks/later").iterdir()
+    for text in ('{"until": 1, "seconds": 60}', "damaged", '{"until": 1e99, "seconds": "x"}', "[]"):
+        noted.write_text(text)
+        assert Wire(registry.host, udocker_dir=tmp_path).get() == 200
+    assert later.get() == 200
+    assert later.pauses == []
 
 
 def test_too_long_a_pause_is_an_error_that_says_when_to_come_back(registry):

@@ -8,11 +8,13 @@ or is ``localhost``; otherwise the image is on Docker Hub, where a single name l
 from __future__ import annotations
 
 import re
-from typing import Optional
 
 from udocker.errors import UsageError
 from udocker.model.digest import Digest
-from udocker.values import dataclass, replace
+from udocker.values import TYPE_CHECKING, dataclass, replace
+
+if TYPE_CHECKING:
+    from typing import Optional
 
 DOCKER_HUB = "docker.io"
 DOCKER_HUB_HOST = "registry-1.docker.io"

@@ -16,6 +16,7 @@ import urllib3
 from udocker.config import Config
 from udocker.errors import RegistryError
 from udocker.registry import failures, retry
+from udocker.registry.later import Later
 from udocker.registry.lines import Lines
 from udocker.registry.trust import tls_context
 from udocker.registry.words import printable
@@ -60,6 +61,8 @@ class Transport:
         self._lines = Lines(lambda: tls_context(config, registry))
         self._plain = plain
         self._patience = patience
+        self._told = Later(str(config.udocker_dir), registry, clock)
+        self._is_first = True
         self.lax = self._is_lax(self._address())
         # A lax registry is asked by TLS first, as docker does; the first answer settles the scheme.
         schemes = ("https", "http") if self.lax else ("https",)
@@ -88,6 +91,7 @@ class Transport:
         status may be anything that is not temporary.  Raises RegistryError.
         """
         attempt = 0
+        self._wait_as_told()
         while True:
             wanted: Optional[float] = None
             self.check_stopped()
@@ -105,11 +109,19 @@ class Transport:
                     return response
                 failure = self.refused(method, response)
                 wanted = retry.retry_after(response.headers.get("Retry-After"), self._clock())
+                self._told.note(wanted or 0.0)
             last = attempt >= self.retries and (wanted is None or wanted <= self._patience)
             if not failure.temporary or last:
                 raise failure
             self.pause(attempt, failure, wanted)
             attempt += 1
+
+    def _wait_as_told(self) -> None:
+        """Before the first request wait until the time that the registry has told others of this store."""
+        seconds = self._told.left() if self._is_first else 0.0
+        self._is_first = False
+        if seconds > 0:
+            self.pause(0, self.error("the registry has asked others of this store to wait"), seconds)
 
     def pause(self, attempt: int, failure: RegistryError, wanted: Optional[float] = None) -> None:
         """Wait before retry number ``attempt``, ``wanted`` seconds if the registry asked for that many.

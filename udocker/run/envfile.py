@@ -9,6 +9,7 @@ from udocker.errors import UsageError
 
 # More than the kernel passes to a program.
 SIZE_MAX = 16 * 1024 * 1024
+_HINT = "give the path of a file with a line NAME=VALUE for each variable"
 _BLANKS = " \t\v\f\r"
 
 
@@ -23,7 +24,7 @@ def read_env_file(path: str, environ: Mapping[str, str]) -> tuple[tuple[str, str
         with open(path, "rb") as stream:
             data = stream.read(SIZE_MAX + 1)
     except OSError as error:
-        raise UsageError(f"run: --env-file {path}: {error.strerror}") from error
+        raise UsageError(f"run: --env-file {path}: {error.strerror}", _HINT) from error
     if len(data) > SIZE_MAX:
         raise UsageError(f"run: --env-file {path}: larger than {SIZE_MAX} bytes")
     found = []

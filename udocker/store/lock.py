@@ -90,7 +90,14 @@ class Holding:
         """End the generation and tell those who wait how."""
         self._end()
         content = json.dumps({"error": error, "hint": hint}).encode()
-        write_atomically(self._path.with_suffix(".released"), content, self._mode)
+        ended = self._path.with_suffix(".released")
+        try:
+            write_atomically(ended, content, self._mode)
+        except OSError as failure:
+            if failure.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            # A name may fit where its content does not; those who wait then try for themselves.
+            os.close(os.open(ended, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, self._mode))
 
     def dissolve(self, tmp: Path) -> None:
         """End the generation and remove the lock, which is as free as one that nobody ever held.
@@ -174,7 +181,7 @@ class SharedLock:
         if released(generation) not in names_in(self._directory):
             return None
         try:
-            document = json.loads((self._directory / f"g{generation}.released").read_bytes())
+            document = json.loads((self._directory / f"g{generation}.released").read_bytes() or b"{}")
         except FileNotFoundError:
             return None
         return Outcome(generation, str(document.get("error", "")), str(document.get("hint", "")))

@@ -21,7 +21,7 @@ from ...render import render
 from ...scheduler import Command
 from ...staging import place_of
 from ...submission import run_command
-from ...task import terminable
+from ...task import Terminable
 from ...taskspec import VARIABLE, TaskSpec
 
 # The hooks by slurm.conf's names for them (slurm.conf(5)), with their templates.
@@ -108,7 +108,7 @@ def _run_prolog(environ: Mapping[str, str]) -> int:
     if task is None or task.stage != "node" or task.container:
         return 0
     config = task.config(api.Config.from_environment(own))
-    with terminable(), place_of(config, task.image, task.stage, own, task.prefetch, keep=True) as place:
+    with Terminable(), place_of(config, task.image, task.stage, own, task.prefetch, keep=True) as place:
         print(f"job {job}: user {uid}: {place.preparation.container} {place.preparation.role}")
     return 0
 

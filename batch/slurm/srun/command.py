@@ -22,14 +22,14 @@ from ..options import SRUN, Line
 
 _OURS = (
     *("image", "container", "exec-mode", "mount", "env", "workdir", "user", "entrypoint", "nvidia"),
-    *("stage", "insecure", "dry-run"),
+    *("stage", "no-usage", "insecure", "dry-run"),
 )
 _HELP = """usage: udocker-srun [SRUN OPTIONS] --image IMAGE [OPTIONS] [COMMAND [ARGUMENTS...]]
 
 Run a command in a Docker image, as a step of the allocation that this is called in or in one of its own.
 
 Every option of srun is taken unchanged; those below are ours. All ranks of a node run in one container. Exit
-status, signals, --pty and input are srun's; a rank's process is the command itself.
+status, signals, --pty and input are srun's. Each rank leaves a usage record.
 """
 
 
