@@ -5,24 +5,37 @@ from __future__ import annotations
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-# What xdist adds to the name of a test that is marked with this group.
-CLUSTER = "cluster"
+# The files with tests of the cluster; who hands out sees no more of a test than its name.
+OF_THE_CLUSTER = tuple(
+    f"tests/real/test_{name}.py"
+    for name in (
+        "batch_api",
+        "demo",
+        "ends",
+        "hooks",
+        "hostile_values",
+        "main_job",
+        "sbatch",
+        "services",
+        "srun",
+    )
+)
 
 
 class Handing(LoadScopeScheduling):
-    """A file at a time, and to one process every test of the cluster: they kill nodes and change settings."""
+    """A file at a time, and to one process all that need the cluster: they kill nodes and change settings."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return CLUSTER if nodeid.endswith(f"@{CLUSTER}") else nodeid.split("::", 1)[0]
+        file = nodeid.split("::", 1)[0]
+        return "cluster" if file in OF_THE_CLUSTER else file
 
 
-def mark_cluster(items: list[pytest.Item]) -> None:
-    """Mark the tests of the cluster, and let them come first: they take longest, and mostly wait."""
+def put_in_order(items: list[pytest.Item]) -> None:
+    """Let the cluster's files come first: they take longest, and mostly wait.
+
+    Raises pytest.UsageError for a test of the cluster in another file.
+    """
     for item in items:
-        if _uses_cluster(item):
-            item.add_marker(pytest.mark.xdist_group(CLUSTER))
-    items.sort(key=lambda item: not _uses_cluster(item))
-
-
-def _uses_cluster(item: pytest.Item) -> bool:
-    return "slurm" in getattr(item, "fixturenames", ())
+        if "slurm" in getattr(item, "fixturenames", ()) and item.location[0] not in OF_THE_CLUSTER:
+            raise pytest.UsageError(f"{item.nodeid} is of the cluster: name its file in {__name__}")
+    items.sort(key=lambda item: item.location[0] not in OF_THE_CLUSTER)
