@@ -9,6 +9,7 @@ SCHEDULER ?=
 TESTS ?=
 MOMENTS ?= 100
 SECONDS ?= 600
+SIDES ?= -n 2 --dist loadfile --no-loadscope-reorder
 VENV := .venv
 READY := $(VENV)/.ready
 BIN := $(VENV)/bin
@@ -41,8 +42,9 @@ demo: $(READY)
 	$(BIN)/python demo/run.py $(if $(SCHEDULER),--scheduler $(SCHEDULER))
 
 
+# All of them take two processes side by side, for real tests mostly wait.
 test: $(READY) services
-	$(UMASK); $(BIN)/python -m pytest $(TESTS)
+	$(UMASK); $(BIN)/python -m pytest $(or $(TESTS),$(SIDES))
 
 # `make test` does the same at a few moments.
 test-faults: $(READY) services

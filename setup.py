@@ -88,6 +88,7 @@ INSTALL_REQUIRES = [
 
 TEST_REQUIRES = [
     "pytest>=7",  # the test runner
+    "pytest-xdist>=3.7",  # tests side by side
     "pytest-timeout",  # a test that hangs fails instead of hanging the run
     "hypothesis>=6",  # hostile values for parsers, templates and layers
     "jsonschema",  # job files by their published schema

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Optional
 
 import pytest
 
@@ -16,6 +17,7 @@ from tests.services.installation import installed
 from tests.services.needs import is_root
 from tests.services.registry import Registry, run_registry
 from tests.services.sharing import session_directory
+from tests.services.sides import Handing, put_in_order
 from tests.services.users import User, machine_user, oneself
 
 
@@ -24,6 +26,14 @@ def pytest_configure() -> None:
     for number in (signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    put_in_order(items)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Optional[Handing]:
+    return Handing(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.fixture(scope="session")

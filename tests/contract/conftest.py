@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import pytest
 
 from tests.contract.roots import Stage, make_stage, remove
 from udocker.engine import select, userns
-from udocker.engine.base import Abilities, Engine
+from udocker.engine.base import Abilities, Engine, Support
 from udocker.engine.binaries import locate
 from udocker.engine.ptrace import PtraceEngine
 from udocker.engine.translator import TRANSLATOR
@@ -63,11 +64,18 @@ def launcher(launchers: Path) -> Path:
     return launchers / userns.PROGRAM
 
 
+@functools.cache
 def engine_of(variant: Variant, launchers: Path) -> Engine:
     if variant.mode.family == "R":
         return UsernsEngine(launchers / userns.PROGRAM, variant.without)
     made = PtraceEngine if variant.mode.family == "P" else TrapEngine
     return made(launchers / TRANSLATOR, variant.without)
+
+
+@functools.cache
+def support_of(variant: Variant, launchers: Path) -> Support:
+    """Whether this host supports a variant: it is asked once, for what is asked starts a process."""
+    return engine_of(variant, launchers).check(variant.mode)
 
 
 def _has_others(name: str) -> bool:
@@ -127,8 +135,7 @@ def stage_of_callers(launchers: Path) -> Iterator[Stage]:
 
 @contextmanager
 def staged(variant: Variant, launchers: Path) -> Iterator[Stage]:
-    engine = engine_of(variant, launchers)
-    support = engine.check(variant.mode)
+    engine, support = engine_of(variant, launchers), support_of(variant, launchers)
     if not support.available:
         pytest.skip(f"this host does not support {variant.mode.value}: {support.reason}")
     directory = Path(tempfile.mkdtemp(prefix="udocker-contract-"))

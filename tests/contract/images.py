@@ -12,7 +12,7 @@ from typing import Any, Optional
 
 import pytest
 
-from tests.contract.conftest import Variant, engine_of
+from tests.contract.conftest import Variant, engine_of, support_of
 from tests.contract.roots import (
     Result,
     Stage,
@@ -164,8 +164,7 @@ def _more_applets(root: Path) -> None:
 
 def available(variant: Variant, launchers: Path) -> Engine:
     """The engine of a variant; skips where this host does not support it."""
-    engine = engine_of(variant, launchers)
-    support = engine.check(variant.mode)
+    engine, support = engine_of(variant, launchers), support_of(variant, launchers)
     if not support.available:
         pytest.skip(f"this host does not support {variant.mode.value}: {support.reason}")
     return engine

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import stat
@@ -47,6 +48,7 @@ def is_static(program: Path) -> bool:
     return 3 not in kinds
 
 
+@functools.cache
 def static_busybox() -> Path:
     """The host's busybox; skips where it is missing or needs shared libraries."""
     path = Path(need_command("busybox", "busybox-static"))
@@ -85,6 +87,7 @@ def caller() -> tuple[int, int]:
     return (ORDINARY, ORDINARY) if is_root() else (os.getuid(), os.getgid())
 
 
+@functools.cache
 def host_facts() -> HostFacts:
     """This host's, as the user finds them that programs are started as."""
     uid, gid = caller()

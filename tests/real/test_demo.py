@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.services.cluster import Slurm
-from tests.services.installation import CHECKOUT, static_compiler
+from tests.services.installation import CHECKOUT
+from tests.services.needs import need_command
 from tests.services.sharing import session_directory
 from tests.services.users import User
 
@@ -29,7 +30,8 @@ def run_demo(user: User, programs: Path, demo: Path, *options: str) -> str:
     work = demo / "work"
     user.run(["mkdir", work], check=True)
     command = [programs / "python", demo / "demo" / "run.py", "--directory", work, *QUICK, *options]
-    return user.run(command, env={"CC": static_compiler()}, timeout=400, check=True).stdout
+    compiler = need_command("gcc", "gcc libc6-dev")
+    return user.run(command, env={"CC": compiler}, timeout=400, check=True).stdout
 
 
 def test_the_demo_ends_with_the_usage_table(user1: User, udocker_bin: Path, demo: Path) -> None:

@@ -77,7 +77,7 @@ def _digest(files: list[Path]) -> str:
 
 def _install(sources: list[Path], venv: Path) -> None:
     """Build a wheel, and install it with what it requires into a new environment."""
-    build = _build_environment()
+    building = [*_pip(_builder()), "wheel", "--no-build-isolation", "--no-deps", "--wheel-dir"]
     with tempfile.TemporaryDirectory(prefix="udocker-test-build-") as scratch:
         # From a copy: pip would leave build/ in the checkout, and old files of it in the next wheel.
         copy = Path(scratch) / "source"
@@ -85,21 +85,23 @@ def _install(sources: list[Path], venv: Path) -> None:
             target = copy / path.relative_to(CHECKOUT)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(path, target)
-        _call([*_pip(build), "wheel", "--no-build-isolation", "--no-deps", "--wheel-dir", scratch, str(copy)])
+        _call([*building, scratch, str(copy)])
         create_venv(venv, [str(wheel) for wheel in Path(scratch).glob("*.whl")])
 
 
-def static_compiler() -> str:
-    """A command for CC that every user can call: the C compiler that builds this package."""
-    if os.geteuid() != 0:
-        return "cc"  # the running environment has zig itself
-    with exclusive("installation"):
-        python = _build_environment() / "bin" / "python"
-    return f"{python} -m ziglang cc -target {os.uname().machine}-linux-musl"
+def _builder() -> Path:
+    """A Python that has what a build requires: the running one (Makefile), where it is the system's.
+
+    zig in a new place compiles a C library first.
+    """
+    running = Path(sys.executable)
+    if running.resolve() == SYSTEM_PYTHON.resolve() and sys.prefix != sys.base_prefix:
+        return running
+    return _build_environment() / "bin" / "python"
 
 
 def _build_environment() -> Path:
-    """What pyproject.toml requires for a build, kept: zig in a new place compiles a C library first."""
+    """The system's Python with what pyproject.toml requires for a build, kept."""
     line = re.search(r"^requires = (\[.*\])$", (CHECKOUT / "pyproject.toml").read_text(), re.MULTILINE)
     assert line is not None, "pyproject.toml: no requires line"
     requires: list[str] = json.loads(line[1])
@@ -114,14 +116,15 @@ def create_venv(venv: Path, packages: Sequence[str]) -> None:
     python = str(SYSTEM_PYTHON if SYSTEM_PYTHON.exists() else sys.executable)
     _call([python, "-m", "venv", "--clear", str(venv)])
     # pip would compile one file after the other; like it, never mind files that are for other Pythons.
-    _call([*_pip(venv), "install", "--no-compile", *packages])
-    compiling = [str(venv / "bin" / "python"), "-m", "compileall", "-qq", "-j", "0", str(venv / "lib")]
+    inside = venv / "bin" / "python"
+    _call([*_pip(inside), "install", "--no-compile", *packages])
+    compiling = [str(inside), "-m", "compileall", "-qq", "-j", "0", str(venv / "lib")]
     subprocess.run(compiling, stdout=subprocess.DEVNULL, umask=0o022, check=False)
     (venv / "complete").touch()
 
 
-def _pip(venv: Path) -> list[str]:
-    return [str(venv / "bin" / "python"), "-m", "pip", "--quiet"]
+def _pip(python: Path) -> list[str]:
+    return [str(python), "-m", "pip", "--quiet"]
 
 
 def _call(command: list[str]) -> None:
