@@ -326,10 +326,13 @@ static long plain_call(struct trapped *call)
     return reissue(call);
 }
 
-/* Not part of its caller, whose stack would take all that the calls below need: after a fork each page of it that is
- * written to is copied, and most calls are quick ones. */
-static __attribute__((noinline)) long slow_call(const struct call *entry, struct trapped *call)
+static long path_call(const struct call *entry, struct trapped *call)
 {
+    long result;
+    if (quick_call(entry, call, &result))
+        return result;
+    if (engine.root && owners_call(entry, call, &result))
+        return result;
     switch ((enum call_shape)entry->shape) {
     case CALL_ONE:
         if (is_held(call->number))
@@ -359,14 +362,6 @@ static __attribute__((noinline)) long slow_call(const struct call *entry, struct
         return call->number == SYS_chroot ? root_call(entry, call) : -EPERM;
     }
     return -ENOSYS;
-}
-
-static long path_call(const struct call *entry, struct trapped *call)
-{
-    long result;
-    if (quick_call(entry, call, &result) || (engine.root && owners_call(entry, call, &result)))
-        return result;
-    return slow_call(entry, call);
 }
 
 long engine_call(struct trapped *call)

@@ -58,7 +58,7 @@ static bool map(struct quick *quick, size_t length, bool slash)
 {
     const struct path_view *view = world_view(&engine.world, quick->guest, length);
     size_t below = length - view->guest_length, at = view->host_length + below;
-    if (length == 0 || at + 2 > sizeof quick->host)
+    if (below == 0 || at + 2 > sizeof quick->host)
         return false;
     bytes_copy(quick->host, view->host, view->host_length);
     bytes_copy(quick->host + view->host_length, quick->guest + view->guest_length, below);
@@ -243,12 +243,6 @@ static long readlink_ask(const struct quick *quick, long file)
     return size == -ENOENT ? -EINVAL : size; /* what a descriptor of no link is called */
 }
 
-static long chdir_ask(const struct quick *quick, long file)
-{
-    (void)quick;
-    return sys_call1(SYS_fchdir, file);
-}
-
 static const struct question {
     short number;
     long (*ask)(const struct quick *quick, long file); /* NULL for open, which asks nothing more */
@@ -265,7 +259,6 @@ static const struct question {
     {SYS_faccessat2, access_ask, 3, AT_SYMLINK_NOFOLLOW | AT_EACCESS | AT_EMPTY_PATH},
     {SYS_readlink, readlink_ask, -1, 0},
     {SYS_readlinkat, readlink_ask, -1, 0},
-    {SYS_chdir, chdir_ask, -1, 0},
     {SYS_statx, statx_ask, 2, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH | AT_STATX_SYNC_TYPE},
 };
 
@@ -277,8 +270,6 @@ static bool is_decided(long result)
 static bool ask(const struct quick *quick, const struct question *question, const char *path, long *result)
 {
     uint64_t flags = O_PATH | O_CLOEXEC | (quick->follow ? 0 : O_NOFOLLOW);
-    if (question->ask == chdir_ask)
-        flags |= O_DIRECTORY; /* only so is one mounted that waits to be: autofs(5) */
     long file = host_open(quick->dirfd, path, flags, 0);
     *result = file;
     if (file < 0)
