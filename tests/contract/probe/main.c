@@ -50,6 +50,7 @@ static const struct {
     {"watch", changes_of_files_are_watched},
     {"locks", locks_and_maps_of_files},
     {"programs", programs_start_in_every_way},
+    {"refused", what_cannot_start_leaves_all_as_it_was},
     {"scripts", scripts_start_by_their_interpreters},
     {"process", the_process_is_this_program},
     {"descriptors", descriptors_close_at_exec},

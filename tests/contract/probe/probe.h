@@ -43,6 +43,7 @@ void long_paths_and_names(void);
 void changes_of_files_are_watched(void);
 void locks_and_maps_of_files(void);
 void programs_start_in_every_way(void);
+void what_cannot_start_leaves_all_as_it_was(void);
 void scripts_start_by_their_interpreters(void);
 void the_process_is_this_program(void);
 void descriptors_close_at_exec(void);

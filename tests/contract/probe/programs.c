@@ -43,6 +43,34 @@ void programs_start_in_every_way(void)
     EXPECT(execve("/etc", arguments, environment) == -1 && errno == EACCES);
 }
 
+void what_cannot_start_leaves_all_as_it_was(void)
+{
+    static const struct {
+        const char *path;
+        int error;
+    } wrong[] = {
+        {"/", EACCES},           {"/etc/", EACCES},          {"/etc/passwd/", ENOTDIR}, {"/etc/../etc", EACCES},
+        {"/no/../such", ENOENT}, {"/etc/../such/x", ENOENT}, {"loop", ELOOP},           {"pipe", EACCES},
+        {"empty", ENOEXEC},      {"/dev/null", EACCES},      {"", ENOENT},
+    };
+    char *arguments[] = {"x", NULL}, path[PATH_MAX];
+    int first = dup(0), last = dup(0), next = fcntl(last + 1, F_GETFD);
+    EXPECT(symlink("loop", "loop") == 0 && mkfifo("pipe", 0755) == 0);
+    file_make("empty", "");
+    EXPECT(chmod("empty", 0755) == 0);
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        const char *name = wrong[i].path;
+        EXPECT(execve(name, arguments, environ) == -1 && errno == wrong[i].error);
+        snprintf(path, sizeof path, "%s/%s", place, name);
+        if (name[0] && name[0] != '/')
+            EXPECT(execve(path, arguments, environ) == -1 && errno == wrong[i].error);
+        for (int file = 0; file <= last; file++)
+            EXPECT(fcntl(file, F_GETFD) >= 0);
+        EXPECT(fcntl(last + 1, F_GETFD) == next);
+    }
+    EXPECT(close(first) == 0 && close(last) == 0);
+}
+
 void scripts_start_by_their_interpreters(void)
 {
     char text[PATH_MAX + 32], *arguments[] = {"ignored", "second", NULL}, *environment[] = {"ONLY=this", NULL};
