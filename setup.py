@@ -78,6 +78,8 @@ INSTALL_REQUIRES = [
     "PyYAML>=5.4",
     # Job scripts are templates, so that a site can read and replace them.
     "Jinja2>=3.0",
+    # Memory and times of a task's processes, sampled while it runs.
+    "psutil>=5.8",
     # Usage tables and progress on terminals.
     "rich>=10",
     # Layers compressed with zstd (OCI image specification, media type +zstd).
@@ -92,7 +94,6 @@ TEST_REQUIRES = [
     "pytest-timeout",  # a test that hangs fails instead of hanging the run
     "hypothesis>=6",  # hostile values for parsers, templates and layers
     "jsonschema",  # job files by their published schema
-    "psutil>=5.8",  # what the benches and tests know of processes
     "mfusepy>=3",  # a file system whose operations fail on command
 ]
 

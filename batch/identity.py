@@ -68,15 +68,11 @@ class Identity:
 
 @dataclass(frozen=True)
 class Stat:
-    """What proc(5)'s stat says of a process: ``start`` in clock ticks since boot; ``user`` and ``system``,
-    in clock ticks, with those of children that it waited for; ``pages`` of memory that are resident."""
+    """What proc(5)'s stat says of a process: ``start`` in clock ticks since boot."""
 
     state: str
     parent: int
     start: int
-    user: int
-    system: int
-    pages: int
 
     @classmethod
     def of(cls, pid: int) -> Optional[Stat]:
@@ -87,8 +83,7 @@ class Stat:
             return None
         # The name, in parentheses, may hold any byte, parentheses too.
         fields = text.rpartition(b")")[2].split()
-        user, system = int(fields[11]) + int(fields[13]), int(fields[12]) + int(fields[14])
-        return cls(fields[0].decode("ascii"), int(fields[1]), int(fields[19]), user, system, int(fields[21]))
+        return cls(fields[0].decode("ascii"), int(fields[1]), int(fields[19]))
 
     @property
     def has_ended(self) -> bool:

@@ -25,7 +25,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 from udocker.api import TYPE_CHECKING, dataclass
 
-from ..identity import Stat, descendants
 from ..process import (
     FORWARDED,
     Transferred,
@@ -42,14 +41,17 @@ from ..process import (
 if TYPE_CHECKING:
     from typing import Optional
 
+    from .family import Family
+
+# Seconds before the first sample: a program that ends earlier is not kept waiting for psutil's import.
+FIRST = 0.02
+
 # Seconds that what the program left behind has for its own clean-up before it is killed.
 GRACE = 2.0
 
 # The share of a core that samples may use, and the CPU seconds that they have for the dense first ones.
 BUDGET = 0.008
 ALLOWANCE = 0.02
-
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 _SI_KERNEL = 0x80  # sigaction(2): sent by the kernel, as from a terminal to the whole foreground group
 
@@ -98,7 +100,7 @@ def measure(
     adopt_orphans()
     holding = {*FORWARDED, signal.SIGTSTP} if forward_signals else set()
     with held_signals(holding) as mask:
-        tally = _Tally(_resident(Stat.of(os.getpid())))
+        tally = _Tally(_resident())
         clock = time.monotonic()
         started = time.time()
         program = start(argv, env, cwd, mask)
@@ -196,89 +198,54 @@ def _measurement(
     )
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """A process in a sample; ``unwaited`` says that its parent ignores SIGCHLD."""
-
-    user: float
-    system: float
-    unwaited: bool
-
-
 class _Sampler(threading.Thread):
     """Samples the memory of all descendants until stopped.  It starts with every signal held."""
 
     def __init__(self, interval: float) -> None:
         super().__init__(name="sampler", daemon=True)
-        self.peak = 0
         self.lost_user = 0.0
         self.lost_system = 0.0
         self.moved: Optional[Transferred] = Transferred(0, 0, 0, 0)
         self._interval = interval
         self._stopped = threading.Event()
-        self._seen: dict[tuple[int, int], _Seen] = {}  # by pid and start
-        self._gone: list[tuple[int, _Seen]] = []
+        self._family: Optional[Family] = None
+
+    @property
+    def peak(self) -> int:
+        """The largest memory of a sample, in bytes."""
+        return 0 if self._family is None else self._family.peak
 
     def stop(self, reaped: frozenset[int]) -> None:
         """End sampling; ``reaped`` are the processes whose times are already counted."""
         self._stopped.set()
         if self.ident is not None:  # None: it could not be started
             self.join()
-        self._gone.extend((pid, seen) for (pid, _), seen in self._seen.items())
-        for pid, seen in self._gone:
-            if seen.unwaited and pid not in reaped:
-                self.lost_user += seen.user
-                self.lost_system += seen.system
+        if self._family is not None:
+            self.lost_user, self.lost_system = self._family.lost(reaped)
 
     def run(self) -> None:
         begun = time.monotonic()
-        step = min(0.005, self._interval)
+        step = min(FIRST, self._interval)
         while not self._stopped.wait(step):
-            self._sample()
+            if self._family is None:
+                self._family = _family()
+                before = time.thread_time()
+            self._family.sample()
             elapsed = time.monotonic() - begun
             # 5 ms at first, 50 ms until the first second is over, then ever longer.
             planned = min(self._interval, max(0.005, min(elapsed / 2, 0.05), elapsed / 20))
-            owed = (time.thread_time() - ALLOWANCE) / BUDGET - elapsed
+            owed = (time.thread_time() - before - ALLOWANCE) / BUDGET - elapsed
             step = max(planned, owed)
         self.moved = transferred_by_thread()
 
-    def _sample(self) -> None:
-        seen: dict[tuple[int, int], _Seen] = {}
-        deaf: dict[int, bool] = {os.getpid(): False}
-        memory = 0
-        for pid in descendants(os.getpid()):
-            stat = Stat.of(pid)
-            if stat is None:
-                continue  # it ended since it was listed, or is another user's and hidden
-            if stat.parent not in deaf:
-                deaf[stat.parent] = _ignores_children(stat.parent)
-            memory += _resident(stat)
-            times = stat.user / _TICKS, stat.system / _TICKS
-            seen[pid, stat.start] = _Seen(*times, deaf[stat.parent])
-        self.peak = max(self.peak, memory)
-        for (pid, begun), last in self._seen.items():
-            if last.unwaited and (pid, begun) not in seen:
-                self._miss(pid, begun, last, seen)
-        self._seen = seen
 
-    def _miss(self, pid: int, begun: int, last: _Seen, seen: dict[tuple[int, int], _Seen]) -> None:
-        stat = Stat.of(pid)
-        if stat is not None and stat.start == begun:
-            seen[pid, begun] = last  # only this sample did not find it
-        else:
-            self._gone.append((pid, last))
+def _family() -> Family:
+    from .family import Family
+
+    return Family()
 
 
-def _resident(stat: Optional[Stat]) -> int:
-    """Bytes of memory."""
-    return 0 if stat is None else stat.pages * os.sysconf("SC_PAGE_SIZE")
-
-
-def _ignores_children(pid: int) -> bool:
-    """Whether ``pid`` has SIGCHLD in its set of ignored signals (SigIgn of proc(5)'s status)."""
-    try:
-        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as status:
-            masks = [line.split()[1] for line in status if line.startswith("SigIgn:")]
-    except OSError:
-        return False  # it has ended; its children are adopted and will be reaped
-    return bool(masks) and bool(int(masks[0], 16) >> (signal.SIGCHLD - 1) & 1)
+def _resident() -> int:
+    """Bytes of this process's memory: the second field of proc(5)'s statm, in pages."""
+    with open("/proc/self/statm", "rb") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
