@@ -22,6 +22,7 @@ import pytest
 from tests.contract.conftest import VARIANTS
 from tests.contract.images import (
     DEBIANS,
+    I386,
     IMAGES,
     PROBE,
     PROBES,
@@ -247,8 +248,9 @@ def test_limits_are_the_callers(staged: Stage) -> None:
 
 
 @on_debians
-def test_the_loader_and_its_scripts_run_programs(staged: Stage) -> None:
-    assert sh(staged, "/lib64/ld-linux-x86-64.so.2 /bin/echo loaded") == "loaded\n"
+def test_the_loader_and_its_scripts_run_programs(staged: Stage, image: str) -> None:
+    loader = "/lib/ld-linux.so.2" if image == I386 else "/lib64/ld-linux-x86-64.so.2"
+    assert sh(staged, f"{loader} /bin/echo loaded") == "loaded\n"
     assert "libc.so.6 => /" in sh(staged, "ldd /bin/ls")
 
 

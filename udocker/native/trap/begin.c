@@ -377,7 +377,8 @@ int engine_begin(char **arguments, char **environment)
         .workdir = "/", .uid = (uint32_t)sys_call0(SYS_geteuid), .gid = (uint32_t)sys_call0(SYS_getegid)};
     bool by_path = false;
     engine.openat2 = has_openat2();
-    engine.mm_map = engine.execmem = true;
+    engine.mm_map = process_can_tell();
+    engine.execmem = true;
     char **command = NULL;
     for (int step = STEP_MODE; step < STEPS && !options.probe; step++)
         command = options_take(&options, arguments + 1, (enum step)step);

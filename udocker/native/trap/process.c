@@ -14,6 +14,12 @@ static unsigned long string_end(const char *text)
 /* PR_SET_MM_MAP (3.18) needs no privilege where the program's file stays as it is: prctl(2).  Where it is
  * missing the engine's own arguments show, and the heap is the engine's.  What the kernel knew before is not asked of /proc, which would take
  * longer than the rest of the start: it put arguments and environment behind each other. */
+bool process_can_tell(void)
+{
+    unsigned size;
+    return sys_call5(SYS_prctl, PR_SET_MM, PR_SET_MM_MAP_SIZE, &size, 0, 0) == 0;
+}
+
 void process_tell(const struct process *process, const struct image *program)
 {
     struct prctl_mm_map map = {

@@ -56,7 +56,7 @@ int program_refused(const char *program, bool by_path, long error)
         report_line(program, "not found in the container", by_path ? NULL : "not in any directory of PATH");
     else if (error == -ENOEXEC)
         report_line(program, "not a format that this execution mode runs",
-                    "a script without #!, a 32-bit program, or an image for another architecture");
+                    "a script without #!, or an image for another architecture");
     else if (error == -EACCES)
         report_line(program, "not executable", "no x permission, a directory, or a file system mounted noexec");
     else

@@ -299,6 +299,7 @@ struct process {
     unsigned long auxiliary;
     unsigned auxiliary_size;
 };
+bool process_can_tell(void);
 void process_tell(const struct process *process, const struct image *program);
 void process_describe(unsigned long *stack, const unsigned long *auxiliary, const struct image *program);
 
