@@ -13,7 +13,7 @@
 
 #include "i386.h"
 
-enum { QUESTION = 0x5a5a, ANSWER = 1234, PROGRAM_MAX = 1024, KEPT = 8 };
+enum { PROGRAM_MAX = 1024, KEPT = 8 };
 
 /* From here on the same calls have other numbers: __X32_SYSCALL_BIT of syscall(2). */
 enum { X32 = 0x40000000 };
@@ -255,7 +255,7 @@ static void build(struct program *program)
     add_return(program, SECCOMP_RET_ERRNO | ENOSYS);
     for (size_t i = 0; i < sizeof REFUSED / sizeof *REFUSED; i++)
         add_refusal(program, REFUSED[i], ENOSYS);
-    add_refusal(program, QUESTION, ANSWER);
+    add_refusal(program, FILTER_QUESTION, FILTER_ANSWER);
     if (engine.tracing)
         add_untraced(program, false);
     unsigned optional = program->count, from = first_optional();
@@ -275,11 +275,6 @@ static void build(struct program *program)
         program->lines[actions].k = end - actions;
     add_verdict(program, TRAP_MARK);
     add_i386(program, head, i386_when(), -1);
-}
-
-bool filter_is_installed(void)
-{
-    return sys_call0(QUESTION) == -ANSWER;
 }
 
 /* Where the kernel takes no filter a tracer asks the same ones. */

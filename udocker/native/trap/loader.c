@@ -37,14 +37,17 @@ static bool find(const char *guest, struct quick *quick, struct quick_link *link
 bool program_find(const char *guest, struct path_place *place, char name[PATH_SIZE], long *file)
 {
     struct quick quick;
-    if (!find(guest, &quick, NULL, file))
+    long found;
+    *file = -1;
+    if (!find(guest, &quick, NULL, &found))
         return false;
-    if (*file < 0)
-        return true;
-    if (quick.slash) { /* no directory is a program, and what else it is the walk tells */
-        sys_call1(SYS_close, *file);
+    if (found >= 0 && quick.slash) { /* no directory is a program, and what else it is the walk tells */
+        sys_call1(SYS_close, found);
         return false;
     }
+    *file = found;
+    if (found < 0)
+        return true;
     place->length = bytes_length(quick.host);
     place->file = -1;
     bytes_copy(place->host, quick.host, place->length + 1);

@@ -48,6 +48,12 @@ static long readlink_ask(const struct trapped *call, long file)
     return size == -ENOENT ? -EINVAL : size; /* what a descriptor of no link is called */
 }
 
+static long chdir_ask(const struct trapped *call, long file)
+{
+    (void)call;
+    return sys_call1(SYS_fchdir, file);
+}
+
 static const struct question {
     short number;
     long (*ask)(const struct trapped *call, long file); /* NULL for open, which asks nothing more */
@@ -64,6 +70,7 @@ static const struct question {
     {SYS_faccessat2, access_ask, 3, AT_SYMLINK_NOFOLLOW | AT_EACCESS | AT_EMPTY_PATH},
     {SYS_readlink, readlink_ask, -1, 0},
     {SYS_readlinkat, readlink_ask, -1, 0},
+    {SYS_chdir, chdir_ask, -1, 0},
     {SYS_statx, statx_ask, 2, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH | AT_STATX_SYNC_TYPE},
 };
 
@@ -81,6 +88,8 @@ static bool is_decided(long result)
 static bool ask(const struct quick *quick, const struct asked *asked, const char *path, long *result)
 {
     uint64_t flags = O_PATH | O_CLOEXEC | (quick->follow ? 0 : O_NOFOLLOW);
+    if (asked->question->ask == chdir_ask)
+        flags |= O_DIRECTORY; /* only so is one mounted that waits to be: autofs(5) */
     long file = quick_open(quick->dirfd, path, flags, 0);
     *result = file;
     if (file < 0)

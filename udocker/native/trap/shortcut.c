@@ -44,7 +44,7 @@ static bool map(struct quick *quick, size_t length, bool slash)
 {
     const struct path_view *view = world_view(&engine.world, quick->guest, length);
     size_t below = length - view->guest_length, at = view->host_length + below;
-    if (below == 0 || at + 2 > sizeof quick->host)
+    if (length == 0 || at == 0 || at + 2 > sizeof quick->host) /* "" is the host's "/" */
         return false;
     bytes_copy(quick->host, view->host, view->host_length);
     bytes_copy(quick->host + view->host_length, quick->guest + view->guest_length, below);

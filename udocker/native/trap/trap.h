@@ -249,7 +249,12 @@ enum { TRAP_MARK = 0x7ea0, TRAP_MARK_I386 /* a call of 32-bit numbers */ };
 int filter_install(void);
 int filter_add_call(long number); /* one more is trapped, which only few runs ask for */
 int filter_add_root(void);         /* what users.c and owners.c answer, where a filter is there already */
-bool filter_is_installed(void);
+/* A call that no kernel has, answered by the filter.  Here, for the rest of filter.c is for few starts: trap.ld. */
+enum { FILTER_QUESTION = 0x5a5a, FILTER_ANSWER = 1234 };
+static inline bool filter_is_installed(void)
+{
+    return sys_call0(FILTER_QUESTION) == -FILTER_ANSWER;
+}
 struct sock_filter;
 void filter_keep(void); /* makes for filter_kept what no run asks for more of */
 const struct sock_filter *filter_kept(unsigned number); /* what a tracer judges calls by; NULL after the last */
