@@ -31,7 +31,7 @@ from udocker.engine.binaries import PACKAGE
 
 CHROOT, P1, P2, PROOT = "chroot", "tracer P1", "tracer P2", "proot"
 # With tracer and tracees on one processor.
-TOGETHER = " on one cpu"
+TOGETHER = ", one cpu"
 HERE = Path(__file__).resolve().parent
 CALLS = "/home/bench/tracer_calls"
 TWICE = 2.0  # what PRoot is to take, at least, of P1's time
