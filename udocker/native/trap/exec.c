@@ -280,6 +280,8 @@ static size_t vector_head(const char **vector, const struct plan *plan, char *op
         *letter++ = 'x';
     if (engine.tracing)
         *letter++ = engine.tracing == TRACE_PATHS ? 't' : 'a';
+    if (land_is_asked())
+        *letter++ = 'd';
     if (engine.root) {
         *letter++ = 'i';
         letter += users_write(&plan->program, letter);
@@ -319,7 +321,7 @@ static size_t vector_scripts(const char **vector, size_t at, const struct plan *
 
 static long start(const struct plan *plan, char *const *arguments, char *const *environment)
 {
-    char options[8 + ROOT_IDS_TEXT + sizeof engine.kernel], number[16];
+    char options[9 + ROOT_IDS_TEXT + sizeof engine.kernel], number[16];
     long count = argument_count(arguments);
     if (count < 0)
         return count;

@@ -259,8 +259,13 @@ struct visit {
     struct work work;
     stack_t alternate;
     uint64_t mask;
+    bool lands;
     uint64_t guarded; /* signals that a tracer has blocked until the call is on its own stack */
 };
+
+_Static_assert(offsetof(struct visit, ax) == 0 && offsetof(struct visit, r9) == offsetof(struct landing, r9) &&
+                   offsetof(struct visit, claim) == offsetof(struct landing, claim),
+               "a visit begins with a landing");
 
 /* The kernel gave the handler fresh vector registers; the guest's own must be there when we jump back, and
  * nothing of ours uses them meanwhile. */
@@ -287,6 +292,8 @@ __attribute__((used)) void visit_run(struct visit *visit)
         patch_site((unsigned char *)visit->ip - SYSCALL_SIZE, visit->call.number);
     work_run(&visit->work);
     visit->ax = visit->work.result;
+    if (visit->lands)
+        land((const struct landing *)visit);
     traced_leave();
 }
 
@@ -333,6 +340,7 @@ static struct visit *visit_make(const greg_t *r)
         {.call = &visit->call, .stack = stack},
         {.ss_flags = SS_DISABLE},
         0,
+        false,
         0,
     };
     claims[stack].visit = visit;
@@ -340,9 +348,10 @@ static struct visit *visit_make(const greg_t *r)
 }
 
 /* Runs the trapped call of a signal's frame and goes on behind it; does not return. */
-void stacks_visit(const ucontext_t *context)
+void stacks_visit(const ucontext_t *context, bool lands)
 {
     struct visit *visit = visit_make(context->uc_mcontext.gregs);
+    visit->lands = lands;
     visit->alternate = context->uc_stack;
     visit->mask = *(const uint64_t *)&context->uc_sigmask;
     vectors_restore((const char *)context->uc_mcontext.fpregs);
