@@ -87,7 +87,7 @@ static int threads_running(void)
     return running;
 }
 
-/* Meanwhile the others are served: a thread may wait for one of them. */
+/* Meanwhile the others are served: a thread may wait for one of them.  Any other stop forgets that one was asked for. */
 static void threads_await(void)
 {
     while (threads_running() > 0) {
@@ -102,6 +102,8 @@ static void threads_await(void)
             *found = (int)-thread;
         else
             tracer_event(thread, status);
+        if (found && *found > 0)
+            trace(PTRACE_INTERRUPT, thread, 0, NULL);
     }
 }
 

@@ -15,17 +15,31 @@
 
 #include "trap.h"
 
-enum { MOST = 512, CALL_STOP = SIGTRAP | 0x80 /* PTRACE_O_TRACESYSGOOD */, TRAPPED = 1 /* SYS_SECCOMP */ };
+enum {
+    MOST = 512,
+    CALL_STOP = SIGTRAP | 0x80 /* PTRACE_O_TRACESYSGOOD */,
+    TRAPPED = 1 /* SYS_SECCOMP */,
+    RESTARTS = 512 /* ERESTARTSYS, which tracers are shown of an interrupted call */,
+};
 enum { REPORT, AGAIN, ENDED };
+
+/* A stop at a call that the kernel knows nothing of.  Behind one that a signal has interrupted the kernel's stop for the
+ * signal is the next to be shown; after the signal the call is shown to begin again when it ends. */
+enum shown { SHOWN_NONE, SHOWN_BEGIN, SHOWN_END, SHOWN_INTERRUPTED };
 
 struct tracee {
     int thread;         /* 0: nobody's place */
     uint8_t way;        /* the request by which the debugger let it go on; 0 before the first */
+    uint8_t shown;
+    bool is_new;        /* it was running when it was attached to */
+    bool in_call;       /* it has been shown that a call begins: rt_sigreturn may lead into the engine */
     bool lands;         /* is in the engine, and stops when it leaves it */
-    bool has_landed;    /* is stopped behind a call */
     bool has_message;   /* is stopped at an event that the kernel knows no more */
+    bool is_interrupted; /* a stop is wanted, which any other makes the kernel forget */
+    int held;           /* what wait4 gives next; 0 for nothing */
+    int signal;         /* a stop that comes after the one that is shown */
+    long result;        /* of a call that is shown to begin */
     unsigned long message;
-    long call;
 };
 
 static struct tracee tracees[MOST];
@@ -100,8 +114,8 @@ static void claim_end(long thread, uintptr_t claim)
     word_write(thread, claim & ~7ul, word);
 }
 
-/* The thread goes on in the guest.  `call` is that behind which it is, or -1. */
-static long landing_take(long thread, struct user_regs_struct *r, long call)
+/* The thread goes on in the guest; `behind` a call for who looks at registers. */
+static long landing_take(long thread, struct user_regs_struct *r, bool behind)
 {
     struct landing at;
     long result = landing_read(thread, r->r8, &at);
@@ -114,20 +128,20 @@ static long landing_take(long thread, struct user_regs_struct *r, long call)
     r->r15 = (unsigned long)at.r15, r->rdi = (unsigned long)at.di, r->rsi = (unsigned long)at.si;
     r->rdx = (unsigned long)at.dx, r->r10 = (unsigned long)at.r10, r->r8 = (unsigned long)at.r8;
     r->r9 = (unsigned long)at.r9, r->rcx = (unsigned long)at.ip, r->r11 = (unsigned long)at.flags;
-    r->orig_rax = (unsigned long)call;
+    r->orig_rax = behind ? (unsigned long)at.call : -1ul;
     return trace(PTRACE_SETREGS, thread, 0, r);
 }
 
 /* ---- a program that has begun: the kernel's stop is at the engine's first instruction ---- */
 
 /* What the starting engine finds: it is to stop where it leaves. */
-static long start_mark(long thread)
+static long mark(long thread, enum debugged debugged)
 {
-    uintptr_t place = (uintptr_t)&engine.debugged, word = place & ~7ul;
+    uintptr_t place = (uintptr_t)&engine_debugged, word = place & ~7ul;
     long text, result = word_read(thread, word, &text);
     if (result < 0)
         return result;
-    ((uint8_t *)&text)[place & 7] = DEBUG_FOLLOWED;
+    ((uint8_t *)&text)[place & 7] = (uint8_t)debugged;
     return word_write(thread, word, text);
 }
 
@@ -139,7 +153,7 @@ static int start_await(long thread, int *status)
     struct user_regs_struct r;
     for (;;) {
         int now;
-        long result = start_mark(thread);
+        long result = mark(thread, DEBUG_FOLLOWED);
         if (result == 0)
             result = trace(PTRACE_CONT, thread, 0, 0);
         if (result == 0)
@@ -157,7 +171,7 @@ static int start_await(long thread, int *status)
         if (now >> 16 == 0 && r.rip != (uintptr_t)_start)
             later |= 1ull << (WSTOPSIG(now) - 1);
     }
-    landing_take(thread, &r, -1);
+    landing_take(thread, &r, false);
     for (int signal = 1; later >> (signal - 1); signal++)
         if (later >> (signal - 1) & 1)
             sys_call2(SYS_tkill, thread, signal);
@@ -173,9 +187,8 @@ static int start_show(struct tracee *tracee, int *status)
     siginfo_t information;
     bool is_event = *status >> 16 == PTRACE_EVENT_EXEC;
     if (is_event && tracee->way == PTRACE_SYSCALL) {
-        start_mark(thread);
+        mark(thread, DEBUG_FOLLOWED);
         tracee->lands = true;
-        tracee->call = SYS_execve;
         return REPORT;
     }
     trace(PTRACE_GETSIGINFO, thread, 0, &information);
@@ -192,6 +205,8 @@ static int start_show(struct tracee *tracee, int *status)
 static int go_on(const struct tracee *tracee, long way, long signal)
 {
     sys_call4(SYS_ptrace, way, tracee->thread, 0, signal);
+    if (tracee->is_interrupted)
+        trace(PTRACE_INTERRUPT, tracee->thread, 0, NULL);
     return AGAIN;
 }
 
@@ -200,28 +215,57 @@ static long way_of(const struct tracee *tracee)
     return tracee->way ? tracee->way : PTRACE_CONT;
 }
 
-/* The end of a trapped call, or of a step over one. */
+static int call_stop(struct tracee *tracee, enum shown shown)
+{
+    tracee->shown = shown;
+    return (calls_are_marked ? CALL_STOP : SIGTRAP) << 8 | 0x7f;
+}
+
+static void information_set(long thread, int code)
+{
+    siginfo_t information = {.si_signo = SIGTRAP, .si_code = code};
+    trace(PTRACE_SETSIGINFO, thread, 0, &information);
+}
+
+/* The end of a trapped call, or of a step over one.  An interrupted one has been shown to end: it begins again. */
 static int landing_show(struct tracee *tracee, struct user_regs_struct *r, int *status)
 {
-    bool shown = tracee->way == PTRACE_SYSCALL || tracee->way == PTRACE_SINGLESTEP;
-    bool is_call = tracee->way == PTRACE_SYSCALL;
-    int signal = is_call && calls_are_marked ? CALL_STOP : SIGTRAP;
-    siginfo_t information = {.si_signo = SIGTRAP, .si_code = is_call ? signal : TRAP_TRACE};
-    landing_take(tracee->thread, r, is_call ? tracee->call : -1);
+    bool begins = !tracee->lands, is_call = tracee->way == PTRACE_SYSCALL;
+    long thread = tracee->thread;
+    landing_take(thread, r, is_call);
     tracee->lands = false;
-    tracee->has_landed = is_call;
-    if (!shown)
+    if (!is_call && tracee->way != PTRACE_SINGLESTEP)
         return go_on(tracee, way_of(tracee), 0);
-    trace(PTRACE_SETSIGINFO, tracee->thread, 0, &information);
-    *status = signal << 8 | 0x7f;
+    if (is_call)
+        *status = call_stop(tracee, begins ? SHOWN_BEGIN : SHOWN_END);
+    else
+        *status = SIGTRAP << 8 | 0x7f;
+    if (is_call && begins) {
+        tracee->result = (long)r->rax;
+        r->rax = (unsigned long)-ENOSYS;
+        trace(PTRACE_SETREGS, thread, 0, r);
+    }
+    information_set(thread, is_call ? WSTOPSIG(*status) : TRAP_TRACE);
+    return REPORT;
+}
+
+/* A signal of the guest's, which comes to it in the middle of a call. */
+static int signal_show(struct tracee *tracee, int *status)
+{
+    if (!tracee->lands)
+        return REPORT;
+    tracee->lands = false;
+    if (tracee->way == PTRACE_SYSCALL) {
+        tracee->signal = *status;
+        *status = call_stop(tracee, SHOWN_INTERRUPTED);
+    }
     return REPORT;
 }
 
 /* A trapped call's signal; what the debugger wants to see of its end is told the engine by it. */
-static int trapped_show(struct tracee *tracee, const struct user_regs_struct *r, siginfo_t *information)
+static int trapped_show(struct tracee *tracee, siginfo_t *information)
 {
     tracee->lands = way_of(tracee) != PTRACE_CONT;
-    tracee->call = (long)r->rax;
     if (tracee->lands) {
         information->si_errno = LAND_MARK;
         trace(PTRACE_SETSIGINFO, tracee->thread, 0, information);
@@ -247,8 +291,10 @@ static int trap_show(struct tracee *tracee, const struct user_regs_struct *r, in
     if (information.si_code == SI_USER && r->rip == (uintptr_t)_start)
         return start_show(tracee, status);
     if (information.si_code != CALL_STOP && information.si_code != SIGTRAP)
-        return REPORT;
-    if (tracee->lands && filter_is_engine(r->rip))
+        return signal_show(tracee, status);
+    bool ends = tracee->in_call;
+    tracee->in_call = !ends && !filter_is_engine(r->rip);
+    if (!ends && filter_is_engine(r->rip))
         return go_on(tracee, PTRACE_SYSCALL, 0);
     if (r->rax == r->orig_rax && is_trapped(tracee->thread))
         return go_on(tracee, PTRACE_CONT, 0);
@@ -260,38 +306,57 @@ static int stop_show(long thread, int *status)
     int signal = WSTOPSIG(*status), event = *status >> 16;
     struct user_regs_struct r;
     siginfo_t information;
+    if (trace(PTRACE_GETREGS, thread, 0, &r) < 0)
+        return REPORT; /* a child that nobody traces */
     struct tracee *tracee = tracee_take(thread);
-    bool concerns = event ? event == PTRACE_EVENT_EXEC
-                          : signal == SIGTRAP || signal == CALL_STOP || signal == SIGSYS || signal == SIGSTOP;
-    if (!concerns || !tracee || trace(PTRACE_GETREGS, thread, 0, &r) < 0)
+    if (!tracee)
         return REPORT;
-    if (is_landing(thread, &r) && signal == SIGTRAP) /* the first of one that asked to be traced */
-        return landing_take(thread, &r, -1) < 0 ? AGAIN : REPORT;
-    if (is_landing(thread, &r))
-        return landing_show(tracee, &r, status);
-    if (event == PTRACE_EVENT_EXEC && r.rip == (uintptr_t)_start)
-        return start_show(tracee, status);
+    if (tracee->is_new)
+        mark(thread, DEBUG_FOLLOWED);
+    tracee->is_new = false;
+    if (event)
+        return event == PTRACE_EVENT_EXEC && r.rip == (uintptr_t)_start ? start_show(tracee, status) : REPORT;
+    if ((signal == SIGTRAP || signal == SIGSTOP) && is_landing(thread, &r)) {
+        if (signal == SIGSTOP)
+            return landing_show(tracee, &r, status);
+        return landing_take(thread, &r, false) < 0 ? AGAIN : REPORT; /* one that asked to be traced begins */
+    }
     if (signal == SIGTRAP || signal == CALL_STOP)
-        return event ? REPORT : trap_show(tracee, &r, status);
+        return trap_show(tracee, &r, status);
     if (signal == SIGSYS && trace(PTRACE_GETSIGINFO, thread, 0, &information) == 0 &&
         information.si_code == TRAPPED && information.si_errno == TRAP_MARK)
-        return trapped_show(tracee, &r, &information);
-    return REPORT;
+        return trapped_show(tracee, &information);
+    return signal_show(tracee, status);
+}
+
+/* What wait4 would have given already. */
+static long held_take(long wanted, int *status)
+{
+    for (int i = 0; i < MOST; i++)
+        if (tracees[i].thread && tracees[i].held && (wanted <= 0 || wanted == tracees[i].thread)) {
+            *status = tracees[i].held;
+            tracees[i].held = 0;
+            return tracees[i].thread;
+        }
+    return 0;
 }
 
 static long wait_call(const struct trapped *call)
 {
     const long *a = call->arguments;
     int status, shown = REPORT;
-    long thread;
-    do {
+    long thread = held_take((int)a[0], &status);
+    while (thread == 0 || shown == AGAIN) {
         thread = sys_call4(SYS_wait4, a[0], &status, a[2], a[3]);
         if (thread <= 0)
             return thread;
-        shown = WIFSTOPPED(status) ? stop_show(thread, &status) : ENDED;
-    } while (shown == AGAIN);
-    if (shown == ENDED && !WIFCONTINUED(status))
-        tracee_forget(thread);
+        shown = WIFSTOPPED(status) ? stop_show(thread, &status) : REPORT;
+        if (shown == ENDED || WIFEXITED(status) || WIFSIGNALED(status))
+            tracee_forget(thread);
+    }
+    struct tracee *tracee = tracee_find(thread);
+    if (tracee)
+        tracee->is_interrupted = false;
     int result = a[1] ? user_write((void *)a[1], &status, sizeof status) : 0;
     return result < 0 ? result : thread;
 }
@@ -319,7 +384,7 @@ static void newcomer_land(long thread)
 {
     struct user_regs_struct r;
     if (trace(PTRACE_GETREGS, thread, 0, &r) == 0 && tracee_take(thread) && is_landing(thread, &r))
-        landing_take(thread, &r, -1);
+        landing_take(thread, &r, false);
 }
 
 static long seize(const struct trapped *call)
@@ -329,40 +394,84 @@ static long seize(const struct trapped *call)
         result = reissue(call);
     if (result == 0 && call->arguments[0] == PTRACE_SEIZE)
         calls_are_marked = calls_are_marked || (call->arguments[3] & PTRACE_O_TRACESYSGOOD);
-    if (result == 0)
-        tracee_take(call->arguments[1]);
+    struct tracee *tracee = result == 0 ? tracee_take(call->arguments[1]) : NULL;
+    if (tracee)
+        tracee->is_new = true;
     return result;
+}
+
+/* The next stop is here already; a debugger that waits for SIGCHLD is to look. */
+static long stop_hold(struct tracee *tracee, int status)
+{
+    tracee->held = status;
+    sys_call2(SYS_kill, sys_call0(SYS_getpid), SIGCHLD);
+    return 0;
+}
+
+/* On from a stop that the kernel knows nothing of. */
+static bool shown_end(struct tracee *tracee, const long *a)
+{
+    struct user_regs_struct r;
+    enum shown shown = tracee->shown;
+    tracee->shown = SHOWN_NONE;
+    if (shown == SHOWN_INTERRUPTED) {
+        stop_hold(tracee, tracee->signal);
+        return true;
+    }
+    if (shown != SHOWN_BEGIN || trace(PTRACE_GETREGS, tracee->thread, 0, &r) < 0)
+        return false;
+    r.rax = (unsigned long)tracee->result;
+    trace(PTRACE_SETREGS, tracee->thread, 0, &r);
+    if (a[0] == PTRACE_SYSCALL)
+        stop_hold(tracee, call_stop(tracee, SHOWN_END));
+    return a[0] == PTRACE_SYSCALL;
 }
 
 static long resume(struct tracee *tracee, const struct trapped *call)
 {
     const long *a = call->arguments;
-    long way = a[0] == PTRACE_SYSCALL || a[0] == PTRACE_SINGLESTEP ? a[0] : PTRACE_CONT;
-    /* In the engine nothing is to be seen; but the handler of a signal is the guest's. */
-    long request = tracee->lands && a[3] == 0 ? PTRACE_CONT : a[0];
-    long result = sys_call4(SYS_ptrace, request, a[1], a[2], a[3]);
-    if (result == 0) {
-        tracee->way = (uint8_t)way;
-        tracee->has_landed = tracee->has_message = false;
-    }
-    return result;
+    bool follows = a[0] == PTRACE_SYSCALL || a[0] == PTRACE_SINGLESTEP;
+    tracee->way = (uint8_t)(follows ? a[0] : PTRACE_CONT);
+    tracee->has_message = false;
+    tracee->in_call = tracee->in_call && a[0] == PTRACE_SYSCALL;
+    if (tracee->shown && shown_end(tracee, a))
+        return 0;
+    /* Until the engine leaves nothing is to be seen. */
+    return sys_call4(SYS_ptrace, tracee->lands ? PTRACE_CONT : a[0], a[1], a[2], a[3]);
 }
 
-/* PTRACE_GET_SYSCALL_INFO behind a call, of which the kernel knows no more. */
+/* PTRACE_GET_SYSCALL_INFO at a call of which the kernel knows nothing. */
 static long call_information(const struct tracee *tracee, const long *a)
 {
     struct user_regs_struct r;
-    struct ptrace_syscall_info information = {.op = PTRACE_SYSCALL_INFO_EXIT, .arch = AUDIT_ARCH_X86_64};
-    size_t size = offsetof(struct ptrace_syscall_info, exit.is_error) + sizeof information.exit.is_error;
+    struct ptrace_syscall_info i = {.arch = AUDIT_ARCH_X86_64};
     long result = trace(PTRACE_GETREGS, tracee->thread, 0, &r);
     if (result < 0)
         return result;
-    information.instruction_pointer = r.rip;
-    information.stack_pointer = r.rsp;
-    information.exit.rval = (int64_t)r.rax;
-    information.exit.is_error = r.rax > -4096ul;
-    result = user_write((void *)a[3], &information, (size_t)a[2] < size ? (size_t)a[2] : size);
+    i.instruction_pointer = r.rip;
+    i.stack_pointer = r.rsp;
+    size_t size = offsetof(struct ptrace_syscall_info, exit.is_error) + sizeof i.exit.is_error;
+    if (tracee->shown == SHOWN_BEGIN) {
+        const uint64_t arguments[] = {r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9};
+        i.op = PTRACE_SYSCALL_INFO_ENTRY;
+        i.entry.nr = r.orig_rax;
+        bytes_copy((char *)i.entry.args, (const char *)arguments, sizeof arguments);
+        size = offsetof(struct ptrace_syscall_info, entry.args) + sizeof i.entry.args;
+    } else {
+        i.op = PTRACE_SYSCALL_INFO_EXIT;
+        i.exit.rval = tracee->shown == SHOWN_INTERRUPTED ? -RESTARTS : (int64_t)r.rax;
+        i.exit.is_error = (uint64_t)i.exit.rval > -4096ul;
+    }
+    result = user_write((void *)a[3], &i, (size_t)a[2] < size ? (size_t)a[2] : size);
     return result < 0 ? result : (long)size;
+}
+
+static long detach(const struct trapped *call)
+{
+    long thread = call->arguments[1];
+    mark(thread, DEBUG_NONE);
+    tracee_forget(thread);
+    return reissue(call);
 }
 
 static long request_call(struct tracee *tracee, const struct trapped *call)
@@ -376,8 +485,11 @@ static long request_call(struct tracee *tracee, const struct trapped *call)
     case PTRACE_SYSEMU:
     case PTRACE_SYSEMU_SINGLESTEP:
         return resume(tracee, call);
+    case PTRACE_INTERRUPT:
+        tracee->is_interrupted = true;
+        return reissue(call);
     case PTRACE_GET_SYSCALL_INFO:
-        return tracee->has_landed ? call_information(tracee, a) : reissue(call);
+        return tracee->shown ? call_information(tracee, a) : reissue(call);
     case PTRACE_GETEVENTMSG:
         return tracee->has_message ? user_write((void *)a[3], &tracee->message, sizeof tracee->message)
                                    : reissue(call);
@@ -385,8 +497,7 @@ static long request_call(struct tracee *tracee, const struct trapped *call)
         calls_are_marked = a[3] & PTRACE_O_TRACESYSGOOD;
         return reissue(call);
     case PTRACE_DETACH:
-        tracee_forget(a[1]);
-        return reissue(call);
+        return detach(call);
     default:
         return reissue(call);
     }

@@ -16,6 +16,8 @@
 
 struct engine engine __attribute__((section(".bss.engine"), aligned(ENGINE_PAGE)));
 
+HOT uint8_t engine_debugged;
+
 const char *engine_keep(const char *text)
 {
     size_t size = bytes_length(text) + 1;

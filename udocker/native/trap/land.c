@@ -102,11 +102,11 @@ long land_ask(void)
 void land_at_start(uintptr_t entry, const unsigned long *stack)
 {
     static int nobody;
-    struct landing at = {.sp = (long)stack, .ip = (long)entry, .flags = 0x200 /* IF */, .claim = &nobody};
+    struct landing at = {.sp = (long)stack, .ip = (long)entry, .flags = 0x200 /* IF */, .claim = &nobody, .call = SYS_execve};
     engine.patch = false; /* or calls would be none that the debugger sees */
-    if (engine.debugged == DEBUG_ASKED && land_begin_traced() == 0)
+    if (engine_debugged == DEBUG_ASKED && land_begin_traced() == 0)
         stop_if_traced(&at, SIGTRAP);
-    else if (engine.debugged == DEBUG_FOLLOWED)
+    else if (engine_debugged == DEBUG_FOLLOWED)
         land(&at);
 }
 

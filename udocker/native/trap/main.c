@@ -151,7 +151,7 @@ static long engine_read(char **arguments)
         engine.mm_map = engine.mm_map || *letter == 'm';
         engine.execmem = engine.execmem || *letter == 'x';
         if (*letter == 'd')
-            engine.debugged = DEBUG_ASKED;
+            engine_debugged = DEBUG_ASKED;
         if (*letter == 't' || *letter == 'a')
             engine.tracing = *letter == 't' ? TRACE_PATHS : TRACE_ALL;
     }
@@ -239,7 +239,7 @@ static void engine_restart(unsigned long *stack, char **arguments, char **enviro
     if (program.executable_stack)
         stack_make_executable(stack);
     uintptr_t entry = interpreter[0] ? loader.entry : program.entry;
-    if (engine.debugged)
+    if (engine_debugged)
         land_at_start(entry, stack);
     traced_leave();
     jump(entry, stack);

@@ -264,7 +264,8 @@ struct visit {
 };
 
 _Static_assert(offsetof(struct visit, ax) == 0 && offsetof(struct visit, r9) == offsetof(struct landing, r9) &&
-                   offsetof(struct visit, claim) == offsetof(struct landing, claim),
+                   offsetof(struct visit, claim) == offsetof(struct landing, claim) &&
+                   offsetof(struct visit, call.number) == offsetof(struct landing, call),
                "a visit begins with a landing");
 
 /* The kernel gave the handler fresh vector registers; the guest's own must be there when we jump back, and

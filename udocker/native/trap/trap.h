@@ -67,7 +67,6 @@ struct engine {
     bool mm_map;               /* the kernel is told where the guest's program is (3.18) */
     bool execmem;              /* memory may be both written and executed */
     uint8_t tracing;           /* enum tracing */
-    uint8_t debugged;          /* enum debugged */
     bool root;                 /* the program is somebody else than the caller: users.c, owners.c */
     const char *self;          /* this program, on the host */
     const char *exe_host;      /* the guest's program */
@@ -82,6 +81,7 @@ struct engine {
 };
 
 extern struct engine engine;
+extern uint8_t engine_debugged; /* enum debugged; a debugger outside writes it */
 
 /* A call of the guest: its arguments, and the signal mask it returns to; NULL where it is the current one. */
 struct trapped {
@@ -222,6 +222,7 @@ void traced_leave(void); /* the engine has nothing to do any more, and the guest
 struct landing {
     long ax, bx, bp, sp, ip, flags, r12, r13, r14, r15, di, si, dx, r10, r8, r9;
     int *claim; /* to be set to 0 */
+    long call;  /* its number */
 };
 extern const char land_stopped[]; /* where a thread is then */
 extern const char land_fetched[]; /* where a tracer puts a thread that it leaves to a debugger */
