@@ -139,7 +139,8 @@ def test_a_breakpoint_in_a_library_is_met(debugged: Debugged) -> None:
 
 
 def test_a_program_is_stepped_and_run_again(debugged: Debugged) -> None:
-    said = debugged.gdb("break main", "run", "next", "next", "next", "next", "print line", "run", "stepi", "kill")
+    steps = ("next", "next", "next", "next")
+    said = debugged.gdb("break main", "run", *steps, "print line", "run", "stepi", "kill")
     assert f'$1 = "{NAME.strip()}\\n' in said
     assert said.count("Breakpoint 1, main (argc=1, ") == 2
     assert "killed]" in said
