@@ -7,52 +7,19 @@
  */
 
 #include <errno.h>
-#include <linux/audit.h>
-#include <linux/ptrace.h>
 #include <linux/seccomp.h>
-#include <sys/user.h>
 #include <sys/wait.h>
 
-#include "trap.h"
+#include "debug.h"
 
-enum {
-    MOST = 512,
-    CALL_STOP = SIGTRAP | 0x80 /* PTRACE_O_TRACESYSGOOD */,
-    TRAPPED = 1 /* SYS_SECCOMP */,
-    RESTARTS = 512 /* ERESTARTSYS, which tracers are shown of an interrupted call */,
-};
-enum { REPORT, AGAIN, ENDED };
-
-/* A stop at a call that the kernel knows nothing of.  Behind one that a signal has interrupted the kernel's stop for the
- * signal is the next to be shown; after the signal the call is shown to begin again when it ends. */
-enum shown { SHOWN_NONE, SHOWN_BEGIN, SHOWN_END, SHOWN_INTERRUPTED };
-
-struct tracee {
-    int thread;         /* 0: nobody's place */
-    uint8_t way;        /* the request by which the debugger let it go on; 0 before the first */
-    uint8_t shown;
-    bool is_new;        /* it was running when it was attached to */
-    bool in_call;       /* it has been shown that a call begins: rt_sigreturn may lead into the engine */
-    bool lands;         /* is in the engine, and stops when it leaves it */
-    bool has_message;   /* is stopped at an event that the kernel knows no more */
-    bool is_interrupted; /* a stop is wanted, which any other makes the kernel forget */
-    int held;           /* what wait4 gives next; 0 for nothing */
-    int signal;         /* a stop that comes after the one that is shown */
-    long result;        /* of a call that is shown to begin */
-    unsigned long message;
-};
+enum { MOST = 512 };
 
 static struct tracee tracees[MOST];
-static bool calls_are_marked; /* the debugger wants PTRACE_O_TRACESYSGOOD */
+bool calls_are_marked;
 
 extern const char _start[] __attribute__((visibility("hidden")));
 
-static long trace(long request, long thread, long address, void *data)
-{
-    return sys_call4(SYS_ptrace, request, thread, address, data);
-}
-
-static struct tracee *tracee_find(long thread)
+struct tracee *tracee_find(long thread)
 {
     for (int i = 0; i < MOST; i++)
         if (tracees[i].thread == (int)thread)
@@ -61,7 +28,7 @@ static struct tracee *tracee_find(long thread)
 }
 
 /* NULL where there are too many: those are shown as they are. */
-static struct tracee *tracee_take(long thread)
+struct tracee *tracee_take(long thread)
 {
     struct tracee *found = tracee_find(thread);
     if (!found && (found = tracee_find(0)))
@@ -69,7 +36,7 @@ static struct tracee *tracee_take(long thread)
     return found;
 }
 
-static void tracee_forget(long thread)
+void tracee_forget(long thread)
 {
     struct tracee *found = tracee_find(thread);
     if (found)
@@ -135,7 +102,7 @@ static long landing_take(long thread, struct user_regs_struct *r, bool behind)
 /* ---- a program that has begun: the kernel's stop is at the engine's first instruction ---- */
 
 /* What the starting engine finds: it is to stop where it leaves. */
-static long mark(long thread, enum debugged debugged)
+long debug_mark(long thread, enum debugged debugged)
 {
     uintptr_t place = (uintptr_t)&engine_debugged, word = place & ~7ul;
     long text, result = word_read(thread, word, &text);
@@ -153,7 +120,7 @@ static int start_await(long thread, int *status)
     struct user_regs_struct r;
     for (;;) {
         int now;
-        long result = mark(thread, DEBUG_FOLLOWED);
+        long result = debug_mark(thread, DEBUG_FOLLOWED);
         if (result == 0)
             result = trace(PTRACE_CONT, thread, 0, 0);
         if (result == 0)
@@ -187,7 +154,7 @@ static int start_show(struct tracee *tracee, int *status)
     siginfo_t information;
     bool is_event = *status >> 16 == PTRACE_EVENT_EXEC;
     if (is_event && tracee->way == PTRACE_SYSCALL) {
-        mark(thread, DEBUG_FOLLOWED);
+        debug_mark(thread, DEBUG_FOLLOWED);
         tracee->lands = true;
         return REPORT;
     }
@@ -215,7 +182,7 @@ static long way_of(const struct tracee *tracee)
     return tracee->way ? tracee->way : PTRACE_CONT;
 }
 
-static int call_stop(struct tracee *tracee, enum shown shown)
+int debug_call_stop(struct tracee *tracee, enum shown shown)
 {
     tracee->shown = shown;
     return (calls_are_marked ? CALL_STOP : SIGTRAP) << 8 | 0x7f;
@@ -237,7 +204,7 @@ static int landing_show(struct tracee *tracee, struct user_regs_struct *r, int *
     if (!is_call && tracee->way != PTRACE_SINGLESTEP)
         return go_on(tracee, way_of(tracee), 0);
     if (is_call)
-        *status = call_stop(tracee, begins ? SHOWN_BEGIN : SHOWN_END);
+        *status = debug_call_stop(tracee, begins ? SHOWN_BEGIN : SHOWN_END);
     else
         *status = SIGTRAP << 8 | 0x7f;
     if (is_call && begins) {
@@ -257,7 +224,7 @@ static int signal_show(struct tracee *tracee, int *status)
     tracee->lands = false;
     if (tracee->way == PTRACE_SYSCALL) {
         tracee->signal = *status;
-        *status = call_stop(tracee, SHOWN_INTERRUPTED);
+        *status = debug_call_stop(tracee, SHOWN_INTERRUPTED);
     }
     return REPORT;
 }
@@ -312,7 +279,7 @@ static int stop_show(long thread, int *status)
     if (!tracee)
         return REPORT;
     if (tracee->is_new)
-        mark(thread, DEBUG_FOLLOWED);
+        debug_mark(thread, DEBUG_FOLLOWED);
     tracee->is_new = false;
     if (event)
         return event == PTRACE_EVENT_EXEC && r.rip == (uintptr_t)_start ? start_show(tracee, status) : REPORT;
@@ -341,7 +308,7 @@ static long held_take(long wanted, int *status)
     return 0;
 }
 
-static long wait_call(const struct trapped *call)
+long debug_wait(const struct trapped *call)
 {
     const long *a = call->arguments;
     int status, shown = REPORT;
@@ -361,173 +328,9 @@ static long wait_call(const struct trapped *call)
     return result < 0 ? result : thread;
 }
 
-/* ---- requests ---- */
-
-static int begun; /* the process whose wait4 is trapped, ourselves or who made us */
-
-bool debug_is_debugger(int process)
-{
-    return begun != 0 && begun == process;
-}
-
-static int debugger_begin(void)
-{
-    int process = (int)sys_call0(SYS_getpid);
-    if (begun == process)
-        return 0;
-    begun = process;
-    return filter_add_debugged();
-}
-
-/* The first stop of one that asked to be traced came before wait4 was trapped. */
-static void newcomer_land(long thread)
+void debug_land(long thread)
 {
     struct user_regs_struct r;
     if (trace(PTRACE_GETREGS, thread, 0, &r) == 0 && tracee_take(thread) && is_landing(thread, &r))
         landing_take(thread, &r, false);
-}
-
-static long seize(const struct trapped *call)
-{
-    long result = land_fetch(call->arguments[1]);
-    if (result == 0)
-        result = reissue(call);
-    if (result == 0 && call->arguments[0] == PTRACE_SEIZE)
-        calls_are_marked = calls_are_marked || (call->arguments[3] & PTRACE_O_TRACESYSGOOD);
-    struct tracee *tracee = result == 0 ? tracee_take(call->arguments[1]) : NULL;
-    if (tracee)
-        tracee->is_new = true;
-    return result;
-}
-
-/* The next stop is here already; a debugger that waits for SIGCHLD is to look. */
-static long stop_hold(struct tracee *tracee, int status)
-{
-    tracee->held = status;
-    sys_call2(SYS_kill, sys_call0(SYS_getpid), SIGCHLD);
-    return 0;
-}
-
-/* On from a stop that the kernel knows nothing of. */
-static bool shown_end(struct tracee *tracee, const long *a)
-{
-    struct user_regs_struct r;
-    enum shown shown = tracee->shown;
-    tracee->shown = SHOWN_NONE;
-    if (shown == SHOWN_INTERRUPTED) {
-        stop_hold(tracee, tracee->signal);
-        return true;
-    }
-    if (shown != SHOWN_BEGIN || trace(PTRACE_GETREGS, tracee->thread, 0, &r) < 0)
-        return false;
-    r.rax = (unsigned long)tracee->result;
-    trace(PTRACE_SETREGS, tracee->thread, 0, &r);
-    if (a[0] == PTRACE_SYSCALL)
-        stop_hold(tracee, call_stop(tracee, SHOWN_END));
-    return a[0] == PTRACE_SYSCALL;
-}
-
-static long resume(struct tracee *tracee, const struct trapped *call)
-{
-    const long *a = call->arguments;
-    bool follows = a[0] == PTRACE_SYSCALL || a[0] == PTRACE_SINGLESTEP;
-    tracee->way = (uint8_t)(follows ? a[0] : PTRACE_CONT);
-    tracee->has_message = false;
-    tracee->in_call = tracee->in_call && a[0] == PTRACE_SYSCALL;
-    if (tracee->shown && shown_end(tracee, a))
-        return 0;
-    /* Until the engine leaves nothing is to be seen. */
-    return sys_call4(SYS_ptrace, tracee->lands ? PTRACE_CONT : a[0], a[1], a[2], a[3]);
-}
-
-/* PTRACE_GET_SYSCALL_INFO at a call of which the kernel knows nothing. */
-static long call_information(const struct tracee *tracee, const long *a)
-{
-    struct user_regs_struct r;
-    struct ptrace_syscall_info i = {.arch = AUDIT_ARCH_X86_64};
-    long result = trace(PTRACE_GETREGS, tracee->thread, 0, &r);
-    if (result < 0)
-        return result;
-    i.instruction_pointer = r.rip;
-    i.stack_pointer = r.rsp;
-    size_t size = offsetof(struct ptrace_syscall_info, exit.is_error) + sizeof i.exit.is_error;
-    if (tracee->shown == SHOWN_BEGIN) {
-        const uint64_t arguments[] = {r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9};
-        i.op = PTRACE_SYSCALL_INFO_ENTRY;
-        i.entry.nr = r.orig_rax;
-        bytes_copy((char *)i.entry.args, (const char *)arguments, sizeof arguments);
-        size = offsetof(struct ptrace_syscall_info, entry.args) + sizeof i.entry.args;
-    } else {
-        i.op = PTRACE_SYSCALL_INFO_EXIT;
-        i.exit.rval = tracee->shown == SHOWN_INTERRUPTED ? -RESTARTS : (int64_t)r.rax;
-        i.exit.is_error = (uint64_t)i.exit.rval > -4096ul;
-    }
-    result = user_write((void *)a[3], &i, (size_t)a[2] < size ? (size_t)a[2] : size);
-    return result < 0 ? result : (long)size;
-}
-
-static long detach(const struct trapped *call)
-{
-    long thread = call->arguments[1];
-    mark(thread, DEBUG_NONE);
-    tracee_forget(thread);
-    return reissue(call);
-}
-
-static long request_call(struct tracee *tracee, const struct trapped *call)
-{
-    const long *a = call->arguments;
-    switch (a[0]) {
-    case PTRACE_CONT:
-    case PTRACE_SYSCALL:
-    case PTRACE_SINGLESTEP:
-    case PTRACE_SINGLEBLOCK:
-    case PTRACE_SYSEMU:
-    case PTRACE_SYSEMU_SINGLESTEP:
-        return resume(tracee, call);
-    case PTRACE_INTERRUPT:
-        tracee->is_interrupted = true;
-        return reissue(call);
-    case PTRACE_GET_SYSCALL_INFO:
-        return tracee->shown ? call_information(tracee, a) : reissue(call);
-    case PTRACE_GETEVENTMSG:
-        return tracee->has_message ? user_write((void *)a[3], &tracee->message, sizeof tracee->message)
-                                   : reissue(call);
-    case PTRACE_SETOPTIONS:
-        calls_are_marked = a[3] & PTRACE_O_TRACESYSGOOD;
-        return reissue(call);
-    case PTRACE_DETACH:
-        return detach(call);
-    default:
-        return reissue(call);
-    }
-}
-
-static long trace_call(const struct trapped *call)
-{
-    const long *a = call->arguments;
-    if (a[0] == PTRACE_TRACEME)
-        return land_ask();
-    int result = debugger_begin();
-    if (result < 0)
-        return result;
-    if (a[0] == PTRACE_SEIZE || a[0] == PTRACE_ATTACH)
-        return seize(call);
-    if (!tracee_find(a[1]))
-        newcomer_land(a[1]);
-    struct tracee *tracee = tracee_find(a[1]);
-    return tracee && a[1] > 0 ? request_call(tracee, call) : reissue(call);
-}
-
-bool debug_call(const struct trapped *call, long *result)
-{
-    if (call->number == SYS_ptrace)
-        *result = trace_call(call);
-    else if (call->number == SYS_wait4)
-        *result = wait_call(call);
-    else if (call->number == SYS_kill || call->number == SYS_tkill || call->number == SYS_tgkill)
-        *result = land_send(call);
-    else
-        return false;
-    return true;
 }
