@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -17,16 +18,60 @@
 
 #include "guest.h"
 
-/* Nobody has two tracers: ptrace(2). */
+static bool is_stopped_by(pid_t child, int signal)
+{
+    int status;
+    return waitpid(child, &status, 0) == child && WIFSTOPPED(status) && WSTOPSIG(status) == signal;
+}
+
+static bool has_ended_well(pid_t child)
+{
+    int status;
+    return waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+/* The tracer that they do not see gives their children up: ptrace(2). */
 static void programs_that_want_to_trace(void)
 {
-    EXPECT(ptrace(PTRACE_TRACEME, 0, 0, 0) == -1 && errno == EPERM);
     pid_t child = fork();
-    if (child == 0)
-        for (;;)
-            pause();
-    EXPECT(ptrace(PTRACE_SEIZE, child, 0, 0) == -1 && errno == EPERM);
-    EXPECT(kill(child, SIGKILL) == 0 && waitpid(child, NULL, 0) == child);
+    if (child == 0) {
+        bool asked = ptrace(PTRACE_TRACEME, 0, 0, 0) == 0 && ptrace(PTRACE_TRACEME, 0, 0, 0) == -1 && errno == EPERM;
+        raise(SIGSTOP);
+        execl("/bin/busybox", asked ? "true" : "false", NULL);
+    }
+    EXPECT(is_stopped_by(child, SIGSTOP) && ptrace(PTRACE_CONT, child, 0, 0) == 0);
+    EXPECT(is_stopped_by(child, SIGTRAP) && ptrace(PTRACE_CONT, child, 0, 0) == 0);
+    EXPECT(has_ended_well(child));
+}
+
+static void *wait_for_ever(void *unused)
+{
+    for (;;)
+        pause();
+    return unused;
+}
+
+/* A child with threads that runs already, which sees files as before when it goes on. */
+static void programs_that_attach(void)
+{
+    int ready[2], go[2];
+    char byte;
+    EXPECT(pipe(ready) == 0 && pipe(go) == 0);
+    pid_t child = fork();
+    if (child == 0) {
+        pthread_t thread;
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        bool runs = pthread_create(&thread, NULL, wait_for_ever, NULL) == 0 && write(ready[1], "r", 1) == 1;
+        bool went = read(go[0], &byte, 1) == 1;
+        _exit(runs && went && access("/bin/busybox", F_OK) == 0 && access("/bin/none", F_OK) == -1 ? 0 : 1);
+    }
+    EXPECT(read(ready[0], &byte, 1) == 1);
+    EXPECT(ptrace(PTRACE_SEIZE, child, 0, 0) == 0 && ptrace(PTRACE_INTERRUPT, child, 0, 0) == 0);
+    EXPECT(is_stopped_by(child, SIGTRAP) && ptrace(PTRACE_DETACH, child, 0, 0) == 0);
+    EXPECT(ptrace(PTRACE_ATTACH, child, 0, 0) == 0);
+    EXPECT(is_stopped_by(child, SIGSTOP) && ptrace(PTRACE_DETACH, child, 0, 0) == 0);
+    EXPECT(ptrace(PTRACE_SEIZE, getpid(), 0, 0) == -1 && errno == EPERM);
+    EXPECT(write(go[1], "g", 1) == 1 && has_ended_well(child));
 }
 
 /* SECCOMP_RET_TRACE without a tracer is ENOSYS: seccomp(2). */
@@ -91,6 +136,7 @@ static void a_thread_that_executes_a_program(void)
 
 static const struct check CHECKS[] = {
     {"tracing", programs_that_want_to_trace},
+    {"attaching", programs_that_attach},
     {"filter", a_filter_that_asks_for_a_tracer},
     {"untraced", ways_past_the_tracer},
     {"executing-thread", a_thread_that_executes_a_program},

@@ -167,6 +167,24 @@ static bool is_leaving(long thread, int signal)
     return true;
 }
 
+/* The engine's word that a debugger of the container is to have this thread, or another process: land.c.  false where
+ * the stop is none such. */
+static bool hand_over(long thread, int signal)
+{
+    struct user_regs_struct registers;
+    if (signal != SIGSTOP || trace(PTRACE_GETREGS, thread, 0, (long)&registers) < 0 ||
+        registers.rip != (uintptr_t)land_stopped)
+        return false;
+    if (registers.r8 == 0) {
+        trace(PTRACE_DETACH, thread, 0, 0);
+        return true;
+    }
+    registers.rax = (unsigned long)tracer_fetch(thread, (long)registers.r8);
+    trace(PTRACE_SETREGS, thread, 0, (long)&registers);
+    trace(PTRACE_CONT, thread, 0, 0);
+    return true;
+}
+
 int tracer_prepare(void)
 {
     if (engine.tracing == TRACE_PATHS)
@@ -194,8 +212,16 @@ static void serve(long thread, int status)
         call_stop(thread);
     else if (event == PTRACE_EVENT_STOP && is_stopping(signal))
         trace(PTRACE_LISTEN, thread, 0, 0);
-    else
+    else if (event || !hand_over(thread, signal))
         trace(way, thread, 0, event || is_leaving(thread, signal) ? 0 : signal);
+}
+
+void tracer_event(long thread, int status)
+{
+    if (WIFSTOPPED(status))
+        serve(thread, status);
+    else if (in_call)
+        in_call[thread] = false;
 }
 
 void tracer_serve(void)
@@ -205,9 +231,7 @@ void tracer_serve(void)
         long thread = sys_call4(SYS_wait4, -1, &status, __WALL, 0);
         if (thread == -ECHILD)
             return;
-        if (thread > 0 && WIFSTOPPED(status))
-            serve(thread, status);
-        else if (thread > 0 && in_call)
-            in_call[thread] = false;
+        if (thread > 0)
+            tracer_event(thread, status);
     }
 }

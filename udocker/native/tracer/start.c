@@ -60,23 +60,9 @@ static long child_start(void)
     return sys_call5(SYS_clone, 0, 0, 0, 0, 0);
 }
 
-/* Whether somebody traces this process already: proc(5), status. */
-static bool is_traced(void)
-{
-    static const char name[] = "TracerPid:\t";
-    char text[2048];
-    long file = sys_call4(SYS_openat, AT_FDCWD, "/proc/self/status", O_RDONLY | O_CLOEXEC, 0);
-    long size = sys_call3(SYS_read, file, text, sizeof text - 1);
-    sys_call1(SYS_close, file);
-    for (long at = 0; at + (long)sizeof name < size; at++)
-        if (bytes_equal(text + at, name, sizeof name - 1))
-            return text[at + (long)sizeof name - 1] != '0';
-    return false;
-}
-
 static _Noreturn void refused(long error)
 {
-    if (error == -EPERM && is_traced())
+    if (error == -EPERM && land_is_traced())
         report_and_stop("ptrace", "this process is traced already, and nobody has two tracers",
                         "run it without strace, gdb or another engine around it");
     if (error == -EPERM || error == -EACCES)

@@ -25,6 +25,10 @@ void tracer_start(void);
 /* serve.c: what may fail of it, and the tracer's work, until nothing is left to trace. */
 int tracer_prepare(void);
 void tracer_serve(void);
+void tracer_event(long thread, int status); /* one stop or end, as wait4(2) has it */
+
+/* fetch.c: a process of ours goes over to the debugger that asks for it. */
+long tracer_fetch(long asker, long process);
 
 /* judge.c: what the filter says of a call, which the tracer asks where the kernel has none. */
 struct seccomp_data;

@@ -16,6 +16,8 @@
 
 struct engine engine __attribute__((section(".bss.engine"), aligned(ENGINE_PAGE)));
 
+HOT uint8_t engine_debugged;
+
 const char *engine_keep(const char *text)
 {
     size_t size = bytes_length(text) + 1;
@@ -320,6 +322,8 @@ static bool is_change(long number)
 static long plain_call(struct trapped *call)
 {
     long result;
+    if (debug_call(call, &result))
+        return result;
     if (is_change(call->number) && hold_is_read_only((int)call->arguments[0]))
         return -EROFS;
     if (engine.root && (users_call(call, &result) || owners_descriptor_call(call, &result)))

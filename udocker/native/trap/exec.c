@@ -283,6 +283,8 @@ static size_t vector_head(const char **vector, const struct plan *plan, char *op
         *letter++ = 'x';
     if (engine.tracing)
         *letter++ = engine.tracing == TRACE_PATHS ? 't' : 'a';
+    if (land_is_asked())
+        *letter++ = 'd';
     if (engine.root) {
         *letter++ = 'i';
         letter += users_write(&plan->program, letter);
@@ -327,7 +329,7 @@ static size_t vector_scripts(const char **vector, size_t at, const struct plan *
 static long start_with(const char **vector, const struct plan *plan, char *const *arguments, long count,
                        char *const *environment)
 {
-    char options[8 + ROOT_IDS_TEXT + sizeof engine.kernel], number[16];
+    char options[9 + ROOT_IDS_TEXT + sizeof engine.kernel], number[16];
     size_t at = vector_head(vector, plan, options, number_text(number, engine.world.count));
     size_t head = at;
     at = vector_scripts(vector, at, plan);

@@ -13,7 +13,7 @@
 
 #include "i386.h"
 
-enum { PROGRAM_MAX = 1024, KEPT = 8 };
+enum { PROGRAM_MAX = 1024, KEPT = 16 };
 
 /* From here on the same calls have other numbers: __X32_SYSCALL_BIT of syscall(2). */
 enum { X32 = 0x40000000 };
@@ -204,6 +204,7 @@ static unsigned add_trapped(struct program *program)
         add(program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)CHANGES[i], 0, 0);
     if (engine.root)
         add_root(program);
+    add(program, BPF_JMP | BPF_JEQ | BPF_K, SYS_ptrace, 0, 0);
     for (size_t i = 0; i < call_count; i++)
         if (!is_optional(call_table[i].number))
             add(program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)call_table[i].number, 0, 0);
@@ -325,6 +326,20 @@ int filter_add_call(long number)
     return install(&program);
 }
 
+int filter_add_debugged(void)
+{
+    static const short DEBUGGED[] = {SYS_wait4, SYS_kill, SYS_tkill, SYS_tgkill};
+    struct program program;
+    program.count = 0;
+    unsigned head = add_head(&program), first = program.count;
+    for (size_t i = 0; i < sizeof DEBUGGED / sizeof *DEBUGGED; i++)
+        add(&program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)DEBUGGED[i], 0, 0);
+    jumps_set(&program, first);
+    add_verdict(&program, TRAP_MARK);
+    add_i386(&program, head, 0, -1);
+    return install(&program);
+}
+
 int filter_add_root(void)
 {
     struct program program;
@@ -344,6 +359,7 @@ void filter_keep(void)
     filter_install();
     filter_add_call(SYS_uname);
     filter_add_call(SYS_getdents64);
+    filter_add_debugged();
     filter_add_root();
 }
 

@@ -367,6 +367,6 @@ void i386_trapped(ucontext_t *context)
 {
     greg_t *r = context->uc_mcontext.gregs;
     if (engine.i386 && is_guest(r))
-        stacks_visit(context, true);
+        stacks_visit(context, true, false);
     r[REG_RAX] = -ENOSYS;
 }

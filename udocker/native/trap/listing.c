@@ -24,6 +24,14 @@ struct entry {
 
 enum { HEAD = offsetof(struct entry, name) };
 
+bool listing_is_trapped(void)
+{
+    for (size_t i = 0; i < engine.world.count; i++)
+        if (engine.unlisted[i])
+            return true;
+    return false;
+}
+
 void listing_hide(const char *guest)
 {
     size_t length = bytes_length(guest);

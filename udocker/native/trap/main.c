@@ -150,6 +150,8 @@ static long engine_read(char **arguments)
         engine.patch = engine.patch || *letter == 'p';
         engine.mm_map = engine.mm_map || *letter == 'm';
         engine.execmem = engine.execmem || *letter == 'x';
+        if (*letter == 'd')
+            engine_debugged = DEBUG_ASKED;
         if (*letter == 't' || *letter == 'a')
             engine.tracing = *letter == 't' ? TRACE_PATHS : TRACE_ALL;
     }
@@ -247,9 +249,12 @@ static void engine_restart(unsigned long *stack, char **arguments, char **enviro
     process_describe(stack, auxiliary, &program);
     if (program.executable_stack)
         stack_make_executable(stack);
+    uintptr_t entry = is_dynamic ? loader.entry : program.entry;
+    if (engine_debugged)
+        land_at_start(entry, stack);
     if (engine.tracing)
         traced_leave();
-    jump(is_dynamic ? loader.entry : program.entry, stack);
+    jump(entry, stack);
 }
 
 __attribute__((used, noreturn)) void engine_main(unsigned long *stack)

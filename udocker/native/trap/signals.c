@@ -147,6 +147,11 @@ static bool has_shadow_stack(void)
     return pointer != 0;
 }
 
+static bool is_mark(int number)
+{
+    return number == TRAP_MARK || number == LAND_MARK;
+}
+
 void signal_on_sigsys(int number, siginfo_t *information, void *context, const struct disposition *guest)
 {
     greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
@@ -155,7 +160,7 @@ void signal_on_sigsys(int number, siginfo_t *information, void *context, const s
         i386_trapped(context);
         return;
     }
-    if (!is_ours || information->si_errno != TRAP_MARK) {
+    if (!is_ours || !is_mark(information->si_errno)) {
         deliver(number, information, context, *guest);
         return;
     }
@@ -166,16 +171,19 @@ void signal_on_sigsys(int number, siginfo_t *information, void *context, const s
         (uint64_t *)&((ucontext_t *)context)->uc_sigmask,
         NULL,
     };
+    bool lands = information->si_errno == LAND_MARK;
     if (engine.patch)
         patch_site((unsigned char *)registers[REG_RIP] - 2, call.number);
-    if (call.number == SYS_rt_sigprocmask || call.number == SYS_rt_sigaction)
+    if (lands)
+        stacks_visit(context, false, true);
+    else if (call.number == SYS_rt_sigprocmask || call.number == SYS_rt_sigaction)
         registers[REG_RAX] = signal_call(&call);
     else if (has_shadow_stack()) {
         if (engine.guard)
             sys_call4(SYS_rt_sigprocmask, SIG_SETMASK, call.mask, NULL, 8);
         registers[REG_RAX] = stacks_run(&call);
     } else
-        stacks_visit(context, false);
+        stacks_visit(context, false, false);
 }
 
 /* That a process has made it so is asked of the kernel: of those that share memory each has its own. */
@@ -188,6 +196,15 @@ void signal_guard(uint64_t mask)
     sys_call4(SYS_rt_sigaction, SIGSYS, NULL, &now, 8);
     if ((now.mask & mask) != mask)
         sigsys_set(now.restorer, NULL);
+}
+
+void signal_adopt(void)
+{
+    struct disposition old;
+    uint64_t mask = SIGSYS_BIT;
+    sigsys_set(NULL, &old);
+    sigsys_set(&old, NULL);
+    sys_call4(SYS_rt_sigprocmask, SIG_UNBLOCK, &mask, NULL, 8);
 }
 
 void signal_install(void)

@@ -252,6 +252,11 @@ long stacks_run(struct trapped *call)
 
 enum { SW_RESERVED = 464 /* of a fxsave area: struct _fpx_sw_bytes */, XSTATE_MAGIC = 0x46505853 };
 
+_Static_assert(offsetof(struct visit, ax) == 0 && offsetof(struct visit, r9) == offsetof(struct landing, r9) &&
+                   offsetof(struct visit, claim) == offsetof(struct landing, claim) &&
+                   offsetof(struct visit, call.number) == offsetof(struct landing, call),
+               "a visit begins with a landing");
+
 /* The kernel gave the handler fresh vector registers; the guest's own must be there when we jump back, and
  * nothing of ours uses them meanwhile. */
 static void vectors_restore(const char *area)
@@ -277,6 +282,8 @@ __attribute__((used)) void visit_run(struct visit *visit)
         patch_site((unsigned char *)visit->ip - SYSCALL_SIZE, visit->call.number);
     work_run(&visit->work);
     visit->ax = visit->work.result;
+    if (visit->lands)
+        land((const struct landing *)visit);
     if (engine.tracing)
         traced_leave();
 }
@@ -327,6 +334,7 @@ static struct visit *visit_make(const greg_t *r, bool i386)
         {.call = &visit->call, .stack = stack},
         {.ss_flags = SS_DISABLE},
         0,
+        false,
         0,
         0,
     };
@@ -337,9 +345,10 @@ static struct visit *visit_make(const greg_t *r, bool i386)
 }
 
 /* Runs the trapped call of a signal's frame and goes on behind it; does not return. */
-void stacks_visit(const ucontext_t *context, bool i386)
+void stacks_visit(const ucontext_t *context, bool i386, bool lands)
 {
     struct visit *visit = visit_make(context->uc_mcontext.gregs, i386);
+    visit->lands = lands;
     visit->alternate = context->uc_stack;
     visit->mask = *(const uint64_t *)&context->uc_sigmask;
     vectors_restore((const char *)context->uc_mcontext.fpregs);

@@ -22,6 +22,7 @@ struct visit {
     struct work work;
     stack_t alternate;
     uint64_t mask;
+    bool lands; /* for a debugger: land.c */
     uint64_t guarded; /* signals that a tracer has blocked until the call is on its own stack */
     size_t lent; /* bytes below the stack of a 32-bit program that the engine uses during the call */
 };

@@ -19,6 +19,9 @@ enum { SYSCALL_SIZE = 2 };
  * or which looks at each call itself (../tracer). */
 enum tracing { TRACE_NONE, TRACE_PATHS, TRACE_ALL };
 
+/* Who debugs a program that begins: nobody, who has asked for it (land.c), or who traces it anyway (debug.c). */
+enum debugged { DEBUG_NONE, DEBUG_ASKED, DEBUG_FOLLOWED };
+
 /* Everything lies in one text at one address: no table of addresses stands between the files. */
 #pragma GCC visibility push(hidden)
 
@@ -86,6 +89,7 @@ struct engine {
 };
 
 extern struct engine engine;
+extern uint8_t engine_debugged; /* enum debugged; a debugger outside writes it */
 
 /* A call of the guest: its arguments, and the signal mask it returns to; NULL where it is the current one.  A call from a
  * rewritten site is put together in assembler: patch.c. */
@@ -205,6 +209,7 @@ long chroot_call(const char *guest); /* chroot.c: of a directory that is there *
 /* kernel.c, listing.c: uname(2) and getdents64(2), where they are trapped */
 long kernel_call(const struct trapped *call);
 long listing_call(const struct trapped *call);
+bool listing_is_trapped(void);
 void listing_hide(const char *guest); /* a view of that place, and no name in its directory */
 
 /* signals.c */
@@ -213,13 +218,15 @@ bool signal_is_call(long number);
 long sigsys_set(const struct disposition *guest, struct disposition *old);
 long signal_call(struct trapped *call);
 void signal_install(void);
+void signal_adopt(void); /* the same in a program that runs already */
 void signal_guard(uint64_t mask);
 void signal_on_sigsys(int number, siginfo_t *information, void *context, const struct disposition *guest);
 
 /* stacks.c */
 int stacks_map(const unsigned long *auxiliary);
 long stacks_run(struct trapped *call);
-void stacks_visit(const ucontext_t *context, bool i386);
+/* lands: where it ends for a debugger */
+void stacks_visit(const ucontext_t *context, bool i386, bool lands);
 long stacks_show_guest(greg_t *registers);
 const struct visit *stacks_visited(const char *at); /* the call that was trapped and is served on that stack, or NULL */
 void stacks_abandon(const char *at);
@@ -228,6 +235,29 @@ bool stacks_are_alone(void); /* no other thread or process shares this one's mem
 _Noreturn void stacks_visit_traced(const long *registers, uint64_t guarded, bool i386);
 /* ../tracer/inside.c */
 void traced_leave(void); /* the engine has nothing to do any more, and the guest is about to go on */
+
+/* land.c: the registers that a thread leaves the engine with, as stacks.c has them.  land() stops there for a debugger,
+ * which takes the thread to where it is to be; without one it returns. */
+struct landing {
+    long ax, bx, bp, sp, ip, flags, r12, r13, r14, r15, di, si, dx, r10, r8, r9;
+    int *claim;    /* to be set to 0 */
+    long other[3]; /* of programs of 32 bits: stacks.h */
+    long call;     /* its number */
+};
+extern const char land_stopped[]; /* where a thread is then */
+extern const char land_fetched[]; /* where a tracer puts a thread that it leaves to a debugger */
+void land(const struct landing *at);
+void land_at_start(uintptr_t entry, const unsigned long *stack);
+bool land_is_traced(void); /* this thread, by whomsoever */
+long land_ask(void);       /* PTRACE_TRACEME */
+bool land_is_asked(void);
+long land_send(const struct trapped *call); /* kill(2) and its kin */
+long land_begin_traced(void);
+long land_fetch(long process); /* from under a tracer of our own, for a debugger to attach to */
+
+/* debug.c: false where the call is none that concerns debuggers */
+bool debug_is_debugger(int process); /* whether it is, and its calls are shown so */
+bool debug_call(const struct trapped *call, long *result);
 
 /* cancel.c: the signals by which threads are cancelled */
 enum { CANCEL_FIRST = 32, CANCEL_COUNT = 2 };
@@ -245,10 +275,12 @@ void action_enter_i386(int number, siginfo_t *information, void *context);
 
 /* filter.c.  TRAP_MARK tells our filter's signals from those of one that the guest has installed (seccomp(2),
  * SECCOMP_RET_DATA in si_errno: of two filters that trap a call the later one's). */
-enum { TRAP_MARK = 0x7ea0, TRAP_MARK_I386 /* a call of 32-bit numbers */ };
+enum { TRAP_MARK = 0x7ea0, TRAP_MARK_I386 /* a call of 32-bit numbers */,
+       LAND_MARK /* in their place: the call ends for a debugger, land.c */ };
 int filter_install(void);
 int filter_add_call(long number); /* one more is trapped, which only few runs ask for */
 int filter_add_root(void);         /* what users.c and owners.c answer, where a filter is there already */
+int filter_add_debugged(void);     /* what a process makes that debugs or is debugged: debug.c, land.c */
 /* A call that no kernel has, answered by the filter.  Here, for the rest of filter.c is for few starts: trap.ld. */
 enum { FILTER_QUESTION = 0x5a5a, FILTER_ANSWER = 1234 };
 static inline bool filter_is_installed(void)
