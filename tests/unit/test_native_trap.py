@@ -42,9 +42,10 @@ CHECKS = {
         *("guarded", "heap", "descriptors", "scripts"),
     ),
     "guest_signals": (
-        *("jumps", "alternate", "waiting", "every-signal", "restart", "registers", "filter"),
+        *("jumps", "alternate", "waiting", "every-signal", "restart", "filter"),
         *("room", "cancel", "shared-memory", "starting-threads"),
     ),
+    "guest_registers": ("registers",),
     "guest_actions": ("own", "shared", "beside", "killed", "once"),
     "guest_stack": ("executable-stack",),
     "guest_errors": (),
