@@ -13,7 +13,7 @@ from typing import Callable
 from udocker.log import Log
 from udocker.system.files import discard, unique_name
 
-_log = Log(__name__)
+_LOG = Log(__name__)
 # Seconds.  Less is over before another process asks; for more nobody keeps a file.
 _SHORTEST, _LONGEST = 1.0, 86400.0
 
@@ -43,7 +43,7 @@ class Later:
             os.rename(temporary, self._path)
         except OSError as error:
             discard(Path(temporary))
-            _log.debug("%s: %s", self._path, error)
+            _LOG.debug("%s: %s", self._path, error)
 
     def left(self) -> float:
         """Seconds until the registry may be asked; 0 where nobody has noted a time, or it is over."""
