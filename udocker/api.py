@@ -308,10 +308,16 @@ def plan(
 ) -> tuple[tuple[str, ...], Mapping[str, str], Optional[str]]:
     """What to execute so that ``spec`` runs in a container: argument vector, environment, directory.
 
-    Raises NotFoundError, UsageError, EngineError.
+    The calling process, which becomes that or waits for it, is noted as running in the container, so that
+    this user does not remove it here meanwhile.  Raises NotFoundError, UsageError, EngineError.
     """
-    from udocker.run.plan import plan_run
+    from udocker.model.runrecord import TASK
+    from udocker.run.notes import note
+    from udocker.run.plan import choice_of, plan_run
 
     container = Store.at(config).containers.find(container_id, named=False)
-    launch = plan_run(config, container, spec, environ)
+    choice = choice_of(config, container, spec)
+    launch = plan_run(config, container, spec, environ, choice=choice)
+    if not container.location:
+        note(container, launch, choice[1].value, TASK)
     return launch.argv, launch.env, launch.cwd

@@ -160,6 +160,27 @@ def test_rm_leaves_a_container_to_the_last_that_runs_in_it(plain_box: Commands) 
     wait_until(lambda: list((plain_box.store / "runs").iterdir()) == [], "the state that is waited for")
 
 
+def test_rm_leaves_a_container_to_the_tasks_of_jobs(plain_box: Commands) -> None:
+    above = plain_box.store.parent
+    (above / "job.yaml").write_text("container: box\ncommand: [sleep, '600']\n")
+
+    def batch(*words: str) -> str:
+        argv = [plain_box.programs / "udocker-batch", *words]
+        env = {"UDOCKER_DIR": str(plain_box.store)}
+        return plain_box.user.run(argv, env=env, cwd=above, check=True).stdout
+
+    job = batch("submit", "job.yaml", "--scheduler", "local").split()[-1]
+    wait_until(lambda: status_of(plain_box).startswith("running for"), "the task")
+    for options in ((), ("-f",)):
+        assert "rm: box: running" in (refused := plain_box.bad("rm", *options, "box"))
+        assert "udocker-batch cancel" in refused
+    assert "only tasks of jobs run in it" in plain_box.bad("stop", "box")
+    assert "stays until" in plain_box("run", "--rm", "box", "true", check=True).stderr
+    batch("cancel", job)
+    wait_until(lambda: not status_of(plain_box), "the task's end")
+    assert "has left it to others" in plain_box.good("repair")
+
+
 def test_repair_removes_what_a_run_with_rm_left_to_a_program_without_a_keeper(plain_box: Commands) -> None:
     argv = [plain_box.programs / "udocker", "run", "box", "sh", "-c", "echo up; read end"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}

@@ -67,11 +67,10 @@ class Puller:
     def leftovers(self) -> list[str]:
         """What is in the store besides whole images."""
         found = [path for place in ("tmp", "locks", "repos") for path in (self.store / place).rglob("*")]
-        # Notes for repair, of nodes that used the store and of what a failed command meant to have; and for
-        # others who pull, of when a registry wants to be asked again.
-        notes = ("nodes", "claims", "later")
+        # Notes for repair: of nodes that used the store, and of what a failed command meant to have.
+        notes = ("nodes", "claims")
         names = [str(path.relative_to(self.store)) for path in found if path.parent.name not in notes]
-        return sorted({*names} - {"tmp/partial", "locks/claims", "locks/nodes", "locks/later"})
+        return sorted({*names} - {"tmp/partial", "locks/claims", "locks/nodes"})
 
     def leftovers_of_pull(self) -> list[str]:
         """The same, after a pull that succeeded."""

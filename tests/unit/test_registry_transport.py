@@ -97,7 +97,6 @@ def test_retry_after_is_honoured_in_seconds_and_as_a_date(registry):
 
 
 def test_others_of_the_store_leave_a_registry_alone_for_as_long_as_it_has_asked(registry, tmp_path):
-    (tmp_path / "locks").mkdir()
     registry.fail(".*", faulty.status(429, Retry_After="60"), times=1)
     first, second = (Wire(registry.host, udocker_dir=tmp_path) for _ in range(2))
     assert first.get() == second.get() == 200
@@ -109,7 +108,7 @@ def test_others_of_the_store_leave_a_registry_alone_for_as_long_as_it_has_asked(
     with pytest.raises(RegistryError, match="others of this store to wait: it asks to come back in 60 s"):
         hasty.send("GET", "/v2/", {})
     later = Wire(registry.host, udocker_dir=tmp_path)
-    (noted,) = (tmp_path / "locks/later").iterdir()
+    (noted,) = (tmp_path / "later").iterdir()
     for text in ('{"until": 1, "seconds": 60}', "damaged", '{"until": 1e99, "seconds": "x"}', "[]"):
         noted.write_text(text)
         assert Wire(registry.host, udocker_dir=tmp_path).get() == 200

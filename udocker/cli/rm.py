@@ -44,6 +44,9 @@ def _remove(store: Store, name: str, force: bool) -> None:
         raise StoreError(f"rm: {name}: protected", f"udocker unprotect {name}")
     store.containers.refuse_lower(directory, "rm")
     runs = ContainerRuns.of(store, directory)
+    if runs.tasks:
+        hint = "udocker-batch cancel JOBID ends them"
+        raise StoreError(f"rm: {name}: {runs.in_words()}, of them {len(runs.tasks)} of jobs", hint)
     if force:
         kill_runs(runs, signal.SIGKILL)
     elif runs.is_in_use:

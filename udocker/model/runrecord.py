@@ -10,12 +10,12 @@ from udocker.values import TYPE_CHECKING, dataclass, replace
 if TYPE_CHECKING:
     from typing import Any, Optional
 
-RUN, EXEC = "run", "exec"
+RUN, EXEC, TASK = "run", "exec", "task"
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One run of a container, or one program that joined a run (``kind``).
+    """One run of a container, one program that joined a run, or a batch system's task in it (``kind``).
 
     ``keeper`` is the process that ends when the run does: the program itself, or who waits for it.
     ``program`` is None until it starts.  ``argv`` and ``env`` are the launch, in ``mode``; ``ports`` are

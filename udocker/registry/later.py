@@ -1,4 +1,4 @@
-"""When a registry wants to be asked again, told to all who share a store: ``locks/later/<host>`` in it.
+"""When a registry wants to be asked again, told to all who share a store: ``later/<host>`` in it.
 
 A registry that answers 429 to one node would answer so to the next one, and hold that against them all.
 """
@@ -25,7 +25,7 @@ class Later:
     """
 
     def __init__(self, udocker_dir: str, host: str, clock: Callable[[], float]) -> None:
-        self._directory = os.path.join(udocker_dir, "locks", "later")
+        self._directory = os.path.join(udocker_dir, "later")
         self._path = os.path.join(self._directory, host.replace("/", "_"))
         self._clock = clock
 

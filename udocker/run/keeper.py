@@ -93,7 +93,7 @@ class Keeper:
         """Whether no other run of the container is alive here."""
         record = self.run.record
         others = [run for run in self.store.runs.of(record.container) if run.path != self.run.path]
-        here = [other for other in noted(record.container) if other.kind == RUN]
+        here = [other for other in noted(record.container) if other.kind != EXEC]
         return not here and not any(run.is_alive for run in others)
 
     def _latest(self) -> RunRecord:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Callable, Optional
 
 from udocker.errors import NotFoundError, StoreError
-from udocker.model.runrecord import EXEC, RUN, RunRecord
+from udocker.model.runrecord import EXEC, RUN, TASK, RunRecord
 from udocker.run.notes import noted
 from udocker.store.runs import KeptRun, RunState
 from udocker.store.store import Store
@@ -50,14 +50,15 @@ class LiveRun:
 class ContainerRuns:
     """All that is known of the runs of one container, the newest first.
 
-    ``joined`` are programs that were brought in by ``udocker exec``; ``kept`` are those runs that somebody
-    waits or waited for, alive or not.
+    ``joined`` are programs that were brought in by ``udocker exec``; ``tasks`` are a batch system's, which
+    ends them; ``kept`` are those runs that somebody waits or waited for, alive or not.
     """
 
     directory: str
     live: tuple[LiveRun, ...]
     joined: tuple[LiveRun, ...]
     kept: tuple[KeptRun, ...]
+    tasks: tuple[LiveRun, ...] = ()
 
     @classmethod
     def of(cls, store: Store, directory: str) -> ContainerRuns:
@@ -69,7 +70,8 @@ class ContainerRuns:
         found += [LiveRun(record) for record in here if record.kind == RUN]
         found.sort(key=lambda run: -run.record.began)
         joined = tuple(LiveRun(record) for record in here if record.kind == EXEC)
-        return cls(directory, tuple(found), joined, kept)
+        tasks = tuple(LiveRun(record) for record in here if record.kind == TASK)
+        return cls(directory, tuple(found), joined, kept, tasks)
 
     @property
     def elsewhere(self) -> Optional[KeptRun]:
@@ -85,14 +87,14 @@ class ContainerRuns:
     @property
     def is_in_use(self) -> bool:
         """Whether something runs in it, here or as far as this node knows."""
-        return bool(self.live or self.joined or self.elsewhere)
+        return bool(self.live or self.joined or self.tasks or self.elsewhere)
 
     def in_words(self) -> str:
         """What runs in the container, or has run; empty where nothing is known."""
-        if self.live or self.joined:
-            count = len(self.live) + len(self.joined)
-            oldest = min(run.record.began for run in (*self.live, *self.joined))
-            more = f" ({count} programs)" if count > 1 else ""
+        here = (*self.live, *self.joined, *self.tasks)
+        if here:
+            oldest = min(run.record.began for run in here)
+            more = f" ({len(here)} programs)" if len(here) > 1 else ""
             lost = ", who waited for it was killed" if any(map(_is_orphan, self.live)) else ""
             return f"running for {_duration(time.time() - oldest)}{more}{lost}"
         if self.elsewhere is not None:
@@ -151,6 +153,10 @@ def not_running(act: str, name: str, runs: ContainerRuns) -> StoreError:
     if other is not None:
         host = other.record.keeper.host
         return StoreError(f"{act}: {name}: runs on {host}, as far as this node knows", f"udocker {act} there")
+    if runs.tasks:
+        return StoreError(
+            f"{act}: {name}: only tasks of jobs run in it", "udocker-batch cancel JOBID ends them"
+        )
     return StoreError(f"{act}: {name}: not running on this node", "see udocker ps")
 
 

@@ -91,8 +91,11 @@ class RunStore:
 
     def of(self, container_id: str) -> list[KeptRun]:
         """The user's own runs of a container, the newest first, as far as their records can be read."""
+        paths = _records(self._paths.runs / container_id)
+        if not paths:
+            return []  # without a look at who the nodes are
         nodes = Nodes(self._paths)
-        found = [_read(path, nodes) for path in _records(self._paths.runs / container_id)]
+        found = [_read(path, nodes) for path in paths]
         return sorted((run for run in found if run is not None), key=lambda run: -run.record.began)
 
     def containers(self) -> list[str]:

@@ -110,6 +110,14 @@ static void i386_arguments(struct seccomp_data *call, const struct user_regs_str
         call->args[i] = (uint32_t)arguments[i];
 }
 
+/* Calls that concern debuggers are the engine's business in a process that has to do with one. */
+static bool concerns_debuggers(long thread, const struct seccomp_data *call)
+{
+    unsigned long word = 0;
+    return call->arch == AUDIT_ARCH_X86_64 && filter_is_debugged(call->nr) &&
+           trace(PTRACE_PEEKDATA, thread, (long)&filter_debugged, (long)&word) == 0 && (uint8_t)word;
+}
+
 /* The way on: PTRACE_CONT into the engine, PTRACE_SYSCALL into the guest. */
 static long entry_stop(long thread)
 {
@@ -130,6 +138,8 @@ static long entry_stop(long thread)
     if (call.arch == AUDIT_ARCH_I386)
         i386_arguments(&call, &r);
     uint32_t verdict = judge(&call);
+    if (concerns_debuggers(thread, &call))
+        verdict = SECCOMP_RET_TRACE;
     if ((verdict & SECCOMP_RET_ACTION_FULL) == SECCOMP_RET_TRACE) {
         if (call.arch == AUDIT_ARCH_X86_64 || is_i386(&r)) {
             call_redirect(thread, &r);

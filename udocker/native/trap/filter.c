@@ -13,7 +13,7 @@
 
 #include "i386.h"
 
-enum { PROGRAM_MAX = 1024, KEPT = 16 };
+enum { PROGRAM_MAX = 1024, KEPT = 8 };
 
 /* From here on the same calls have other numbers: __X32_SYSCALL_BIT of syscall(2). */
 enum { X32 = 0x40000000 };
@@ -326,10 +326,24 @@ int filter_add_call(long number)
     return install(&program);
 }
 
+static const short DEBUGGED[] = {SYS_wait4, SYS_kill, SYS_tkill, SYS_tgkill};
+uint8_t filter_debugged;
+
+bool filter_is_debugged(long number)
+{
+    for (size_t i = 0; i < sizeof DEBUGGED / sizeof *DEBUGGED; i++)
+        if (DEBUGGED[i] == number)
+            return true;
+    return false;
+}
+
 int filter_add_debugged(void)
 {
-    static const short DEBUGGED[] = {SYS_wait4, SYS_kill, SYS_tkill, SYS_tgkill};
     struct program program;
+    if (engine.tracing == TRACE_ALL) { /* a tracer that judges looks at this */
+        filter_debugged = true;
+        return 0;
+    }
     program.count = 0;
     unsigned head = add_head(&program), first = program.count;
     for (size_t i = 0; i < sizeof DEBUGGED / sizeof *DEBUGGED; i++)
@@ -359,7 +373,6 @@ void filter_keep(void)
     filter_install();
     filter_add_call(SYS_uname);
     filter_add_call(SYS_getdents64);
-    filter_add_debugged();
     filter_add_root();
 }
 

@@ -9,7 +9,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-#include "trap.h"
+#include "i386.h"
 
 enum { NAME_SIZE = 256, FIRST = 1024 /* room that the kernel's own entries need at least */ };
 
@@ -103,6 +103,13 @@ static long names_add(const char *directory, size_t length, char *buffer, long u
     return result < 0 ? result : used;
 }
 
+/* Offsets of 32 bits come by the call of 32-bit numbers alone, from a file system that has both kinds: ext4(5). */
+static long entries_read(const long *arguments, long room)
+{
+    const long narrow[6] = {arguments[0], arguments[1], room};
+    return engine.i386 ? i386_raw(220 /* getdents64 */, narrow) : sys_call3(SYS_getdents64, arguments[0], arguments[1], room);
+}
+
 long listing_call(const struct trapped *call)
 {
     char directory[PATH_SIZE];
@@ -115,6 +122,6 @@ long listing_call(const struct trapped *call)
         more += name ? entry_size(name) : 0;
     }
     bool first = more > 0 && room >= more + FIRST && sys_call3(SYS_lseek, a[0], 0, SEEK_CUR) == 0;
-    long used = sys_call3(SYS_getdents64, a[0], a[1], first ? room - more : room);
+    long used = entries_read(a, first ? room - more : room);
     return first && used > 0 ? names_add(directory, (size_t)length, (char *)a[1], used) : used;
 }

@@ -281,6 +281,8 @@ int filter_install(void);
 int filter_add_call(long number); /* one more is trapped, which only few runs ask for */
 int filter_add_root(void);         /* what users.c and owners.c answer, where a filter is there already */
 int filter_add_debugged(void);     /* what a process makes that debugs or is debugged: debug.c, land.c */
+bool filter_is_debugged(long number); /* whether a call is one of those */
+extern uint8_t filter_debugged;       /* whether a process has asked for them, where a tracer judges all calls */
 /* A call that no kernel has, answered by the filter.  Here, for the rest of filter.c is for few starts: trap.ld. */
 enum { FILTER_QUESTION = 0x5a5a, FILTER_ANSWER = 1234 };
 static inline bool filter_is_installed(void)
