@@ -25,6 +25,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from udocker.api import TYPE_CHECKING, dataclass
 
+from ..identity import descendants
 from ..process import (
     FORWARDED,
     Transferred,
@@ -43,8 +44,8 @@ if TYPE_CHECKING:
 
     from .family import Family
 
-# Seconds before the first sample: a program that ends earlier is not kept waiting for psutil's import.
-FIRST = 0.02
+# Seconds before psutil is imported, which takes longer than a short program; only memory is looked at before.
+FIRST = 0.05
 
 # Seconds that what the program left behind has for its own clean-up before it is killed.
 GRACE = 2.0
@@ -100,7 +101,7 @@ def measure(
     adopt_orphans()
     holding = {*FORWARDED, signal.SIGTSTP} if forward_signals else set()
     with held_signals(holding) as mask:
-        tally = _Tally(_resident())
+        tally = _Tally(_resident(os.getpid()))
         clock = time.monotonic()
         started = time.time()
         program = start(argv, env, cwd, mask)
@@ -209,11 +210,12 @@ class _Sampler(threading.Thread):
         self._interval = interval
         self._stopped = threading.Event()
         self._family: Optional[Family] = None
+        self._early = 0  # the largest memory before there was a family
 
     @property
     def peak(self) -> int:
         """The largest memory of a sample, in bytes."""
-        return 0 if self._family is None else self._family.peak
+        return max(self._early, 0 if self._family is None else self._family.peak)
 
     def stop(self, reaped: frozenset[int]) -> None:
         """End sampling; ``reaped`` are the processes whose times are already counted."""
@@ -225,13 +227,16 @@ class _Sampler(threading.Thread):
 
     def run(self) -> None:
         begun = time.monotonic()
-        step = min(FIRST, self._interval)
+        step, before = min(0.005, self._interval), 0.0
         while not self._stopped.wait(step):
-            if self._family is None:
+            elapsed = time.monotonic() - begun
+            if self._family is None and elapsed > FIRST:
                 self._family = _family()
                 before = time.thread_time()
-            self._family.sample()
-            elapsed = time.monotonic() - begun
+            if self._family is None:
+                self._early = max(self._early, sum(map(_resident, descendants(os.getpid()))))
+            else:
+                self._family.sample()
             # 5 ms at first, 50 ms until the first second is over, then ever longer.
             planned = min(self._interval, max(0.005, min(elapsed / 2, 0.05), elapsed / 20))
             owed = (time.thread_time() - before - ALLOWANCE) / BUDGET - elapsed
@@ -245,7 +250,10 @@ def _family() -> Family:
     return Family()
 
 
-def _resident() -> int:
-    """Bytes of this process's memory: the second field of proc(5)'s statm, in pages."""
-    with open("/proc/self/statm", "rb") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+def _resident(pid: int) -> int:
+    """Bytes of a process's memory: the second field of proc(5)'s statm, in pages.  0 where it has ended."""
+    try:
+        with open(f"/proc/{pid}/statm", "rb") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (FileNotFoundError, ProcessLookupError):
+        return 0

@@ -9,7 +9,7 @@ import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Callable
 
@@ -64,18 +64,20 @@ def shared(name: str, set_up: Callable[[], None], tear_down: Callable[[], None])
 def session_directory(kind: str, mode: int = 0o755) -> Iterator[Path]:
     """A new ``/var/tmp/udocker-test-KIND-XXXX`` for this run; those of killed runs are removed."""
     prefix = f"udocker-test-{kind}-"
-    for leftover in VAR_TMP.glob(f"{prefix}*"):
-        if leftover.lstat().st_uid == os.geteuid():
-            _remove_unused(leftover)
-    path = Path(tempfile.mkdtemp(prefix=prefix, dir=VAR_TMP))
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
+    with exclusive("directories"):  # one that is made, and not locked yet, looks like one of a killed run
+        for leftover in VAR_TMP.glob(f"{prefix}*"):
+            with suppress(FileNotFoundError):  # its own run removes it just now
+                if leftover.lstat().st_uid == os.geteuid():
+                    _remove_unused(leftover)
+        path = Path(tempfile.mkdtemp(prefix=prefix, dir=VAR_TMP))
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         fcntl.flock(descriptor, fcntl.LOCK_SH)
+    try:
         path.chmod(mode)
         yield path
     finally:
-        os.close(descriptor)
         remove_tree(path)  # tests leave directories without permissions
+        os.close(descriptor)
 
 
 def _remove_unused(path: Path) -> None:

@@ -132,8 +132,8 @@ def _is_orphan(run: LiveRun) -> bool:
 
 
 def all_runs(store: Store) -> dict[str, ContainerRuns]:
-    """The runs of every container that there are any of, by the container's directory."""
-    found = {record.directory for record in noted()}
+    """The runs of every container of a store that there are any of, by the container's directory."""
+    found = {record.directory for record in noted() if store.containers.lists(record.directory)}
     for container_id in store.runs.containers():
         found.update(run.record.directory for run in store.runs.of(container_id))
     return {directory: ContainerRuns.of(store, directory) for directory in sorted(found)}

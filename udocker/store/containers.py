@@ -249,6 +249,10 @@ class ContainerStore(ContainerNames):
         """Whether a container's directory is of this store, not of a lower one."""
         return os.path.dirname(directory) == self._directory
 
+    def lists(self, directory: StrPath) -> bool:
+        """Whether a container's directory is one of those that ``ids`` has, of this store or a lower one."""
+        return any(store.is_own(directory) for store in (self, *self._lower))
+
     def refuse_lower(self, directory: StrPath, act: str) -> None:
         """Raise StoreError for a container of a lower store, which is not ours to change."""
         if not self.is_own(directory):
