@@ -16,9 +16,9 @@ from typing import Any, Optional
 from udocker import api
 
 from .arguments import SCHEDULERS, Parser, add_stage_arguments, current_directory
-from .errors import failure_lines
 from .jobspec import PREPARE_CHOICES, STAGE_CHOICES, JobSpec
 from .onnode import main as on_node
+from .onnode import told
 
 _EPILOG = """A job file is YAML:
 
@@ -46,27 +46,22 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `udocker-batch usage 7 | head` ends quietly
     logging.basicConfig(format="udocker-batch: %(message)s")
     words = list(sys.argv[1:] if argv is None else argv)
-    try:
-        if words[:1] == ["local"]:
-            from .local.command import main as local
+    return told(lambda: _run(words))
 
-            return local(words[1:])
-        if words == ["--version"]:
-            import importlib.metadata  # as slow as all the rest together
 
-            print(f"udocker-batch {importlib.metadata.version('udocker-batch')}")
-            return 0
-        options = _parser(words[0] if words else None).parse_args(words)
-        act: Callable[[api.Config, argparse.Namespace], int] = options.act
-        return act(api.Config.from_environment(os.environ), options)
-    except api.UdockerError as error:
-        print(failure_lines("udocker-batch", error), file=sys.stderr)
-        return error.exit_status
-    except OSError as error:
-        print(failure_lines("udocker-batch", api.from_os_error("udocker-batch", error)), file=sys.stderr)
-        return api.UdockerError.exit_status
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+def _run(words: Sequence[str]) -> int:
+    if words[:1] == ["local"]:
+        from .local.command import main as local
+
+        return local(words[1:])
+    if words == ["--version"]:
+        import importlib.metadata  # as slow as all the rest together
+
+        print(f"udocker-batch {importlib.metadata.version('udocker-batch')}")
+        return 0
+    options = _parser(words[0] if words else None).parse_args(words)
+    act: Callable[[api.Config, argparse.Namespace], int] = options.act
+    return act(api.Config.from_environment(os.environ), options)
 
 
 def _submit(config: api.Config, options: argparse.Namespace) -> int:

@@ -32,8 +32,13 @@ ACTS: dict[str, Callable[[api.Config, TaskSpec], int]] = {"task": _task, "rank":
 
 def main(act: str) -> int:
     """Do one of ACTS, which have no arguments: all comes by the environment.  Returns the exit status."""
+    return told(lambda: ACTS[act](api.Config.from_environment(os.environ), _carried(act)))
+
+
+def told(act: Callable[[], int]) -> int:
+    """The exit status of a command, whose failure is told on standard error."""
     try:
-        return ACTS[act](api.Config.from_environment(os.environ), _carried(act))
+        return act()
     except api.UdockerError as error:
         print(failure_lines("udocker-batch", error), file=sys.stderr)
         return error.exit_status
