@@ -230,7 +230,7 @@ class _Sampler(threading.Thread):
         step, before = min(0.005, self._interval), 0.0
         while not self._stopped.wait(step):
             elapsed = time.monotonic() - begun
-            if self._family is None and elapsed > FIRST:
+            if self._early and self._family is None and elapsed > FIRST:
                 self._family = _family()
                 before = time.thread_time()
             if self._family is None:
