@@ -6,25 +6,17 @@
 
 #include <errno.h>
 #include <linux/audit.h>
-#include <linux/filter.h>
 #include <linux/fs.h>
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
 
 #include "i386.h"
+#include "sieve.h"
 
-enum { PROGRAM_MAX = 1024, KEPT = 8 };
+enum { KEPT = 8 };
 
 /* From here on the same calls have other numbers: __X32_SYSCALL_BIT of syscall(2). */
 enum { X32 = 0x40000000 };
-
-extern const char trap_text_start[] __attribute__((visibility("hidden")));
-extern const char trap_text_end[] __attribute__((visibility("hidden")));
-
-struct program {
-    struct sock_filter lines[PROGRAM_MAX];
-    unsigned count;
-};
 
 /* Calls that must not happen at all: the C library does without them.  The last ones open what the container
  * does not see: by a descriptor of another process, a handle, or a path among a file system's options. */
@@ -50,21 +42,17 @@ static const struct {
     {SYS_accept, 1}, {SYS_accept4, 1}, {SYS_recvfrom, 4},
 };
 
-/* Trapped only where some view is read-only: changes of what a descriptor is open on, which needs no right to
- * write; and two requests of ioctl(2) that are such. */
-static const short CHANGES[] = {SYS_fchmod, SYS_fchown, SYS_fsetxattr, SYS_fremovexattr};
-enum { CHANGES_COUNT = sizeof CHANGES / sizeof *CHANGES };
-
 enum { OPTIONAL_COUNT = sizeof OPTIONAL / sizeof *OPTIONAL, WAITS = 4 /* the first of them */ };
+
+/* Trapped only where some view is read-only. */
+static const short CHANGES[] = {SYS_fchmod, SYS_fchown, SYS_fsetxattr, SYS_fremovexattr};
 
 /* Flags that lead past a tracer: of clone(2) one for a child without, of seccomp(2) the one for a process that lets
  * calls go on before the tracer is asked (SECCOMP_RET_USER_NOTIF), which kernels before 5.0 lack. */
-static const struct {
-    short number, argument, error;
-    uint32_t flag;
-} UNTRACED[] = {
-    {SYS_clone, 0, EPERM, 0x00800000u /* CLONE_UNTRACED */},
-    {SYS_seccomp, 1, EINVAL, 8 /* SECCOMP_FILTER_FLAG_NEW_LISTENER */},
+static const struct rule UNTRACED[] = {
+    {.number = SYS_clone, .act = ACT_FLAG, .argument = 0, .error = EPERM, .values = {0x00800000u /* CLONE_UNTRACED */}},
+    {.number = SYS_seccomp, .act = ACT_FLAG, .argument = 1, .error = EINVAL,
+     .values = {8 /* SECCOMP_FILTER_FLAG_NEW_LISTENER */}},
 };
 
 /* The same of i386, whose numbers since 424 are these. */
@@ -73,174 +61,67 @@ static const short REFUSED_I386[] = {
 };
 enum { CLONE_I386 = 120, SECCOMP_I386 = 354 };
 
-/* A tracer needs no signal of the guest's, so the guest may do with its masks what it likes. */
-static unsigned first_optional(void)
+static void add_refused(struct rules *rules, const short *numbers, size_t count)
 {
-    return engine.tracing ? WAITS : 0;
+    for (size_t i = 0; i < count; i++)
+        rules_add(rules, (struct rule){.number = (uint32_t)numbers[i], .act = ACT_REFUSE, .error = ENOSYS});
 }
 
-static void add(struct program *program, unsigned short code, uint32_t value, unsigned char yes, unsigned char no)
+static void add_trapped(struct rules *rules, const short *numbers, size_t count)
 {
-    if (program->count < PROGRAM_MAX)
-        program->lines[program->count++] = (struct sock_filter){code, yes, no, value};
+    for (size_t i = 0; i < count; i++)
+        rules_add(rules, (struct rule){.number = (uint32_t)numbers[i], .act = ACT_TRAP});
 }
 
-static void add_load(struct program *program, size_t offset)
-{
-    add(program, BPF_LD | BPF_W | BPF_ABS, (uint32_t)offset, 0, 0);
-}
-
-static void add_return(struct program *program, uint32_t value)
-{
-    add(program, BPF_RET | BPF_K, value, 0, 0);
-}
-
-static void add_refusal(struct program *program, long number, uint32_t error)
-{
-    add(program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)number, 0, 1);
-    add_return(program, SECCOMP_RET_ERRNO | error);
-}
-
-/* A call from our own text is let through, any other is trapped. */
-static void add_verdict(struct program *program, uint32_t mark)
-{
-    uintptr_t start = (uintptr_t)trap_text_start, end = (uintptr_t)trap_text_end;
-    size_t pointer = offsetof(struct seccomp_data, instruction_pointer);
-    add_load(program, pointer + 4);
-    add(program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)(start >> 32), 0, 4);
-    add_load(program, pointer);
-    add(program, BPF_JMP | BPF_JGE | BPF_K, (uint32_t)start, 0, 2);
-    add(program, BPF_JMP | BPF_JGT | BPF_K, (uint32_t)end, 1, 0);
-    add_return(program, SECCOMP_RET_ALLOW);
-    add_return(program, (engine.tracing ? SECCOMP_RET_TRACE : SECCOMP_RET_TRAP) | mark);
-}
-
-/* Whether the call is one of those that are trapped only with an argument: seven lines each. */
-static void add_optional(struct program *program, long number, unsigned argument)
-{
-    size_t offset = offsetof(struct seccomp_data, args) + 8 * argument;
-    add(program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)number, 0, 6);
-    add_load(program, offset);
-    add(program, BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 3);
-    add_load(program, offset + 4);
-    add(program, BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 1);
-    add_return(program, SECCOMP_RET_ALLOW);
-    /* A jump to the verdict, set when its place is known. */
-    add(program, BPF_JMP | BPF_JA, 0, 0, 0);
-}
-
-/* Handlers of the signals by which threads are cancelled are the engine's under a tracer too: cancel.c.  The last of
- * five lines is a jump to the verdict, set when its place is known. */
-static unsigned add_actions(struct program *program)
-{
-    add(program, BPF_JMP | BPF_JEQ | BPF_K, SYS_rt_sigaction, 0, 5);
-    add_load(program, offsetof(struct seccomp_data, args));
-    add(program, BPF_JMP | BPF_JGE | BPF_K, 32, 0, 1);
-    add(program, BPF_JMP | BPF_JGT | BPF_K, 33, 0, 1);
-    add_return(program, SECCOMP_RET_ALLOW);
-    add(program, BPF_JMP | BPF_JA, 0, 0, 0);
-    return program->count - 1;
-}
-
-static void add_untraced(struct program *program, bool i386)
+static void add_untraced(struct rules *rules, bool i386)
 {
     for (size_t i = 0; i < sizeof UNTRACED / sizeof *UNTRACED; i++) {
-        short number = UNTRACED[i].number;
+        struct rule rule = UNTRACED[i];
         if (i386)
-            number = number == SYS_clone ? CLONE_I386 : SECCOMP_I386;
-        add(program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)number, 0, 4);
-        add_load(program, offsetof(struct seccomp_data, args) + 8 * (size_t)UNTRACED[i].argument);
-        add(program, BPF_JMP | BPF_JSET | BPF_K, UNTRACED[i].flag, 0, 1);
-        add_return(program, SECCOMP_RET_ERRNO | (uint32_t)UNTRACED[i].error);
-        add_return(program, SECCOMP_RET_ALLOW);
+            rule.number = rule.number == SYS_clone ? CLONE_I386 : SECCOMP_I386;
+        rules_add(rules, rule);
     }
 }
 
-/* The last of six lines is a jump to the verdict, set when its place is known. */
-static unsigned add_requests(struct program *program)
-{
-    add(program, BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 0, 5);
-    add_load(program, offsetof(struct seccomp_data, args) + 8);
-    add(program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)FS_IOC_SETFLAGS, 2, 0);
-    add(program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)FS_IOC_FSSETXATTR, 1, 0);
-    add_return(program, SECCOMP_RET_ALLOW);
-    add(program, BPF_JMP | BPF_JA, 0, 0, 0);
-    return program->count - 1;
-}
-
-static bool is_optional(long number)
-{
-    for (size_t i = 0; i < OPTIONAL_COUNT; i++)
-        if (OPTIONAL[i].number == number)
-            return true;
-    return false;
-}
-
-/* Those that only an emulated root needs: users.c and owners.c.  Some of them may be trapped already, which is no harm. */
-static void add_root(struct program *program)
+/* Those that only an emulated root needs: users.c and owners.c.  Some of them may be trapped already. */
+static void add_root(struct rules *rules)
 {
     short number;
     for (size_t i = 0; (number = users_call_number(i)) >= 0; i++)
-        add(program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)number, 0, 0);
+        add_trapped(rules, &number, 1);
     for (size_t i = 0; (number = owners_call_number(i)) >= 0; i++)
-        add(program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)number, 0, 0);
-}
-
-/* Lines that compare with a call's number, which jump over the rest of them and a return to the verdict. */
-static void jumps_set(struct program *program, unsigned first)
-{
-    unsigned end = program->count;
-    add_return(program, SECCOMP_RET_ALLOW);
-    for (unsigned i = first; i < end; i++)
-        program->lines[i].jt = (unsigned char)(end - i);
-}
-
-static unsigned add_trapped(struct program *program)
-{
-    unsigned first = program->count;
-    for (size_t i = 0; !engine.tracing && i < sizeof SIGNALS / sizeof *SIGNALS; i++)
-        add(program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)SIGNALS[i], 0, 0);
-    for (size_t i = 0; engine.read_only && i < CHANGES_COUNT; i++)
-        add(program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)CHANGES[i], 0, 0);
-    if (engine.root)
-        add_root(program);
-    add(program, BPF_JMP | BPF_JEQ | BPF_K, SYS_ptrace, 0, 0);
-    for (size_t i = 0; i < call_count; i++)
-        if (!is_optional(call_table[i].number))
-            add(program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)call_table[i].number, 0, 0);
-    return first;
+        add_trapped(rules, &number, 1);
 }
 
 /* ---- calls of 32-bit numbers, which programs of 64 bits can make as well: i386_frames.c answers those ---- */
 
-/* The number of a 64-bit call is loaded; the line that is returned is to be given to add_i386. */
-static unsigned add_head(struct program *program)
+/* The number of a 64-bit call is loaded; the line that is returned is to be given to write_i386. */
+static unsigned write_head(struct program *program)
 {
-    add_load(program, offsetof(struct seccomp_data, arch));
-    add(program, BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 1, 0);
-    add(program, BPF_JMP | BPF_JA, 0, 0, 0);
-    add_load(program, offsetof(struct seccomp_data, nr));
+    program_load(program, offsetof(struct seccomp_data, arch));
+    program_add(program, BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 1, 0);
+    program_add(program, BPF_JMP | BPF_JA, 0, 0, 0);
+    program_load(program, offsetof(struct seccomp_data, nr));
     return program->count - 2;
 }
 
 /* Traps the entries of a kind, or those of one call of 64 bits. */
-static void add_i386(struct program *program, unsigned head, unsigned when, long twin)
+static void write_i386(struct program *program, unsigned head, unsigned when, long twin)
 {
-    unsigned start = program->count;
-    program->lines[head].k = start - head - 1;
-    add(program, BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_I386, 1, 0);
-    add_return(program, SECCOMP_RET_ERRNO | ENOSYS);
-    add_load(program, offsetof(struct seccomp_data, nr));
-    for (size_t i = 0; (when & I386_ALWAYS) && i < sizeof REFUSED_I386 / sizeof *REFUSED_I386; i++)
-        add_refusal(program, REFUSED_I386[i], ENOSYS);
+    struct rules rules;
+    rules.count = 0;
+    program->lines[head].k = program->count - head - 1;
+    program_add(program, BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_I386, 1, 0);
+    program_return(program, SECCOMP_RET_ERRNO | ENOSYS);
+    program_load(program, offsetof(struct seccomp_data, nr));
+    if (when & I386_ALWAYS)
+        add_refused(&rules, REFUSED_I386, sizeof REFUSED_I386 / sizeof *REFUSED_I386);
     if ((when & I386_ALWAYS) && engine.tracing)
-        add_untraced(program, true);
-    unsigned first = program->count;
+        add_untraced(&rules, true);
     for (size_t i = 0; i < i386_count; i++)
         if ((i386_table[i].when & when) && (twin < 0 || i386_table[i].twin == twin))
-            add(program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)i386_table[i].number, 0, 0);
-    jumps_set(program, first);
-    add_verdict(program, TRAP_MARK_I386);
+            add_trapped(&rules, &i386_table[i].number, 1);
+    sieve_write(program, &rules, TRAP_MARK_I386);
 }
 
 static unsigned i386_when(void)
@@ -249,33 +130,49 @@ static unsigned i386_when(void)
            (engine.root ? I386_ROOT : 0) | (engine.mm_map ? 0 : I386_HEAP);
 }
 
+/* What a tracer brings needs no signal of the guest's, so the guest may do with its masks what it likes; only handlers of the
+ * signals by which threads are cancelled are the engine's all the same: cancel.c. */
+static void add_signals(struct rules *rules)
+{
+    if (engine.tracing)
+        rules_add(rules, (struct rule){.number = SYS_rt_sigaction, .act = ACT_EITHER, .values = {32, 33}});
+    else
+        add_trapped(rules, SIGNALS, sizeof SIGNALS / sizeof *SIGNALS);
+    for (size_t i = engine.tracing ? WAITS : 0; i < OPTIONAL_COUNT; i++)
+        rules_add(rules, (struct rule){.number = (uint32_t)OPTIONAL[i].number, .act = ACT_POINTER,
+                                       .argument = (uint8_t)OPTIONAL[i].argument});
+}
+
+/* Changes of what a descriptor is open on, which needs no right to write; and two requests of ioctl(2) that are such. */
+static void add_changes(struct rules *rules)
+{
+    add_trapped(rules, CHANGES, sizeof CHANGES / sizeof *CHANGES);
+    rules_add(rules, (struct rule){.number = SYS_ioctl, .act = ACT_EITHER, .argument = 1,
+                                   .values = {(uint32_t)FS_IOC_SETFLAGS, (uint32_t)FS_IOC_FSSETXATTR}});
+}
+
 static void build(struct program *program)
 {
-    unsigned head = add_head(program);
-    add(program, BPF_JMP | BPF_JGE | BPF_K, X32, 0, 1);
-    add_return(program, SECCOMP_RET_ERRNO | ENOSYS);
-    for (size_t i = 0; i < sizeof REFUSED / sizeof *REFUSED; i++)
-        add_refusal(program, REFUSED[i], ENOSYS);
-    add_refusal(program, FILTER_QUESTION, FILTER_ANSWER);
+    static const short ptrace = SYS_ptrace;
+    struct rules rules;
+    rules.count = 0;
+    add_refused(&rules, REFUSED, sizeof REFUSED / sizeof *REFUSED);
+    rules_add(&rules, (struct rule){.number = FILTER_QUESTION, .act = ACT_REFUSE, .error = FILTER_ANSWER});
     if (engine.tracing)
-        add_untraced(program, false);
-    unsigned optional = program->count, from = first_optional();
-    for (size_t i = from; i < OPTIONAL_COUNT; i++)
-        add_optional(program, OPTIONAL[i].number, (unsigned)OPTIONAL[i].argument);
-    unsigned requests = engine.read_only ? add_requests(program) : 0;
-    unsigned actions = engine.tracing ? add_actions(program) : 0;
-    unsigned first = add_trapped(program), end = program->count;
-    jumps_set(program, first);
-    for (unsigned i = 0; i < OPTIONAL_COUNT - from; i++) {
-        unsigned jump = optional + 7 * i + 6;
-        program->lines[jump].k = end - jump;
-    }
-    if (requests > 0)
-        program->lines[requests].k = end - requests;
-    if (actions > 0)
-        program->lines[actions].k = end - actions;
-    add_verdict(program, TRAP_MARK);
-    add_i386(program, head, i386_when(), -1);
+        add_untraced(&rules, false);
+    add_signals(&rules);
+    if (engine.read_only)
+        add_changes(&rules);
+    if (engine.root)
+        add_root(&rules);
+    add_trapped(&rules, &ptrace, 1);
+    for (size_t i = 0; i < call_count; i++)
+        add_trapped(&rules, &call_table[i].number, 1);
+    unsigned head = write_head(program);
+    program_add(program, BPF_JMP | BPF_JGE | BPF_K, X32, 0, 1);
+    program_return(program, SECCOMP_RET_ERRNO | ENOSYS);
+    sieve_write(program, &rules, TRAP_MARK);
+    write_i386(program, head, i386_when(), -1);
 }
 
 /* Where the kernel takes no filter a tracer asks the same ones. */
@@ -314,16 +211,23 @@ int filter_install(void)
     return install(&program);
 }
 
-int filter_add_call(long number)
+/* A filter of its own for what is trapped besides. */
+static int install_more(const struct rules *rules, unsigned when, long twin)
 {
     struct program program;
     program.count = 0;
-    unsigned head = add_head(&program);
-    add(&program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)number, 1, 0);
-    add_return(&program, SECCOMP_RET_ALLOW);
-    add_verdict(&program, TRAP_MARK);
-    add_i386(&program, head, I386_ASKED, number);
+    unsigned head = write_head(&program);
+    sieve_write(&program, rules, TRAP_MARK);
+    write_i386(&program, head, when, twin);
     return install(&program);
+}
+
+int filter_add_call(long number)
+{
+    struct rules rules;
+    rules.count = 0;
+    rules_add(&rules, (struct rule){.number = (uint32_t)number, .act = ACT_TRAP});
+    return install_more(&rules, I386_ASKED, number);
 }
 
 static const short DEBUGGED[] = {SYS_wait4, SYS_kill, SYS_tkill, SYS_tgkill};
@@ -339,31 +243,22 @@ bool filter_is_debugged(long number)
 
 int filter_add_debugged(void)
 {
-    struct program program;
+    struct rules rules;
     if (engine.tracing == TRACE_ALL) { /* a tracer that judges looks at this */
         filter_debugged = true;
         return 0;
     }
-    program.count = 0;
-    unsigned head = add_head(&program), first = program.count;
-    for (size_t i = 0; i < sizeof DEBUGGED / sizeof *DEBUGGED; i++)
-        add(&program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)DEBUGGED[i], 0, 0);
-    jumps_set(&program, first);
-    add_verdict(&program, TRAP_MARK);
-    add_i386(&program, head, 0, -1);
-    return install(&program);
+    rules.count = 0;
+    add_trapped(&rules, DEBUGGED, sizeof DEBUGGED / sizeof *DEBUGGED);
+    return install_more(&rules, 0, -1);
 }
 
 int filter_add_root(void)
 {
-    struct program program;
-    program.count = 0;
-    unsigned head = add_head(&program), first = program.count;
-    add_root(&program);
-    jumps_set(&program, first);
-    add_verdict(&program, TRAP_MARK);
-    add_i386(&program, head, I386_ROOT, -1);
-    return install(&program);
+    struct rules rules;
+    rules.count = 0;
+    add_root(&rules);
+    return install_more(&rules, I386_ROOT, -1);
 }
 
 /* A tracer does not learn what an engine in the container asks for later (main.c, nested). */
