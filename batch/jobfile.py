@@ -9,7 +9,7 @@ import difflib
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Callable
 
 import yaml
@@ -28,10 +28,15 @@ class _Source:
 
     name: str
     scheduler: str
+    key: str = ""  # of the file, whose value is read
 
     def error(self, node: yaml.Node, cause: str, hint: str = "") -> InvalidJob:
         line, column = node.start_mark.line + 1, node.start_mark.column + 1
-        return InvalidJob(f"job file: {self.name}:{line}:{column}: {cause}", hint)
+        where = f"{self.name}:{line}:{column}"
+        if self.key:
+            cause = f"{self.key}: {cause}"
+            hint = hint or f"{self.key} is {_KEYS[self.key].text}"
+        return InvalidJob(f"job file: {where}: {cause}", hint)
 
 
 _Reader = Callable[[yaml.Node, _Source], Any]
@@ -120,10 +125,11 @@ def _values(node: yaml.MappingNode, source: _Source) -> dict[str, Any]:
         field, read = _KEYS[key].field, _KEYS[key].read
         if field in values:
             raise source.error(key_node, f"{key}: given twice")
+        about = replace(source, key=key)
         try:
-            values[field] = read(value_node, source)
+            values[field] = read(value_node, about)
         except ValueError as error:
-            raise source.error(value_node, f"{key}: {_shown(value_node)}: {error}") from None
+            raise about.error(value_node, f"{_shown(value_node)}: {error}") from None
         except InvalidJob as error:
             if error.message.startswith("job file:"):
                 raise

@@ -251,7 +251,11 @@ class Job:
         # Asked first: a task writes its record before the batch system sees it end.
         accounted = {usage.task: usage for usage in self._accounted()}
         records = self.records.read()
-        own = [_settled(usage, accounted.get(usage.task)) for usage in records.usages]
+        words = self._words(records.usages, accounted)
+        own = [
+            _named(_settled(usage, accounted.get(usage.task)), words.get(usage.task))
+            for usage in records.usages
+        ]
         # A task whose ranks have records has none of its own where a script on the host starts its steps.
         known = {usage.task for usage in own}
         missing = [usage for usage in accounted.values() if usage.task not in known]
@@ -270,6 +274,17 @@ class Job:
         except SchedulerMissing:
             return ()  # the records can be read on any machine
 
+    def _words(
+        self, usages: Sequence[Usage], accounted: Mapping[Optional[int], Usage]
+    ) -> Mapping[Optional[int], str]:
+        """What the batch system calls the ends of tasks: its accounting, or else what it tells now."""
+        if accounted or not any(usage.exit_status for usage in usages):
+            return {task: str(usage.extra.get("scheduler_state", "")) for task, usage in accounted.items()}
+        try:
+            return {task.index: task.state.value for task in self.status() if task.state.ended}
+        except BatchError:
+            return {}  # the records stand by themselves, on any machine and after the batch system's memory
+
     def tasks(self) -> Optional[int]:
         """How many tasks the job has, None where it was submitted without us."""
         document = read_job(self.records.directory)
@@ -280,6 +295,13 @@ def _settled(usage: Usage, accounted: Optional[Usage]) -> Usage:
     if usage.state == RUNNING and accounted is not None and accounted.state == ENDED:
         return replace(usage, state=LOST, exit_status=accounted.exit_status, ended=accounted.ended)
     return usage
+
+
+def _named(usage: Usage, word: Optional[str]) -> Usage:
+    """A program that was ended failed for a reason that only the batch system knows: cancelled, timeout."""
+    if usage.state != ENDED or not usage.exit_status or word in (None, "", JobState.COMPLETED.value):
+        return usage
+    return replace(usage, extra={**usage.extra, "scheduler_state": word})
 
 
 def _as_recorded(task: TaskStatus, usage: Optional[Usage]) -> TaskStatus:
@@ -332,6 +354,9 @@ def scheduler_of(udocker_dir: Path, job_id: str, known: Sequence[str]) -> str:
         raise JobUnknown(
             f"job {job_id}: there is one of {' and of '.join(names)}", "say which by --scheduler"
         )
+    whole, _, task = job_id.partition("_")
+    if task and any(JobRecords(udocker_dir, name, whole).directory.is_dir() for name in known):
+        raise JobUnknown(f"job {job_id}: a task of an array", f"name the whole job: {whole}")
     raise JobUnknown(
         f"job {job_id}: not known under {udocker_dir}",
         "name its batch system by --scheduler, or set UDOCKER_DIR as at submission",

@@ -1,6 +1,7 @@
 """Engine P beside Debian's PRoot: single programs, builds at the same time, and a simulation by GROMACS.
 
-    python -m bench.bench_tracer [--quick] [--parts rows builds mdrun] [--rows NAME...] [--trap PROGRAM]
+    python -m bench.bench_tracer [--quick] [--parts rows builds mdrun] [--rows NAME...] [--builds NAME...]
+        [--cases NAME...] [--trap PROGRAM]
 
 Needs root, Debian's packages proot, gcc and mmdebstrap, and the network once: the root of bench_engines
 (engine_stage.py), and one with GROMACS (mdrun_stage.py), are made and kept.  Everything runs as an ordinary
@@ -10,7 +11,7 @@ disturbs the machine disturbs all alike.
 Debian 12's PRoot, 5.1, leads calls that it does not know to the host (statx, faccessat2), so that some
 programs fail in it: another one is taken where it comes first in PATH.
 
-Twenty minutes; --quick a third of it, with fewer rounds and shorter runs.
+Half an hour; --quick half of it, with fewer rounds and shorter runs.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from bench.timing import run_once
 from udocker.engine.binaries import PACKAGE
 
 CHROOT, P1, P2, PROOT = "chroot", "tracer P1", "tracer P2", "proot"
+CASES = (CHROOT, P1, P2, PROOT)
 # With tracer and tracees on one processor.
 TOGETHER = ", one cpu"
 HERE = Path(__file__).resolve().parent
@@ -41,7 +43,11 @@ TWICE = 2.0  # what PRoot is to take, at least, of P1's time
 NEVER_SLOWER = 1.0
 PARTS = ("rows", "builds", "mdrun")
 BUILDS = (1, 2, 4, 8)
-BUILD = "mkdir -p {0} && cd {0} && /src/hello/configure -q >/dev/null && make -s >/dev/null 2>&1"
+# In a directory of each one's own.  Debian 12's PRoot cannot do the first.
+BUILD = {
+    "configure and make of hello": "/src/hello/configure -q >/dev/null && make -s >/dev/null 2>&1",
+    "make of Lua": "cp -r /src/lua/. . && make -s clean && make -s AR='ar rc' linux >/dev/null",
+}
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,8 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="fewer rounds, shorter runs")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
+    parser.add_argument("--builds", nargs="+", choices=BUILD, default=list(BUILD))
+    parser.add_argument("--cases", nargs="+", choices=CASES[1:], default=list(CASES[1:]))
     parser.add_argument(
         "--trap", type=Path, default=Path(PACKAGE, "udocker-trap"), help="another build of the engine"
     )
@@ -83,24 +91,25 @@ def main() -> int:
     if os.geteuid() != 0:
         sys.exit("bench_tracer: needs root, for chroot: sudo make bench")
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # each line as it is measured
+    cases = (CHROOT, *options.cases)
     with stage_set(options.trap) as stage:
         if "rows" in options.parts:
-            _rows(stage, options.rows, options.quick)
-        if "builds" in options.parts:
-            _builds(stage, options.quick)
+            _rows(stage, cases, options.rows, options.quick)
+        for name in options.builds if "builds" in options.parts else ():
+            _builds(stage, cases, name, options.quick)
         if "mdrun" in options.parts:
-            _mdrun(mdrun_stage(stage), options.quick)
+            _mdrun(mdrun_stage(stage), cases, options.quick)
     return 0
 
 
 # ---- single programs ----
 
 
-def _rows(stage: Stage, names: Sequence[str], quick: bool) -> None:
+def _rows(stage: Stage, shown: Sequence[str], names: Sequence[str], quick: bool) -> None:
     compiler = [need("gcc", "gcc"), "-O2", "-Wall", "-Wextra", "-Werror", "-static"]
     program = stage.directory / "home" / Path(CALLS).name
     subprocess.run([*compiler, "-o", program, HERE / "tracer_calls.c"], check=True)
-    cases = [CHROOT, P1, P2, PROOT, *([] if quick else [P1 + TOGETHER, P2 + TOGETHER])]
+    cases = [*shown, *(case + TOGETHER for case in shown if case in (P1, P2) and not quick)]
     print("medians (ms; ns of stat and open+close), ratios to chroot, and of PRoot's to P1's: at least twice")
     print(f"  {'':<15}" + "".join(f"{case:>21}" for case in cases) + f"{'proot/P1':>10}")
     for name in names:
@@ -151,7 +160,7 @@ def _cell(middle: Mapping[str, float], case: str, row: Row) -> str:
 
 
 def _judged(middle: Mapping[str, float]) -> str:
-    if PROOT not in middle:
+    if not {P1, PROOT} <= {*middle}:
         return ""
     reached, possible = middle[PROOT] / middle[P1], middle[PROOT] / middle[CHROOT]
     verdict = "met" if reached >= TWICE else "MISSED" if possible >= TWICE else "chroot itself is not"
@@ -161,15 +170,14 @@ def _judged(middle: Mapping[str, float]) -> str:
 # ---- builds ----
 
 
-def _builds(stage: Stage, quick: bool) -> None:
-    cases = (CHROOT, P1, P2, PROOT)
-    print("\nconfigure and make of hello, so many at once: seconds, ratios to chroot, and of PRoot's to P1's")
+def _builds(stage: Stage, cases: Sequence[str], name: str, quick: bool) -> None:
+    print(f"\n{name}, so many at once: seconds, ratios to chroot, and of PRoot's to P1's")
     print(f"  {'':<15}" + "".join(f"{case:>21}" for case in cases) + f"{'proot/P1':>10}")
     for number in (1, 4) if quick else BUILDS:
         taken: dict[str, list[float]] = {case: [] for case in cases}
         for count in range(1 if quick or number == BUILDS[-1] else 2):
             for case in cases[:: -1 if count else 1]:
-                taken[case] += _build(stage, case, number)
+                taken[case] += _build(stage, case, BUILD[name], number)
         middle = {case: statistics.median(values) for case, values in taken.items() if values}
         cells = "".join(f"{_seconds(middle, case):>21}" for case in cases)
         print(f"  {number:<15}{cells}{_judged_builds(middle)}")
@@ -180,17 +188,18 @@ def _seconds(middle: Mapping[str, float], case: str) -> str:
 
 
 def _judged_builds(middle: Mapping[str, float]) -> str:
-    if PROOT not in middle:
+    if not {P1, PROOT} <= {*middle}:
         return ""
     reached = middle[PROOT] / middle[P1]
     return f"{reached:>10.2f} {'met' if reached >= NEVER_SLOWER else 'MISSED'}"
 
 
-def _build(stage: Stage, case: str, number: int) -> Iterator[float]:
+def _build(stage: Stage, case: str, script: str, number: int) -> Iterator[float]:
     """Seconds until the last is done, each a run of the engine of its own; none where a peer cannot."""
     places = [f"/tmp/build{index}" for index in range(number)]
+    scripts = [f"mkdir -p {place} && cd {place} && {script}" for place in places]
     begin = time.perf_counter()
-    started = [subprocess.Popen(_argv(stage, case, BUILD.format(place)), env=ENVIRONMENT) for place in places]
+    started = [subprocess.Popen(_argv(stage, case, each), env=ENVIRONMENT) for each in scripts]
     statuses = [process.wait() for process in started]
     seconds = time.perf_counter() - begin
     subprocess.run(["rm", "-rf", *(stage.directory / place[1:] for place in places)], check=True)
@@ -212,8 +221,7 @@ class Simulated:
     clock: float
 
 
-def _mdrun(stage: Stage, quick: bool) -> None:
-    cases = (CHROOT, P1, P2, PROOT)
+def _mdrun(stage: Stage, cases: Sequence[str], quick: bool) -> None:
     for spread, words in SPREAD.items():
         seconds = 6 if quick else 30
         print(f"\nmdrun, {spread}, {seconds} s; goals: P1 0.97 of ns/day, P2's clock 1.2 of its own wall")

@@ -15,6 +15,7 @@ from udocker_batch.accounting.report import outcome
 from udocker_batch.cli import main
 from udocker_batch.doubts import doubts
 from udocker_batch.jobspec import JobSpec
+from udocker_batch.local.scheduler import LocalScheduler
 from udocker_batch.scheduler import Command, Finished
 from udocker_batch.slurm.scheduler import SlurmScheduler
 from udocker_batch.submission import Job
@@ -53,6 +54,22 @@ def test_status_tells_why_a_task_did_not_start(tmp_path: Path) -> None:
     tasks = Job(Config(str(tmp_path)), SlurmScheduler("p"), "17", answer).status()
     assert [task.reason for task in tasks] == ["pull: refused", "udocker: run: /x: No such file", "", ""]
     assert [task.exit_status for task in tasks] == [125, 125, 125, 1]
+
+
+@pytest.mark.parametrize("asked", [0, 1])
+def test_usage_has_the_batch_systems_word_for_a_task_that_was_ended(tmp_path: Path, asked: int) -> None:
+    states = ["timeout", "cancelled", "completed"]
+    tasks = [
+        {"index": index, "state": state, "exit_status": 143, "host": "", "reason": ""}
+        for index, state in enumerate(states)
+    ]
+    answers = [Finished(0, json.dumps({"tasks": tasks}), ""), Finished(1, "", "no such job")]
+    records = JobRecords(tmp_path, "local", "17")
+    for index, status in enumerate((143, 143, 0)):
+        records.write(usage(index, exit_status=status))
+    job = Job(Config(str(tmp_path)), LocalScheduler("p", tmp_path), "17", lambda _: answers[asked])
+    told = [outcome(one) for one in job.usage().usages]
+    assert told == [states, ["failed", "failed", "completed"]][asked]
 
 
 def test_status_without_a_job_lists_those_that_were_submitted_in_their_order(

@@ -24,7 +24,7 @@ from udocker.errors import RegistryError
 from udocker.model.digest import Digest
 from udocker.model.manifest import Descriptor
 from udocker.model.reference import ImageReference
-from udocker.run.images import pull
+from udocker.run.images import pull, resolve
 from udocker.store.store import Store
 
 LARGE = os.urandom(3 << 20)
@@ -282,3 +282,17 @@ def test_old_locks_and_partial_files_do_not_pile_up(registry: FaultyRegistry, ud
     assert udocker("rmi", image).status == 0
     udocker.good(image)
     assert udocker.leftovers_of_pull() == ["locks/prepare-something"]
+
+
+def test_a_name_that_only_the_store_has_is_told_of(registry: FaultyRegistry, tmp_path: Path) -> None:
+    image_of(registry, b"a")
+    config = Config(udocker_dir=tmp_path / "store")
+    here, only_here = (ImageReference.parse(f"{registry.host}/team/{name}:1") for name in ("app", "none"))
+    pull(config, here)
+    with pytest.raises(RegistryError) as refused:
+        resolve(config, only_here)
+    assert "in the store" not in refused.value.hint
+    Store.at(config).images.tag(here, only_here)
+    with pytest.raises(RegistryError, match="not found|no such") as refused:
+        resolve(config, only_here)
+    assert refused.value.hint.endswith("create a container of it and name the container")

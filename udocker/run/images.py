@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from udocker.registry.client import RegistryClient
 
 _LOG = logging.getLogger(__name__)
+# What import, load and tag make is in no registry, or another image there.
+_ONLY_HERE = "one of this name is in the store: to use that, create a container of it and name the container"
 
 
 class Progress(Protocol):
@@ -76,12 +78,13 @@ def resolve(config: Config, reference: ImageReference) -> ImageReference:
         with RegistryClient(config, reference) as client:
             return reference.pinned(client.resolve().digest)
     except RegistryError as error:
-        if error.status and not error.temporary:
-            raise  # it was reached, and refuses
         try:
             image = Store.at(config).images.load(reference)
         except (NotFoundError, StoreCorrupt):
             raise error from None
+        if error.status and not error.temporary:  # it was reached, and refuses
+            error.hint = f"{error.hint}; {_ONLY_HERE}" if error.hint else _ONLY_HERE
+            raise
         _LOG.warning("%s; taking the image that is here, %s", error.message, image.digest)
         return reference.pinned(image.digest)
 
