@@ -125,6 +125,22 @@ def test_a_command_line_without_an_image_is_refused(words: list[str]) -> None:
         parse(*words)
 
 
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [
+        ("--network=host", "share the host's network"),
+        ("-m", "sbatch --mem"),
+        ("--gpus", "setup --nvidia"),
+        ("--mount=type=bind,source=/a,target=/b", "--volume SOURCE:TARGET"),
+        ("--nosuch", "see udocker run --help"),
+    ],
+)
+def test_options_of_docker_that_mean_nothing_here_are_told_of(word: str, hint: str) -> None:
+    with pytest.raises(UsageError, match=f"unrecognized arguments: {word}") as refused:
+        parse(word, "image")
+    assert hint in refused.value.hint
+
+
 def test_a_location_needs_no_container() -> None:
     assert parse("--location=/tmp").location == "/tmp"
 

@@ -36,8 +36,12 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Report as every other error of this program."""
+        from udocker.cli.dockeronly import instead_of
+
         act = self.prog.partition(" ")[2]  # the report names the program itself
-        raise UsageError(f"{act}: {message}" if act else message, f"see {self.prog} --help")
+        unknown = message.partition("unrecognized arguments: ")[2].split()
+        hint = instead_of(unknown[0].partition("=")[0]) if unknown and act in ("run", "create") else ""
+        raise UsageError(f"{act}: {message}" if act else message, hint or f"see {self.prog} --help")
 
 
 def _width() -> int:

@@ -1,0 +1,37 @@
+"""Options of docker run and docker create that mean nothing here, and what to do instead: docker-run(1)."""
+
+from __future__ import annotations
+
+from udocker.values import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# What to do instead, and the options that it is said of.
+_REASONS: Mapping[str, str] = {
+    "containers share the host's network: leave it out; --publish maps ports in modes T and P": """
+        --network --net --network-alias --link --ip --ip6 --mac-address --expose""",
+    "limits are the batch system's, as sbatch --mem, or the shell's (ulimit): leave it out": """
+        -m --memory --memory-swap --memory-reservation --cpus -c --cpu-shares --cpu-quota --cpu-period
+        --cpuset-mems --pids-limit --ulimit --blkio-weight --oom-kill-disable""",
+    "nobody is root here, and there are no rights to give or take: leave it out": """
+        --privileged --cap-add --cap-drop --security-opt --userns --group-add --runtime""",
+    "containers share this with the host: leave it out": """
+        --ipc --pid --uts --cgroupns --cgroup-parent --sysctl --device-cgroup-rule""",
+    "containers have the host's name: leave it out": "--hostname --domainname",
+    "there is no daemon to do this: leave it out": """
+        --restart --log-driver --log-opt --health-cmd --no-healthcheck --stop-signal --stop-timeout""",
+    "write it as --volume SOURCE:TARGET[:ro]": "--mount",
+    "write it as --volume DIRECTORY:TARGET, with a directory of your own": "--tmpfs",
+    "udocker setup --nvidia CONTAINER shows the host's driver, for all of its runs": "--gpus",
+    "write lines into a file that is bound over it: --volume FILE:/etc/hosts": "--add-host",
+    "write-protect what matters: --volume SOURCE:TARGET:ro, or chmod": "--read-only",
+    "leave it out: what a program leaves behind is waited for by the host": "--init",
+    "run -d prints the id, and udocker ps shows it": "--cidfile",
+    "labels are not kept: give a --name": "-l --label --label-file",
+}
+
+
+def instead_of(option: str) -> str:
+    """What to do instead of an option of docker's; empty where there is nothing to say."""
+    return next((reason for reason, options in _REASONS.items() if option in options.split()), "")
