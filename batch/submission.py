@@ -40,11 +40,11 @@ def run_command(command: Command) -> Finished:
         done = subprocess.run(command.argv, input=os.fsencode(command.stdin), capture_output=True)
     except FileNotFoundError:
         raise SchedulerMissing(
-            f"submit: {command.argv[0]}: not found on this machine",
+            f"{command.argv[0]}: not found on this machine",
             "go to a submit host, or run here: udocker-batch submit --scheduler local",
         ) from None
     except OSError as error:
-        raise BatchError(f"submit: {command.argv[0]}: {error.strerror}") from error
+        raise BatchError(f"{command.argv[0]}: {error.strerror}") from error
     # A script's bytes are handed on as they are; what the command says is shown to people.
     stdout, stderr = (text.decode("utf-8", "backslashreplace") for text in (done.stdout, done.stderr))
     return Finished(done.returncode, stdout, stderr)

@@ -118,7 +118,8 @@ class SlurmScheduler:
         tasks = {**accounted, **queued, **ended, **active}
         if not tasks:
             words = finished.stderr.strip() or "neither the queue nor the accounting has it"
-            raise JobUnknown(f"status: slurm job {job_id}: {words}")
+            hint = "squeue and sacct have to be on this machine; sinfo tells whether Slurm answers here"
+            raise JobUnknown(f"status: slurm job {job_id}: {words}", hint)
         if len(tasks) > 1:
             tasks.pop(None, None)  # the array as a whole, while its tasks are told one by one
         return sorted(tasks.values(), key=lambda task: -1 if task.index is None else task.index)

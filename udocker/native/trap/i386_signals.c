@@ -28,46 +28,61 @@ struct action_old {
     uint32_t handler, mask, flags, restorer;
 };
 
-I386_MAKES(i386_action)
-{
-    (void)entry;
-    const long *a = call->arguments;
+/* Of rt_sigaction(2), or of the older sigaction(2). */
+union action_form {
     struct action_narrow narrow;
+    struct action_old old;
+};
+
+static void *pointer(uint32_t address)
+{
+    return (void *)(uintptr_t)address;
+}
+
+static struct disposition form_read(const union action_form *form, bool is_old)
+{
+    const struct action_narrow *narrow = &form->narrow;
+    const struct action_old *old = &form->old;
+    return is_old ? (struct disposition){pointer(old->handler), old->flags, pointer(old->restorer), old->mask}
+                  : (struct disposition){pointer(narrow->handler), narrow->flags, pointer(narrow->restorer), narrow->mask};
+}
+
+static union action_form form_of(const struct disposition *action, bool is_old)
+{
+    uint32_t handler = (uint32_t)(uintptr_t)action->handler, restorer = (uint32_t)(uintptr_t)action->restorer;
+    uint32_t flags = (uint32_t)action->flags;
+    return is_old ? (union action_form){.old = {handler, (uint32_t)action->mask, flags, restorer}}
+                  : (union action_form){.narrow = {handler, flags, restorer, action->mask}};
+}
+
+static long action_exchange(const struct trapped *call, bool is_old)
+{
+    const long *a = call->arguments;
+    size_t size = is_old ? sizeof(struct action_old) : sizeof(struct action_narrow);
+    union action_form form;
     struct disposition new = {0}, old;
-    if (a[3] != 8)
-        return -EINVAL;
     if (a[1]) {
-        if (user_read(&narrow, (const void *)a[1], sizeof narrow) < 0)
+        if (user_read(&form, (const void *)a[1], size) < 0)
             return -EFAULT;
-        new = (struct disposition){(void *)(uintptr_t)narrow.handler, narrow.flags, (void *)(uintptr_t)narrow.restorer,
-                                   narrow.mask};
+        new = form_read(&form, is_old);
     }
     long result = action_put((int)a[0], a[1] ? &new : NULL, &old);
     if (result < 0 || !a[2])
         return result;
-    narrow = (struct action_narrow){(uint32_t)(uintptr_t)old.handler, (uint32_t)old.flags,
-                                    (uint32_t)(uintptr_t)old.restorer, old.mask};
-    return user_write((void *)a[2], &narrow, sizeof narrow);
+    form = form_of(&old, is_old);
+    return user_write((void *)a[2], &form, size);
+}
+
+I386_MAKES(i386_action)
+{
+    (void)entry;
+    return call->arguments[3] != 8 ? -EINVAL : action_exchange(call, false);
 }
 
 I386_MAKES(i386_old_action)
 {
     (void)entry;
-    const long *a = call->arguments;
-    struct action_old narrow;
-    struct disposition new = {0}, old;
-    if (a[1]) {
-        if (user_read(&narrow, (const void *)a[1], sizeof narrow) < 0)
-            return -EFAULT;
-        new = (struct disposition){(void *)(uintptr_t)narrow.handler, narrow.flags, (void *)(uintptr_t)narrow.restorer,
-                                   narrow.mask};
-    }
-    long result = action_put((int)a[0], a[1] ? &new : NULL, &old);
-    if (result < 0 || !a[2])
-        return result;
-    narrow = (struct action_old){(uint32_t)(uintptr_t)old.handler, (uint32_t)old.mask, (uint32_t)old.flags,
-                                 (uint32_t)(uintptr_t)old.restorer};
-    return user_write((void *)a[2], &narrow, sizeof narrow);
+    return action_exchange(call, true);
 }
 
 I386_MAKES(i386_signal)
