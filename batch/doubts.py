@@ -19,6 +19,8 @@ def doubts(job: JobSpec, outputs: Mapping[str, str]) -> Iterator[str]:
         source = api.Mount.parse(text, job.directory or "/").source
         if not os.path.lexists(source):
             yield f"mount {source}: is not on this machine; tasks fail on nodes that lack it, too"
+    if job.directory and not os.path.isdir(job.directory):
+        yield f"directory: {job.directory} is not on this machine; tasks fail on nodes that lack it, too"
     for what, path in outputs.items():
         directory = os.path.dirname(os.path.join(job.directory, path))
         # With % it may be another one for each task, as sbatch names it.

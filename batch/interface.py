@@ -56,7 +56,7 @@ def load(path: os.PathLike[str], scheduler_name: str, changes: Sequence[str] = (
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise InvalidJob(
-            f"job file: {os.fspath(path)}: {reason}", "udocker-batch submit --help shows a job file"
+            f"job file: {os.fspath(path)}: {reason}", "udocker-batch --help shows a job file"
         ) from None
     return load_job(text, os.path.basename(path), scheduler_name, os.getcwd(), changes)
 

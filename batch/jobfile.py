@@ -19,7 +19,8 @@ from .jobspec import PREPARE_CHOICES, STAGE_CHOICES, ArraySpec, JobSpec
 from .sizes import parse_seconds, parse_size
 
 MAX_FILE = 4 << 20
-_YAML = "udocker-batch submit --help shows a job file; values with : or # in them need quotes"
+_SHOWN = "udocker-batch --help shows a job file"
+_YAML = f"{_SHOWN}; values with : or # in them need quotes, and indents are of spaces"
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def load_job(text: str, name: str, scheduler: str, directory: str, changes: Sequ
         raise InvalidJob(f"job file: {name}: larger than {MAX_FILE >> 20} MiB")
     node = _compose(text, source)
     if not isinstance(node, yaml.MappingNode):
-        raise InvalidJob(f"job file: {name}: not a mapping of keys to values", "see the README's example")
+        raise InvalidJob(f"job file: {name}: not a mapping of keys to values", _SHOWN)
     values = _values(node, source)
     for change in changes:
         values.update(_changed(change, values, scheduler))

@@ -100,6 +100,9 @@ class JobSpec:
                 raise InvalidJob(f"job: {field}: holds a NUL byte, which no program can receive")
             for value in values:
                 _check_encodable(field, value)
+        if self.workdir and not self.workdir.startswith("/"):
+            hint = "name a directory of the container from its root on, as in /work"
+            raise InvalidJob(f"job: workdir: {self.workdir!r}: not an absolute path", hint)
         for line in self.directives:
             if not line.startswith("#") or "\n" in line:
                 raise InvalidJob(f"job: directive {line!r}: not a line of comment")

@@ -6,7 +6,8 @@ import os
 
 from .usage import Usage
 
-OURS = 125  # docker's status for a container that did not start (docker-run(1))
+# docker's statuses for a container or a program that did not start (docker-run(1)); programs end so as well.
+OURS = (125, 126, 127)
 # How far back from the end of a task's errors the line is looked for, in bytes.
 _TAIL = 8192
 

@@ -110,3 +110,7 @@ class Scheduler(Protocol):
     def cancel_command(self, job_id: str) -> Command:
         """Cancel all that is left of a job."""
         ...
+
+    def parse_cancelled(self, job_id: str, finished: Finished) -> None:
+        """Raise JobUnknown where it was refused."""
+        ...

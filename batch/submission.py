@@ -191,7 +191,7 @@ class Job:
         our own record tells the exit status.  It tells the reason where the failure was ours.
         """
         tasks = self.scheduler.parse_status(self.id, self.run(self.scheduler.status_command(self.id)))
-        if all(task.exit_status not in (None, OURS) for task in tasks if task.state.ended):
+        if all(task.exit_status not in (None, *OURS) for task in tasks if task.state.ended):
             return tasks
         recorded = {usage.task: usage for usage in self.records.read().tasks}
         return [_as_recorded(task, recorded.get(task.index)) for task in tasks]
@@ -201,10 +201,7 @@ class Job:
         preparing = (read_job(self.records.directory) or {}).get("preparing")
         if isinstance(preparing, str):
             self.run(self.scheduler.cancel_command(preparing))  # mostly it has ended, which is as good
-        finished = self.run(self.scheduler.cancel_command(self.id))
-        if finished.status != 0:
-            words = finished.stderr.strip() or f"status {finished.status}"
-            raise JobUnknown(f"cancel: {self.scheduler.name} job {self.id}: {words}")
+        self.scheduler.parse_cancelled(self.id, self.run(self.scheduler.cancel_command(self.id)))
 
     def wait(
         self,
@@ -251,11 +248,7 @@ class Job:
         # Asked first: a task writes its record before the batch system sees it end.
         accounted = {usage.task: usage for usage in self._accounted()}
         records = self.records.read()
-        words = self._words(records.usages, accounted)
-        own = [
-            _named(_settled(usage, accounted.get(usage.task)), words.get(usage.task))
-            for usage in records.usages
-        ]
+        own = [_settled(usage, accounted.get(usage.task)) for usage in records.usages]
         # A task whose ranks have records has none of its own where a script on the host starts its steps.
         known = {usage.task for usage in own}
         missing = [usage for usage in accounted.values() if usage.task not in known]
@@ -268,22 +261,35 @@ class Job:
     def _accounted(self) -> Sequence[Usage]:
         command = self.scheduler.usage_command(self.id)
         if command is None:
-            return ()
+            return self._told()
         try:
             return self.scheduler.parse_usage(self.id, self.run(command))
         except SchedulerMissing:
             return ()  # the records can be read on any machine
 
-    def _words(
-        self, usages: Sequence[Usage], accounted: Mapping[Optional[int], Usage]
-    ) -> Mapping[Optional[int], str]:
-        """What the batch system calls the ends of tasks: its accounting, or else what it tells now."""
-        if accounted or not any(usage.exit_status for usage in usages):
-            return {task: str(usage.extra.get("scheduler_state", "")) for task, usage in accounted.items()}
+    def _told(self) -> Sequence[Usage]:
+        """How tasks ended, of a batch system that knows no more."""
         try:
-            return {task.index: task.state.value for task in self.status() if task.state.ended}
+            tasks = [task for task in self.status() if task.state.ended]
         except BatchError:
-            return {}  # the records stand by themselves, on any machine and after the batch system's memory
+            return ()  # the records stand by themselves, on any machine and after the batch system's memory
+        return [
+            Usage(
+                job=self.id,
+                task=task.index,
+                attempt=0,
+                host=task.host,
+                image="",
+                digest="",
+                command=(),
+                state=ENDED,
+                started=0.0,
+                exit_status=task.exit_status,
+                scheduler=self.scheduler.name,
+                extra={"source": "status", "scheduler_state": task.state.value},
+            )
+            for task in tasks
+        ]
 
     def tasks(self) -> Optional[int]:
         """How many tasks the job has, None where it was submitted without us."""
@@ -292,14 +298,14 @@ class Job:
 
 
 def _settled(usage: Usage, accounted: Optional[Usage]) -> Usage:
-    if usage.state == RUNNING and accounted is not None and accounted.state == ENDED:
-        return replace(usage, state=LOST, exit_status=accounted.exit_status, ended=accounted.ended)
-    return usage
-
-
-def _named(usage: Usage, word: Optional[str]) -> Usage:
-    """A program that was ended failed for a reason that only the batch system knows: cancelled, timeout."""
-    if usage.state != ENDED or not usage.exit_status or word in (None, "", JobState.COMPLETED.value):
+    """With what the batch system alone knows: that a task has ended whose record tells no end, and that its
+    program was ended, as by a time-out."""
+    if accounted is None or accounted.state != ENDED:
+        return usage
+    if usage.state in (RUNNING, LOST):
+        usage = replace(usage, state=LOST, exit_status=accounted.exit_status, ended=accounted.ended)
+    word = accounted.extra.get("scheduler_state")
+    if word in (None, JobState.COMPLETED.value, JobState.FAILED.value):
         return usage
     return replace(usage, extra={**usage.extra, "scheduler_state": word})
 
@@ -311,7 +317,7 @@ def _as_recorded(task: TaskStatus, usage: Optional[Usage]) -> TaskStatus:
     if status is None:
         unrecorded = 0 if task.state is JobState.COMPLETED else None
         status = unrecorded if usage is None or usage.exit_status is None else usage.exit_status
-    reason = our_reason(usage) if status == OURS and usage is not None else ""
+    reason = our_reason(usage) if status in OURS and usage is not None else ""
     return replace(task, exit_status=status, reason=reason or task.reason)
 
 
@@ -356,7 +362,8 @@ def scheduler_of(udocker_dir: Path, job_id: str, known: Sequence[str]) -> str:
         )
     whole, _, task = job_id.partition("_")
     if task and any(JobRecords(udocker_dir, name, whole).directory.is_dir() for name in known):
-        raise JobUnknown(f"job {job_id}: a task of an array", f"name the whole job: {whole}")
+        hint = f"status {whole} and logs --task={task} {whole} tell of it; cancel ends all of its tasks"
+        raise JobUnknown(f"job {job_id}: a task of job {whole}, and whole jobs are named", hint)
     raise JobUnknown(
         f"job {job_id}: not known under {udocker_dir}",
         "name its batch system by --scheduler, or set UDOCKER_DIR as at submission",

@@ -43,11 +43,14 @@ def usage_table(records: Sequence[Usage], *, tasks: Optional[int] = None, title:
 
 
 def usage_json(records: Sequence[Usage], *, tasks: Optional[int] = None) -> str:
-    """One JSON object: ``format``, ``totals`` and ``tasks``, a list of records with Usage's fields."""
+    """One JSON object: ``format``, ``totals`` and ``tasks``, a list of records with Usage's fields.
+
+    Each has ``outcome`` besides, what ``udocker-batch status`` calls its state.
+    """
     document = {
         "format": FORMAT,
         "totals": {"tasks": tasks, **totals(records)},
-        "tasks": [asdict(usage) for usage in records],
+        "tasks": [{**asdict(usage), "outcome": outcome(usage)} for usage in records],
     }
     return json.dumps(document, sort_keys=True) + "\n"
 
@@ -69,10 +72,12 @@ def usage_csv(records: Sequence[Usage]) -> str:
 
 def outcome(usage: Usage) -> str:
     """How a record's task ended, in the words of ``udocker-batch status``: its state, if it has not ended."""
+    known = usage.extra.get("scheduler_state")
+    if usage.state != RUNNING and isinstance(known, str):
+        return known
     if usage.state != ENDED or usage.exit_status is None:
         return usage.state
-    known = usage.extra.get("scheduler_state")
-    return known if isinstance(known, str) else FAILED if usage.exit_status else COMPLETED
+    return FAILED if usage.exit_status else COMPLETED
 
 
 def totals(records: Sequence[Usage]) -> dict[str, Any]:
@@ -82,7 +87,9 @@ def totals(records: Sequence[Usage]) -> dict[str, Any]:
         "records": len(records),
         "running": states.count(RUNNING),
         "lost": states.count(LOST),
-        "failed": sum(1 for usage in records if usage.exit_status not in (None, 0)),
+        "failed": sum(
+            1 for usage in records if usage.state == ENDED and outcome(usage) not in (ENDED, COMPLETED)
+        ),
         "wall_seconds_max": _over(max, (usage.wall_seconds for usage in records)),
         "wall_seconds_sum": _over(sum, (usage.wall_seconds for usage in records)),
         "user_seconds": _over(sum, (usage.user_seconds for usage in records)),

@@ -92,6 +92,12 @@ class LocalScheduler:
         """``local cancel``."""
         return self._command("cancel", "--", job_id)
 
+    def parse_cancelled(self, job_id: str, finished: Finished) -> None:
+        """Raises JobUnknown, or BatchError with the command's words."""
+        if finished.status != 0:
+            _raise_if_unknown(finished)
+            raise BatchError(f"cancel: local job {job_id}: {_words(finished)}")
+
     def _command(self, act: str, *words: str, stdin: str = "") -> Command:
         return Command((self._program, "local", act, f"--udocker-dir={self._udocker_dir}", *words), stdin)
 
@@ -108,7 +114,7 @@ def _task(entry: Mapping[str, Any]) -> TaskStatus:
 
 def _raise_if_unknown(finished: Finished) -> None:
     if _NO_SUCH_JOB in finished.stderr:
-        raise JobUnknown(_words(finished))
+        raise JobUnknown(_words(finished), "udocker-batch status lists the jobs that are known here")
 
 
 def _words(finished: Finished) -> str:

@@ -48,7 +48,8 @@ STATES: Mapping[str, JobState] = {
 }
 
 _ID = re.compile(r"\d{1,12}", re.ASCII)
-_PREFIX = re.compile(r"^sbatch: (?:error: )?(?:Batch job submission failed: )?")
+_PREFIX = re.compile(r"^(?:sbatch|scancel): (?:error: )?(?:Batch job submission failed: )?")
+_ANSWERS = "Slurm's commands have to be on this machine; sinfo tells whether it answers here"
 # Two questions in one command: the controller knows what is active, the database what has ended.  Either
 # may be silent, so the answers are told apart by their first column.
 _STATUS = (
@@ -117,9 +118,8 @@ class SlurmScheduler:
         ended = {index: task for index, task in accounted.items() if task.state.ended}
         tasks = {**accounted, **queued, **ended, **active}
         if not tasks:
-            words = finished.stderr.strip() or "neither the queue nor the accounting has it"
-            hint = "squeue and sacct have to be on this machine; sinfo tells whether Slurm answers here"
-            raise JobUnknown(f"status: slurm job {job_id}: {words}", hint)
+            words = _words(finished, "neither the queue nor the accounting has it")
+            raise JobUnknown(f"status: slurm job {job_id}: {words}", _ANSWERS)
         if len(tasks) > 1:
             tasks.pop(None, None)  # the array as a whole, while its tasks are told one by one
         return sorted(tasks.values(), key=lambda task: -1 if task.index is None else task.index)
@@ -138,6 +138,11 @@ class SlurmScheduler:
     def cancel_command(self, job_id: str) -> Command:
         """scancel."""
         return Command(("scancel", _checked(job_id)))
+
+    def parse_cancelled(self, job_id: str, finished: Finished) -> None:
+        """scancel's own words; raises JobUnknown."""
+        if finished.status != 0:
+            raise JobUnknown(f"cancel: slurm job {job_id}: {_words(finished)}", _ANSWERS)
 
 
 def _own(job: JobSpec) -> list[str]:
@@ -179,10 +184,10 @@ def _refuse_script(options: Sequence[str]) -> None:
         raise InvalidJob(f"submit: {(*line.rest, '--')[0]!r}: not an option", hint)
 
 
-def _words(finished: Finished) -> str:
-    """sbatch's own words, without its name."""
+def _words(finished: Finished, none: str = "") -> str:
+    """A command's own words, without its name."""
     lines = [_PREFIX.sub("", line.strip()) for line in finished.stderr.splitlines() if line.strip()]
-    return "; ".join(lines) or f"sbatch ended with status {finished.status} and no word"
+    return "; ".join(lines) or none or f"ended with status {finished.status} and no word"
 
 
 def _checked(job_id: str) -> str:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.contract import images
 from tests.services.base_roots import MIRRORS, debian_root, run
 from tests.services.needs import need_command
 from tests.services.sharing import cache_directory, exclusive
@@ -18,7 +19,8 @@ from tests.services.sharing import cache_directory, exclusive
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parents[1]
 SUITE = "bookworm"  # of the machine, whatever its kernel's
-PACKAGES = ("gcc", "libc6-dev", "busybox-static", "procps", "kmod", "e2fsprogs", "util-linux")
+COMPILERS = ("gcc", "libc6-dev", "gcc-multilib", "libc6-dev-i386")
+PACKAGES = (*COMPILERS, "busybox-static", "procps", "kmod", "e2fsprogs", "util-linux", "mmdebstrap")
 SOURCES = ("udocker", "batch", "templates", "tests", "setup.py", "pyproject.toml")
 # Tools of the developer's that no test imports, and hundreds of megabytes.
 LEFT_OUT = ("mypy*", "*mypyc*", "ruff*", "ziglang*", "pip*", "setuptools*", "__editable__*", "__pycache__")
@@ -90,6 +92,7 @@ def machine(scratch: Path, words: Sequence[str]) -> Iterator[Path]:
     for name in SOURCES:
         source = CHECKOUT / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, root / "checkout" / name)
+    _keep_image(root)
     shutil.copy(HERE / "init", root / "init")
     (root / "words").write_text("".join(f"{word}\n" for word in words))
     archive = scratch / "machine.cpio"
@@ -97,6 +100,14 @@ def machine(scratch: Path, words: Sequence[str]) -> Iterator[Path]:
     shutil.rmtree(root)
     yield archive
     archive.unlink()
+
+
+def _keep_image(root: Path) -> None:
+    """The image of 32-bit programs, where the tests look for it: the machine has no network to make it."""
+    archive = images.IMAGES[images.I386].archive
+    assert archive
+    kept = archive().parent
+    shutil.copytree(kept, root / kept.relative_to("/"))
 
 
 def pack(root: Path, archive: Path) -> None:
@@ -120,7 +131,7 @@ def boot(kernel: Kernel, archive: Path, said: Path, seconds: int) -> str:
         "-accel",
         "tcg,thread=multi",
         "-cpu",
-        "max",
+        "max,smap=off",  # qemu's own lret reads a program's stack as the kernel would, which that forbids
         "-m",
         MEMORY,
         "-smp",

@@ -84,6 +84,7 @@ def test_a_command_in_one_string_is_split_into_words_not_run_by_a_shell() -> Non
         ("image: x\nenv: {A=B: 1}", ":2:7:", "not a name"),
         ("image: x\nimage: y", ":2:1:", "given twice"),
         ("image: x\narray: 3-1", ":2:8:", "is empty"),
+        ("image: x\nworkdir: here", "", "job: workdir: 'here': not an absolute path"),
         ("image: x\nmemory: lots", ":2:9:", "not a size"),
         ("image: x\ntime: soon", ":2:7:", "not a time"),
         ("image: x\nusage: maybe", ":2:8:", "not true or false"),

@@ -11,14 +11,15 @@ import pytest
 from tests.unit.test_accounting_records import usage
 from udocker.config import Config
 from udocker_batch.accounting.records import JobRecords
-from udocker_batch.accounting.report import outcome
+from udocker_batch.accounting.report import outcome, usage_json
 from udocker_batch.cli import main
 from udocker_batch.doubts import doubts
+from udocker_batch.errors import JobUnknown
 from udocker_batch.jobspec import JobSpec
 from udocker_batch.local.scheduler import LocalScheduler
 from udocker_batch.scheduler import Command, Finished
 from udocker_batch.slurm.scheduler import SlurmScheduler
-from udocker_batch.submission import Job
+from udocker_batch.submission import Job, scheduler_of
 
 
 def test_what_this_machine_lacks_is_doubted(tmp_path: Path) -> None:
@@ -30,6 +31,8 @@ def test_what_this_machine_lacks_is_doubted(tmp_path: Path) -> None:
     assert f"{tmp_path}/out " in found[1]
     (tmp_path / "out").mkdir()
     assert len(list(doubts(job, {"stdout": "out/%a.txt", "stderr": ""}))) == 1
+    [found_nowhere] = doubts(JobSpec(image="i", directory="/nosuch"), {})
+    assert found_nowhere.startswith("directory: /nosuch is not on this machine")
 
 
 @pytest.mark.parametrize("options", [("-oa/%j", "--error=b"), ("--output", "a/%j", "-e", "b")])
@@ -56,20 +59,62 @@ def test_status_tells_why_a_task_did_not_start(tmp_path: Path) -> None:
     assert [task.exit_status for task in tasks] == [125, 125, 125, 1]
 
 
-@pytest.mark.parametrize("asked", [0, 1])
-def test_usage_has_the_batch_systems_word_for_a_task_that_was_ended(tmp_path: Path, asked: int) -> None:
-    states = ["timeout", "cancelled", "completed"]
+# What a batch system says of a task, the exit status in its record, and what is told of both.
+ENDS = (
+    ("timeout", 143, "timeout"),
+    ("cancelled", 0, "cancelled"),
+    ("completed", 0, "completed"),
+    ("failed", 3, "failed"),
+    ("timeout", None, "timeout"),  # left as running by a task that was killed with its hook
+)
+
+
+def local_job(directory: Path, answer: Finished) -> Job:
+    records = JobRecords(directory, "local", "17")
+    for index, (_, status, _) in enumerate(ENDS):
+        state = "running" if status is None else "ended"
+        records.write(usage(index, exit_status=status, state=state))
+    return Job(Config(str(directory)), LocalScheduler("p", directory), "17", lambda _: answer)
+
+
+def test_usage_has_the_words_of_status(tmp_path: Path) -> None:
+    states = [*(word for word, _, _ in ENDS), "failed"]
     tasks = [
-        {"index": index, "state": state, "exit_status": 143, "host": "", "reason": ""}
+        {"index": index, "state": state, "exit_status": 125, "host": "n", "reason": ""}
         for index, state in enumerate(states)
     ]
-    answers = [Finished(0, json.dumps({"tasks": tasks}), ""), Finished(1, "", "no such job")]
-    records = JobRecords(tmp_path, "local", "17")
-    for index, status in enumerate((143, 143, 0)):
-        records.write(usage(index, exit_status=status))
-    job = Job(Config(str(tmp_path)), LocalScheduler("p", tmp_path), "17", lambda _: answers[asked])
-    told = [outcome(one) for one in job.usage().usages]
-    assert told == [states, ["failed", "failed", "completed"]][asked]
+    found = local_job(tmp_path, Finished(0, json.dumps({"tasks": tasks}), "")).usage().usages
+    assert [outcome(one) for one in found] == [*(word for _, _, word in ENDS), "failed"]
+    assert (found[-1].host, found[-1].exit_status) == ("n", 125)  # it did not start, and has no record
+    document = json.loads(usage_json(found))
+    assert [task["outcome"] for task in document["tasks"]] == [outcome(one) for one in found]
+    assert document["totals"]["failed"] == 4
+
+
+def test_usage_of_a_job_that_the_batch_system_has_forgotten_is_that_of_its_records(tmp_path: Path) -> None:
+    found = local_job(tmp_path, Finished(1, "", "no such job")).usage().usages
+    assert [outcome(one) for one in found] == ["failed", "completed", "completed", "failed", "running"]
+
+
+def test_a_job_that_cannot_be_cancelled_is_told_of_once(tmp_path: Path) -> None:
+    words = "udocker-batch local: local job 17: no such job below /d"
+    with pytest.raises(JobUnknown, match="^local job 17: no such job below /d") as refused:
+        local_job(tmp_path, Finished(125, "", words)).cancel()
+    assert "status lists" in refused.value.hint
+    job = Job(
+        Config(str(tmp_path)), SlurmScheduler("p"), "17", lambda _: Finished(1, "", "scancel: error: a\nb\n")
+    )
+    with pytest.raises(JobUnknown, match="^cancel: slurm job 17: a; b"):
+        job.cancel()
+
+
+def test_a_task_of_an_array_is_no_job(tmp_path: Path) -> None:
+    JobRecords(tmp_path, "slurm", "43").write(usage(7))
+    with pytest.raises(JobUnknown, match="job 43_7: a task of job 43") as refused:
+        scheduler_of(tmp_path, "43_7", ("slurm", "local"))
+    assert "logs --task=7 43" in refused.value.hint
+    with pytest.raises(JobUnknown, match="job 44_7: not known"):
+        scheduler_of(tmp_path, "44_7", ("slurm", "local"))
 
 
 def test_status_without_a_job_lists_those_that_were_submitted_in_their_order(

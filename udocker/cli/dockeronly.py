@@ -15,7 +15,7 @@ _REASONS: Mapping[str, str] = {
         -m --memory --memory-swap --memory-reservation --cpus -c --cpu-shares --cpu-quota --cpu-period
         --cpuset-mems --pids-limit --ulimit --blkio-weight --oom-kill-disable""",
     "nobody is root here, and there are no rights to give or take: leave it out": """
-        --privileged --cap-add --cap-drop --security-opt --userns --group-add --runtime""",
+        --privileged --cap-add --cap-drop --security-opt --userns --group-add""",
     "containers share this with the host: leave it out": """
         --ipc --pid --uts --cgroupns --cgroup-parent --sysctl --device-cgroup-rule""",
     "containers have the host's name: leave it out": "--hostname --domainname",
@@ -23,7 +23,7 @@ _REASONS: Mapping[str, str] = {
         --restart --log-driver --log-opt --health-cmd --no-healthcheck --stop-signal --stop-timeout""",
     "write it as --volume SOURCE:TARGET[:ro]": "--mount",
     "write it as --volume DIRECTORY:TARGET, with a directory of your own": "--tmpfs",
-    "udocker setup --nvidia CONTAINER shows the host's driver, for all of its runs": "--gpus",
+    "udocker setup --nvidia CONTAINER shows the host's driver, for all of its runs": "--gpus --runtime",
     "write lines into a file that is bound over it: --volume FILE:/etc/hosts": "--add-host",
     "write-protect what matters: --volume SOURCE:TARGET:ro, or chmod": "--read-only",
     "leave it out: what a program leaves behind is waited for by the host": "--init",

@@ -129,7 +129,7 @@ def _dispatch(arguments: list[str]) -> int:
 def _unknown(name: str) -> UsageError:
     import difflib  # for mistakes alone
 
-    near = difflib.get_close_matches(name, COMMANDS, n=1)
+    near = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.7)
     hint = f"did you mean udocker {near[0]}?" if near else "see udocker --help"
     return UsageError(f"{name!r}: unknown command", hint)
 
