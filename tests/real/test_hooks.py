@@ -9,7 +9,7 @@ import pytest
 
 from tests.real.desk import Desk
 from tests.services.cluster import Slurm
-from tests.services.waiting import wait_until
+from tests.services.waiting import matches, wait_until
 
 
 def install(desk: Desk, directory: Path, *words: str) -> list[str]:
@@ -47,7 +47,7 @@ def test_hooks_prepare_and_clean_copies_on_the_node(
         assert f"prolog: job {job}: status 0" in log
         own = site / "node" / f"udocker-stage-{desk.user.uid}"
         assert own.stat().st_uid == desk.user.uid
-        wait_until(lambda: not list(own.glob("*/containers/*/ROOT")), "removal of the copy", 30)
+        wait_until(lambda: not matches(own, "*/containers/*/ROOT"), "removal of the copy", 30)
     assert {slurm.node_state(node) for node in slurm.nodes} == {"IDLE"}
 
 

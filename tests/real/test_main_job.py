@@ -161,9 +161,9 @@ def test_when_the_node_that_prepares_dies_another_one_finishes(
 
 def _wait_for_unpacking(desk: Desk, slurm: Slurm) -> str:
     """The node whose task holds the lock and has begun to unpack."""
-    from tests.services.waiting import wait_until
+    from tests.services.waiting import matches, wait_until
 
-    wait_until(lambda: list(desk.store.glob("tmp/*/create-*/ROOT/*")), "unpacking", every=0.005)
+    wait_until(lambda: matches(desk.store, "tmp/*/create-*/ROOT/*"), "unpacking", every=0.005)
     (lock,) = (desk.store / "locks").glob("prepare-*")
     return str(json.loads((lock / "g1").read_text())["host"])
 

@@ -22,7 +22,7 @@ from tests.services.registry import Registry
 from tests.services.sharedfs import Node, nodes
 from tests.services.sharing import session_directory
 from tests.services.users import User
-from tests.services.waiting import wait_until
+from tests.services.waiting import matches, wait_until
 from udocker_batch.taskspec import TaskSpec
 
 TASKS = 200
@@ -144,7 +144,7 @@ def test_when_a_node_fails_that_prepares_the_others_finish(
         bad, *good = cluster.nodes
         if kind == "lost":
             first = cluster.start(0, bad, stage=stage)
-            wait_until(lambda: list(cluster.store.glob("locks/*/g1")), "the lock", every=0.01)
+            wait_until(lambda: matches(cluster.store, "locks/*/g1"), "the lock", every=0.01)
             bad.disk.lose()
         else:
             bad.disk.set(FAULTS[kind])

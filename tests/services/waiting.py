@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import glob
+import os
 import time
+from pathlib import Path
 from typing import Callable, Optional, TypeVar
 
 T = TypeVar("T")
+
+
+def matches(directory: Path, pattern: str) -> list[str]:
+    """Names below ``directory``, while others make and remove some, which Path.glob does not stand."""
+    return glob.glob(os.path.join(glob.escape(str(directory)), pattern))
 
 
 def wait_until(condition: Callable[[], Optional[T]], what: str, timeout: float = 60, every: float = 0.1) -> T:
