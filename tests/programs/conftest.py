@@ -37,6 +37,7 @@ PACKAGES = (
     *(
         "default-jdk-headless",
         "strace",
+        "fakeroot",
         "procps",
         "file",
         "netbase",
