@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.roots import Stage, caller, give
+from tests.contract.roots import Stage, caller, give, make_root
 from tests.services.needs import need_root
 from udocker.errors import UsageError
 from udocker.model.mount import Mount
@@ -283,3 +283,17 @@ def test_a_container_that_was_changed_to_fit_the_host_runs(stage: Stage) -> None
     script = f"cat /link/file /link/bound/file; /lib/tool; {old}/lib/tool; cat {old}/proc/self/comm"
     assert sh(stage, script, mounts=mounts) == "content\nbound\noriginal\noriginal\ncat\n"
     assert (stage.root / "lib/tool").read_text() == "broken"
+
+
+def test_the_trap_engine_runs_in_a_container_of_every_mode(stage: Stage, launchers: Path) -> None:
+    inner = stage.host / "inner"
+    make_root(inner)
+    (inner / "etc/who").write_text("inner\n")
+    give(inner)
+    mounts = (Mount(str(launchers), "/engine", read_only=True), Mount(str(inner), "/inner"))
+    script = "cat /etc/who ../../etc/who; ls -d /inner /engine; echo x >/tmp/made; exit 3"
+    command = ("/engine/udocker-trap", "--root", "/inner", "--patch", "--", "/bin/sh", "-c", script)
+    result = stage.run(*command, mounts=mounts)
+    assert (result.status, result.out) == (3, b"inner\ninner\n"), result
+    assert result.err.count(b"No such file or directory") == 2
+    assert (inner / "tmp/made").read_text() == "x\n"
