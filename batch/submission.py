@@ -271,8 +271,11 @@ class Job:
         """How tasks ended, of a batch system that knows no more."""
         try:
             tasks = [task for task in self.status() if task.state.ended]
-        except BatchError:
-            return ()  # the records stand by themselves, on any machine and after the batch system's memory
+        except JobUnknown:
+            return ()  # it has forgotten the job, and the records stand by themselves
+        except BatchError as error:
+            _LOG.warning("usage: of its records alone: %s", error.message)
+            return ()
         return [
             Usage(
                 job=self.id,

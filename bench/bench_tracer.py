@@ -11,7 +11,7 @@ disturbs the machine disturbs all alike.
 Debian 12's PRoot, 5.1, leads calls that it does not know to the host (statx, faccessat2), so that some
 programs fail in it: another one is taken where it comes first in PATH.
 
-Half an hour; --quick half of it, with fewer rounds and shorter runs.
+--quick takes fewer rounds and shorter runs.
 """
 
 from __future__ import annotations

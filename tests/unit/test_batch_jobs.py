@@ -96,6 +96,14 @@ def test_usage_of_a_job_that_the_batch_system_has_forgotten_is_that_of_its_recor
     assert [outcome(one) for one in found] == ["failed", "completed", "completed", "failed", "running"]
 
 
+def test_usage_without_an_answer_is_that_of_the_records_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = local_job(tmp_path, Finished(1, "", "Input/output error")).usage().usages
+    assert len(found) == len(ENDS)
+    assert "Input/output error" in caplog.text
+
+
 def test_a_job_that_cannot_be_cancelled_is_told_of_once(tmp_path: Path) -> None:
     words = "udocker-batch local: local job 17: no such job below /d"
     with pytest.raises(JobUnknown, match="^local job 17: no such job below /d") as refused:

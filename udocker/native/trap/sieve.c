@@ -1,4 +1,4 @@
-/* A filter's text that halves the numbers at each step: seven comparisons in place of some two hundred.
+/* A filter's text that halves the numbers at each step, instead of comparing them one after the other.
  *
  * The kernel tries every number when it takes a filter, to know which calls it need not ask it of again; and those that
  * are trapped it asks at every call, the engine's own among them.
