@@ -92,7 +92,7 @@ static void threads_await(void)
 {
     while (threads_running() > 0) {
         int status;
-        long thread = sys_call4(SYS_wait4, -1, &status, __WALL, 0);
+        long thread = tracer_wait(-1, &status);
         int *found = thread_find(thread);
         if (thread < 0)
             return;
@@ -118,7 +118,7 @@ static bool thread_run(long thread, const struct user_regs_struct *before)
     for (;;) {
         int status;
         trace(PTRACE_CONT, thread, 0, NULL);
-        if (sys_call4(SYS_wait4, thread, &status, __WALL, 0) != thread || !WIFSTOPPED(status))
+        if (tracer_wait(thread, &status) != thread || !WIFSTOPPED(status))
             return false;
         if (status >> 16 == 0 && trace(PTRACE_GETREGS, thread, 0, &r) == 0 && r.rip == (uintptr_t)land_stopped)
             break;

@@ -68,6 +68,15 @@ static void call_answer(long thread, struct user_regs_struct *registers, long re
     trace(PTRACE_SETREGS, thread, 0, (long)registers);
 }
 
+/* place.c is told of those. */
+static bool is_about_scheduling(long thread, const struct user_regs_struct *registers, bool i386)
+{
+    enum scheduling call = filter_scheduling((long)registers->orig_rax, i386);
+    if (call != SCHEDULING_NONE)
+        place_asked(thread, (int)(i386 ? registers->rbx : registers->rdi), call == SCHEDULING_SET);
+    return call != SCHEDULING_NONE;
+}
+
 /* A filter of the guest's own that asks for a tracer is told, as it would be elsewhere, that there is none: seccomp(2). */
 static void seccomp_stop(long thread)
 {
@@ -75,20 +84,20 @@ static void seccomp_stop(long thread)
     unsigned long mark = 0;
     trace(PTRACE_GETEVENTMSG, thread, 0, (long)&mark);
     if (trace(PTRACE_GETREGS, thread, 0, (long)&registers) == 0) {
-        if (mark == TRAP_MARK || (mark == TRAP_MARK_I386 && is_i386(&registers)))
+        bool i386 = mark == TRAP_MARK_I386, ours = mark == TRAP_MARK || i386;
+        bool is_made = ours && is_about_scheduling(thread, &registers, i386);
+        if (!is_made && ours && (!i386 || is_i386(&registers)))
             call_redirect(thread, &registers);
-        else
+        else if (!is_made)
             call_answer(thread, &registers, -ENOSYS);
     }
-    trace(PTRACE_CONT, thread, 0, 0);
+    place_resume(PTRACE_CONT, thread, 0);
 }
 
 /* ---- every call, where there is no filter ----
  *
  * A thread is stopped at a call and after it, as long as it runs the guest's code.  In the engine it is not, until that
  * says that it leaves; or until a signal comes, whose handler is the guest's. */
-
-enum { THREADS = 1 << 22 /* PID_MAX_LIMIT */ };
 
 static uint8_t *in_call; /* of each thread, whether its next stop is after a call */
 
@@ -137,7 +146,9 @@ static long entry_stop(long thread)
     };
     if (call.arch == AUDIT_ARCH_I386)
         i386_arguments(&call, &r);
-    uint32_t verdict = judge(&call);
+    uint32_t verdict = SECCOMP_RET_ALLOW;
+    if (!is_about_scheduling(thread, &r, call.arch == AUDIT_ARCH_I386))
+        verdict = judge(&call);
     if (concerns_debuggers(thread, &call))
         verdict = SECCOMP_RET_TRACE;
     if ((verdict & SECCOMP_RET_ACTION_FULL) == SECCOMP_RET_TRACE) {
@@ -160,7 +171,7 @@ static void call_stop(long thread)
         in_call[thread] = false;
     else
         way = entry_stop(thread);
-    trace(way, thread, 0, 0);
+    place_resume(way, thread, 0);
 }
 
 /* Whether a signal is the engine's word that it leaves.  Then a call is the next that stops, whatever this number's last
@@ -191,18 +202,25 @@ static bool hand_over(long thread, int signal)
     }
     registers.rax = (unsigned long)tracer_fetch(thread, (long)registers.r8);
     trace(PTRACE_SETREGS, thread, 0, (long)&registers);
-    trace(PTRACE_CONT, thread, 0, 0);
+    place_resume(PTRACE_CONT, thread, 0);
     return true;
+}
+
+int tracer_bytes(uint8_t **bytes)
+{
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    long place = sys_call6(SYS_mmap, 0, TRACER_THREADS, PROT_READ | PROT_WRITE, flags, -1, 0);
+    *bytes = (uint8_t *)place;
+    return place < 0 && place > -4096 ? (int)place : 0;
 }
 
 int tracer_prepare(void)
 {
-    if (engine.tracing == TRACE_PATHS)
-        return 0;
+    int result = place_prepare();
+    if (result < 0 || engine.tracing == TRACE_PATHS)
+        return result;
     filter_keep();
-    long place = sys_call6(SYS_mmap, 0, THREADS, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    in_call = (uint8_t *)place;
-    return place < 0 && place > -4096 ? (int)place : 0;
+    return tracer_bytes(&in_call);
 }
 
 /* ---- other stops: ptrace(2) ---- */
@@ -212,10 +230,19 @@ static bool is_stopping(int signal)
     return signal == SIGSTOP || signal == SIGTSTP || signal == SIGTTIN || signal == SIGTTOU;
 }
 
+static void birth(long thread)
+{
+    unsigned long born;
+    if (trace(PTRACE_GETEVENTMSG, thread, 0, (long)&born) == 0 && born < TRACER_THREADS)
+        place_born(thread, (long)born);
+}
+
 static void serve(long thread, int status)
 {
     int signal = status >> 8 & 0xff, event = status >> 16;
     long way = engine.tracing == TRACE_ALL ? PTRACE_SYSCALL : PTRACE_CONT;
+    if (event == PTRACE_EVENT_FORK || event == PTRACE_EVENT_VFORK || event == PTRACE_EVENT_CLONE)
+        birth(thread);
     if (event == PTRACE_EVENT_SECCOMP)
         seccomp_stop(thread);
     else if (signal == SYSCALL_STOP)
@@ -223,22 +250,33 @@ static void serve(long thread, int status)
     else if (event == PTRACE_EVENT_STOP && is_stopping(signal))
         trace(PTRACE_LISTEN, thread, 0, 0);
     else if (event || !hand_over(thread, signal))
-        trace(way, thread, 0, event || is_leaving(thread, signal) ? 0 : signal);
+        place_resume(way, thread, event || is_leaving(thread, signal) ? 0 : signal);
 }
 
 void tracer_event(long thread, int status)
 {
+    place_heard(thread, status);
     if (WIFSTOPPED(status))
         serve(thread, status);
     else if (in_call)
         in_call[thread] = false;
 }
 
+long tracer_wait(long thread, int *status)
+{
+    for (;;) {
+        long stopped = sys_call4(SYS_wait4, thread, status, __WALL, 0);
+        if (stopped != -EINTR)
+            return stopped;
+        place_woken();
+    }
+}
+
 void tracer_serve(void)
 {
     for (;;) {
         int status;
-        long thread = sys_call4(SYS_wait4, -1, &status, __WALL, 0);
+        long thread = tracer_wait(-1, &status);
         if (thread == -ECHILD)
             return;
         if (thread > 0)

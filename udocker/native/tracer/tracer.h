@@ -26,6 +26,18 @@ void tracer_start(void);
 int tracer_prepare(void);
 void tracer_serve(void);
 void tracer_event(long thread, int status); /* one stop or end, as wait4(2) has it */
+long tracer_wait(long thread, int *status); /* for one, or for any (-1) */
+enum { TRACER_THREADS = 1 << 22 /* PID_MAX_LIMIT */ };
+int tracer_bytes(uint8_t **bytes); /* one of each thread, zero */
+
+/* place.c: on which processor all this is.  It is told what wait4(2) returned, and that a signal ended it; which threads
+ * are started; and who asks how another is scheduled, or sets that. */
+int place_prepare(void);
+void place_heard(long thread, int status);
+void place_woken(void);
+void place_born(long parent, long thread);
+void place_asked(long thread, long other, bool sets);
+long place_resume(long request, long thread, long signal); /* as ptrace(2) does */
 
 /* fetch.c: a process of ours goes over to the debugger that asks for it. */
 long tracer_fetch(long asker, long process);

@@ -83,6 +83,35 @@ static void add_untraced(struct rules *rules, bool i386)
     }
 }
 
+/* How a thread is scheduled, which a tracer changes for moments (../tracer/place.c): these stop, but the engine has nothing to
+ * do with them.  The first argument is the thread. */
+static const struct {
+    short number;
+    enum scheduling what;
+} SCHEDULING[] = {
+    {SYS_sched_setparam, SCHEDULING_SET},    {SYS_sched_setscheduler, SCHEDULING_SET},
+    {SYS_sched_getscheduler, SCHEDULING_GET}, {SYS_sched_setaffinity, SCHEDULING_SET},
+    {SYS_sched_getaffinity, SCHEDULING_GET}, {SYS_sched_setattr, SCHEDULING_SET},
+    {SYS_sched_getattr, SCHEDULING_GET},
+};
+
+static void add_scheduling(struct rules *rules)
+{
+    for (size_t i = 0; i < sizeof SCHEDULING / sizeof *SCHEDULING; i++)
+        add_trapped(rules, &SCHEDULING[i].number, 1);
+}
+
+enum scheduling filter_scheduling(long number, bool i386)
+{
+    for (size_t i = 0; i386 && i < i386_count; i++)
+        if (i386_table[i].number == number)
+            return i386_table[i].when & I386_SCHEDULING ? filter_scheduling(i386_table[i].twin, false) : SCHEDULING_NONE;
+    for (size_t i = 0; !i386 && i < sizeof SCHEDULING / sizeof *SCHEDULING; i++)
+        if (SCHEDULING[i].number == number)
+            return SCHEDULING[i].what;
+    return SCHEDULING_NONE;
+}
+
 /* Those that only an emulated root needs: users.c and owners.c.  Some of them may be trapped already. */
 static void add_root(struct rules *rules)
 {
@@ -126,7 +155,7 @@ static void write_i386(struct program *program, unsigned head, unsigned when, lo
 
 static unsigned i386_when(void)
 {
-    return I386_ALWAYS | (engine.tracing ? 0 : I386_MASKS) | (engine.read_only ? I386_CHANGES : 0) |
+    return I386_ALWAYS | (engine.tracing ? I386_SCHEDULING : I386_MASKS) | (engine.read_only ? I386_CHANGES : 0) |
            (engine.root ? I386_ROOT : 0) | (engine.mm_map ? 0 : I386_HEAP);
 }
 
@@ -158,8 +187,10 @@ static void build(struct program *program)
     rules.count = 0;
     add_refused(&rules, REFUSED, sizeof REFUSED / sizeof *REFUSED);
     rules_add(&rules, (struct rule){.number = FILTER_QUESTION, .act = ACT_REFUSE, .error = FILTER_ANSWER});
-    if (engine.tracing)
+    if (engine.tracing) {
         add_untraced(&rules, false);
+        add_scheduling(&rules);
+    }
     add_signals(&rules);
     if (engine.read_only)
         add_changes(&rules);
@@ -251,6 +282,14 @@ int filter_add_debugged(void)
     rules.count = 0;
     add_trapped(&rules, DEBUGGED, sizeof DEBUGGED / sizeof *DEBUGGED);
     return install_more(&rules, 0, -1);
+}
+
+int filter_add_scheduling(void)
+{
+    struct rules rules;
+    rules.count = 0;
+    add_scheduling(&rules);
+    return install_more(&rules, I386_SCHEDULING, -1);
 }
 
 int filter_add_root(void)

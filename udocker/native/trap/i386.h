@@ -30,6 +30,7 @@ enum i386_when {
     I386_ROOT = 8,
     I386_HEAP = 16,
     I386_ASKED = 32,
+    I386_SCHEDULING = 64,
 };
 struct i386_entry {
     short number, twin;

@@ -12,6 +12,7 @@
 #define ROOT I386_ROOT
 #define HEAP I386_HEAP
 #define ASKED I386_ASKED
+#define SCHEDULING I386_SCHEDULING
 #define same NULL
 
 const struct i386_entry i386_table[] = {

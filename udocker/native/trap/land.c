@@ -71,6 +71,8 @@ static int hand_over(void)
     int result = filter_install();
     if (result == 0)
         result = filter_add_debugged();
+    if (result == 0)
+        result = filter_add_scheduling();
     if (result == 0 && engine.kernel[0])
         result = filter_add_call(SYS_uname);
     if (result == 0 && listing_is_trapped())

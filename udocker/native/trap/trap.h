@@ -282,6 +282,9 @@ int filter_add_call(long number); /* one more is trapped, which only few runs as
 int filter_add_root(void);         /* what users.c and owners.c answer, where a filter is there already */
 int filter_add_debugged(void);     /* what a process makes that debugs or is debugged: debug.c, land.c */
 bool filter_is_debugged(long number); /* whether a call is one of those */
+enum scheduling { SCHEDULING_NONE, SCHEDULING_GET, SCHEDULING_SET };
+enum scheduling filter_scheduling(long number, bool i386); /* what a call wants with how a thread is scheduled */
+int filter_add_scheduling(void); /* those calls, which a filter for a tracer stops, without one */
 extern uint8_t filter_debugged;       /* whether a process has asked for them, where a tracer judges all calls */
 /* A call that no kernel has, answered by the filter.  Here, for the rest of filter.c is for few starts: trap.ld. */
 enum { FILTER_QUESTION = 0x5a5a, FILTER_ANSWER = 1234 };

@@ -1,0 +1,257 @@
+/* Which processor the tracer, and what it lets go on, are on.
+ *
+ * The kernel wakes a thread on an idle processor where there is one.  A stop is two such wakes, of the tracer and of the
+ * thread; each takes many times what is done meanwhile, and the processor that the thread had is idle.  So while stops follow from
+ * each other (a shell and the programs that it waits for), the tracer binds itself to the processor that it was woken on, and
+ * each thread to the same one for as long as it takes to wake it there.  The thread does not see that: it runs once the tracer
+ * sleeps again, and has all its processors by then; so whatever runs beside it does so on others.
+ *
+ * A thread that is asked for how it is scheduled, or told, stops to be touched; one that asks for its own is left alone then.
+ */
+
+#include <errno.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+
+#include "tracer.h"
+
+enum {
+    WORDS = 128, /* of a set of processors: NR_CPUS is 8,192 at most */
+    /* Stops that followed from the one before count one each, one that did not takes away several. */
+    FOLLOWED = 4,
+    FOLLOWED_MOST = 32,
+    FOLLOWED_LOSS = 8,
+    TICK = 10000, /* microseconds: so often the kernel chooses anew where the tracer is woken */
+    OTHER = 0,    /* policies of sched(7) */
+    BATCH = 3,
+    IDLE = 5,
+    RESET_ON_FORK = 0x40000000,
+};
+
+struct processors {
+    long size; /* in bytes, as the kernel has them; or -errno */
+    unsigned long words[WORDS];
+};
+
+/* How a thread was scheduled, of what was changed. */
+struct before {
+    struct processors processors;
+    long policy;
+    bool bound, patient;
+};
+
+/* What is known of a thread. */
+enum { SEEN_BY_OTHERS = 1, SET_BY_ITSELF = 2 };
+
+static struct {
+    uint8_t *threads;
+    struct processors own, here; /* the tracer's, and the one that it is bound to */
+    bool bound, rests;
+    bool ticks;
+    long last, born, asking; /* the thread that stopped last (0: it ended), was started last, asks for its own affinity */
+    unsigned followed;
+    unsigned long stops, stops_at_tick;
+} place;
+
+static long processors_get(long thread, struct processors *processors)
+{
+    processors->size = sys_call3(SYS_sched_getaffinity, thread, sizeof processors->words, processors->words);
+    return processors->size;
+}
+
+static bool processors_set(long thread, const struct processors *processors)
+{
+    return sys_call3(SYS_sched_setaffinity, thread, processors->size, processors->words) == 0;
+}
+
+static bool is_same(const struct processors *one, const struct processors *other)
+{
+    return one->size == other->size && one->size > 0 &&
+           bytes_equal((const char *)one->words, (const char *)other->words, (size_t)one->size);
+}
+
+static bool has(const struct processors *processors, unsigned number)
+{
+    return number / 8 < (unsigned long)processors->size && processors->words[number / 64] >> number % 64 & 1;
+}
+
+/* ---- the tracer itself ---- */
+
+__attribute__((visibility("hidden"))) void place_tick(void);
+__attribute__((visibility("hidden"))) void place_tick_end(void);
+__attribute__((visibility("hidden"))) volatile char place_ticked;
+__asm__(".text\n"
+        ".globl place_tick, place_tick_end\n"
+        ".hidden place_tick, place_tick_end\n"
+        "place_tick:\n"
+        "    movb $1, place_ticked(%rip)\n"
+        "    ret\n"
+        "place_tick_end:\n"
+        "    mov $15, %eax\n" /* rt_sigreturn */
+        "    syscall\n");
+
+int place_prepare(void)
+{
+    struct disposition tick = {(void *)place_tick, 0x04000000 /* SA_RESTORER */, (void *)place_tick_end, 0};
+    uint64_t all_but_it = ~(1ull << (SIGALRM - 1));
+    int result = tracer_bytes(&place.threads);
+    if (result < 0)
+        return result;
+    place.followed = FOLLOWED; /* there is one thread */
+    sys_call4(SYS_rt_sigaction, SIGALRM, &tick, NULL, sizeof tick.mask);
+    return (int)sys_call4(SYS_rt_sigprocmask, SIG_SETMASK, &all_but_it, NULL, sizeof all_but_it);
+}
+
+static void tick_every(long microseconds)
+{
+    struct itimerval timer = {{0, microseconds}, {0, microseconds}};
+    place.ticks = microseconds && sys_call3(SYS_setitimer, ITIMER_REAL, &timer, NULL) == 0;
+    if (!microseconds)
+        sys_call3(SYS_setitimer, ITIMER_REAL, &timer, NULL);
+}
+
+static void unbind(void)
+{
+    if (place.bound)
+        processors_set(0, &place.own);
+    place.bound = false;
+}
+
+/* Where the tracer is, or, where the thread is kept from that, the first that it has. */
+static void bind(const struct processors *thread)
+{
+    unsigned number = 0;
+    unbind();
+    sys_call3(SYS_getcpu, &number, NULL, NULL);
+    if (!has(thread, number))
+        for (number = 0; !has(thread, number); number++)
+            ;
+    place.here = (struct processors){.size = thread->size};
+    place.here.words[number / 64] = 1ul << number % 64;
+    place.bound = processors_get(0, &place.own) > 0 && processors_set(0, &place.here);
+    if (place.bound && !place.ticks)
+        tick_every(TICK);
+}
+
+/* Somebody else may want the processor, and not be able to go elsewhere. */
+static void tick(void)
+{
+    place_ticked = 0;
+    unbind();
+    if (place.stops == place.stops_at_tick)
+        tick_every(0);
+    place.stops_at_tick = place.stops;
+}
+
+/* ---- what it hears ---- */
+
+void place_heard(long thread, int status)
+{
+    bool follows = thread == place.last || thread == place.born || place.last == 0;
+    place.stops++;
+    place.last = WIFSTOPPED(status) ? thread : 0;
+    if (!WIFSTOPPED(status))
+        place.threads[thread] = 0;
+    if (follows && place.followed < FOLLOWED_MOST)
+        place.followed++;
+    else if (!follows)
+        place.followed = place.followed > FOLLOWED_LOSS ? place.followed - FOLLOWED_LOSS : 0;
+    place.rests = place_ticked || place.followed < FOLLOWED;
+    if (place_ticked)
+        tick();
+    if (place.rests)
+        unbind();
+}
+
+void place_woken(void)
+{
+    if (place_ticked)
+        tick();
+}
+
+void place_asked(long thread, long other, bool sets)
+{
+    if (other == 0 || other == thread) {
+        place.asking = thread;
+        if (sets)
+            place.threads[thread] |= SET_BY_ITSELF;
+    } else if (other > 0 && other < TRACER_THREADS)
+        place.threads[other] |= SEEN_BY_OTHERS;
+}
+
+/* ---- a thread goes on ---- */
+
+static long policy_of(long thread)
+{
+    return sys_call1(SYS_sched_getscheduler, thread);
+}
+
+static bool policy_set(long thread, long policy)
+{
+    int priority = 0; /* struct sched_param */
+    return sys_call3(SYS_sched_setscheduler, thread, policy, &priority) == 0;
+}
+
+/* A thread that is woken often runs at once in place of what woke it; one of SCHED_BATCH waits.  False for those that would not
+ * wait all the same. */
+static bool make_patient(long thread, struct before *before)
+{
+    before->policy = policy_of(thread);
+    if (before->policy < 0)
+        return false;
+    long kind = before->policy & ~RESET_ON_FORK;
+    before->patient = kind == OTHER && policy_set(thread, BATCH | (before->policy & RESET_ON_FORK));
+    return before->patient || kind == BATCH || kind == IDLE;
+}
+
+static bool overlaps(const struct processors *one, const struct processors *other)
+{
+    unsigned long common = 0;
+    for (long i = 0; i < one->size / (long)sizeof *one->words; i++)
+        common |= one->words[i] & other->words[i];
+    return common;
+}
+
+static void bring_here(long thread, struct before *before)
+{
+    if (processors_get(thread, &before->processors) <= 0)
+        return;
+    if (!place.bound || !overlaps(&before->processors, &place.here))
+        bind(&before->processors);
+    if (place.bound && !is_same(&before->processors, &place.here) && make_patient(thread, before))
+        before->bound = processors_set(thread, &place.here);
+}
+
+static void let_free(long thread, const struct before *before)
+{
+    if (before->bound)
+        processors_set(thread, &before->processors);
+    if (before->patient)
+        policy_set(thread, before->policy);
+}
+
+long place_resume(long request, long thread, long signal)
+{
+    struct before before;
+    before.bound = before.patient = false;
+    if (!place.rests && place.asking != thread && !(place.threads[thread] & SEEN_BY_OTHERS))
+        bring_here(thread, &before);
+    place.asking = 0;
+    long result = sys_call4(SYS_ptrace, request, thread, 0, signal);
+    let_free(thread, &before);
+    return result;
+}
+
+/* A thread that runs all the same before it is let free, an interrupt may see to that, hands on how it is scheduled. */
+void place_born(long parent, long thread)
+{
+    struct processors of_parent, of_thread;
+    place.born = thread;
+    if (place.threads[thread] || processors_get(thread, &of_thread) <= 0 || !is_same(&of_thread, &place.here) ||
+        processors_get(parent, &of_parent) <= 0)
+        return;
+    if (!is_same(&of_parent, &of_thread))
+        processors_set(thread, &of_parent);
+    if (policy_of(thread) == BATCH)
+        policy_set(thread, policy_of(parent));
+}
