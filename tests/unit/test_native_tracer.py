@@ -168,6 +168,34 @@ def test_a_process_that_is_traced_already_is_told_so_in_one_line(traced: Traced)
     assert result.stderr.count(b"\n") == 1
 
 
+def processors_of(pid: int) -> str:
+    return status_of(pid, "Cpus_allowed_list")
+
+
+def test_the_tracer_is_bound_to_a_processor_only_while_there_is_something_to_do(traced: Traced) -> None:
+    if len(os.sched_getaffinity(0)) == 1:
+        pytest.skip("needs two processors")
+    with traced.start("until ls /tmp/go; do :; done 2>/dev/null; sleep 100") as process:
+        tracer, own = tracer_of(process), processors_of(os.getpid())
+        wait_until(lambda: processors_of(tracer).isdecimal(), "a tracer that is bound", TIMEOUT)
+        assert processors_of(process.pid) == own
+        (traced.root / "tmp/go").touch()
+        wait_until(lambda: processors_of(tracer) == own, "a tracer that is bound no more", TIMEOUT)
+        process.kill()
+    await_end(tracer)
+
+
+def test_the_tracer_keeps_to_the_processors_of_what_it_traces(traced: Traced) -> None:
+    numbers = sorted(os.sched_getaffinity(0))
+    with traced.start("echo go; until ls /tmp/go; do :; done 2>/dev/null; sleep 100") as process:
+        tracer = tracer_of(process)
+        for number in (numbers[0], numbers[-1]):
+            os.sched_setaffinity(process.pid, [number])
+            wait_until(lambda: processors_of(tracer) == str(number), "the same processor", TIMEOUT)  # noqa: B023
+        process.kill()
+    await_end(tracer)
+
+
 def test_programs_find_what_they_may_expect_of_a_tracer_that_they_do_not_see(traced: Traced) -> None:
     compiler = need_command("gcc", "gcc libc6-dev")
     flags = ("-std=gnu11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-pthread")

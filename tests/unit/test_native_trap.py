@@ -47,6 +47,7 @@ CHECKS = {
     ),
     "guest_registers": ("registers",),
     "guest_actions": ("own", "shared", "beside", "killed", "once"),
+    "guest_processors": ("chosen", "children", "bound-threads", "policy"),
     "guest_stack": ("executable-stack",),
     "guest_errors": (),
     "guest_paths": (),

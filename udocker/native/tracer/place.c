@@ -41,7 +41,8 @@ struct before {
 };
 
 /* What is known of a thread. */
-enum { SEEN_BY_OTHERS = 1, SET_BY_ITSELF = 2 };
+enum { SEEN_BY_OTHERS = 1, SET_BY_ITSELF = 2, KNOWN = 4 /* it has been let go once */ };
+enum { EARLY_MOST = 16 };
 
 static struct {
     uint8_t *threads;
@@ -51,6 +52,7 @@ static struct {
     long last, born, asking; /* the thread that stopped last (0: it ended), was started last, asks for its own affinity */
     unsigned followed;
     unsigned long stops, stops_at_tick;
+    long early[EARLY_MOST]; /* threads that stopped before the one that started them; 0 for none */
 } place;
 
 static long processors_get(long thread, struct processors *processors)
@@ -90,7 +92,7 @@ __asm__(".text\n"
         "    mov $15, %eax\n" /* rt_sigreturn */
         "    syscall\n");
 
-int place_prepare(void)
+int place_prepare(long program)
 {
     struct disposition tick = {(void *)place_tick, 0x04000000 /* SA_RESTORER */, (void *)place_tick_end, 0};
     uint64_t all_but_it = ~(1ull << (SIGALRM - 1));
@@ -98,6 +100,7 @@ int place_prepare(void)
     if (result < 0)
         return result;
     place.followed = FOLLOWED; /* there is one thread */
+    place.threads[program] = KNOWN;
     sys_call4(SYS_rt_sigaction, SIGALRM, &tick, NULL, sizeof tick.mask);
     return (int)sys_call4(SYS_rt_sigprocmask, SIG_SETMASK, &all_but_it, NULL, sizeof all_but_it);
 }
@@ -222,12 +225,13 @@ static void bring_here(long thread, struct before *before)
         before->bound = processors_set(thread, &place.here);
 }
 
+/* The policy first: once it has its processors back, an idle one takes it. */
 static void let_free(long thread, const struct before *before)
 {
-    if (before->bound)
-        processors_set(thread, &before->processors);
     if (before->patient)
         policy_set(thread, before->policy);
+    if (before->bound)
+        processors_set(thread, &before->processors);
 }
 
 long place_resume(long request, long thread, long signal)
@@ -236,22 +240,64 @@ long place_resume(long request, long thread, long signal)
     before.bound = before.patient = false;
     if (!place.rests && place.asking != thread && !(place.threads[thread] & SEEN_BY_OTHERS))
         bring_here(thread, &before);
+    place.threads[thread] |= KNOWN;
     place.asking = 0;
     long result = sys_call4(SYS_ptrace, request, thread, 0, signal);
     let_free(thread, &before);
     return result;
 }
 
-/* A thread that runs all the same before it is let free, an interrupt may see to that, hands on how it is scheduled. */
-void place_born(long parent, long thread)
+/* ---- a new thread ----
+ *
+ * One that runs all the same before it is let free, an interrupt may see to that, hands on how it is scheduled.  So a new
+ * thread waits until it has been compared with the one that started it, which is stopped then: clone(2) tells of it. */
+
+bool place_is_early(long thread)
+{
+    for (int i = 0; !(place.threads[thread] & KNOWN) && i < EARLY_MOST; i++)
+        if (!place.early[i]) {
+            place.early[i] = thread;
+            return true;
+        }
+    return false;
+}
+
+long place_next_early(void)
+{
+    for (int i = 0; i < EARLY_MOST; i++)
+        if (place.early[i]) {
+            long thread = place.early[i];
+            place.early[i] = 0;
+            return thread;
+        }
+    return 0;
+}
+
+static bool is_early(long thread)
+{
+    for (int i = 0; i < EARLY_MOST; i++)
+        if (place.early[i] == thread) {
+            place.early[i] = 0;
+            return true;
+        }
+    return false;
+}
+
+static void compare(long parent, long thread)
 {
     struct processors of_parent, of_thread;
-    place.born = thread;
-    if (place.threads[thread] || processors_get(thread, &of_thread) <= 0 || !is_same(&of_thread, &place.here) ||
-        processors_get(parent, &of_parent) <= 0)
-        return;
-    if (!is_same(&of_parent, &of_thread))
+    if (processors_get(parent, &of_parent) > 0 && processors_get(thread, &of_thread) > 0 &&
+        !is_same(&of_parent, &of_thread))
         processors_set(thread, &of_parent);
-    if (policy_of(thread) == BATCH)
-        policy_set(thread, policy_of(parent));
+    if ((policy_of(thread) & ~RESET_ON_FORK) == BATCH && policy_of(parent) == OTHER)
+        policy_set(thread, OTHER);
+}
+
+bool place_born(long parent, long thread)
+{
+    place.born = thread;
+    if (!place.threads[thread])
+        compare(parent, thread);
+    place.threads[thread] |= KNOWN;
+    return is_early(thread);
 }

@@ -214,9 +214,9 @@ int tracer_bytes(uint8_t **bytes)
     return place < 0 && place > -4096 ? (int)place : 0;
 }
 
-int tracer_prepare(void)
+int tracer_prepare(long program)
 {
-    int result = place_prepare();
+    int result = place_prepare(program);
     if (result < 0 || engine.tracing == TRACE_PATHS)
         return result;
     filter_keep();
@@ -230,18 +230,28 @@ static bool is_stopping(int signal)
     return signal == SIGSTOP || signal == SIGTSTP || signal == SIGTTIN || signal == SIGTTOU;
 }
 
+static long way_on(void)
+{
+    return engine.tracing == TRACE_ALL ? PTRACE_SYSCALL : PTRACE_CONT;
+}
+
+static bool is_birth(int event)
+{
+    return event == PTRACE_EVENT_FORK || event == PTRACE_EVENT_VFORK || event == PTRACE_EVENT_CLONE;
+}
+
 static void birth(long thread)
 {
     unsigned long born;
-    if (trace(PTRACE_GETEVENTMSG, thread, 0, (long)&born) == 0 && born < TRACER_THREADS)
-        place_born(thread, (long)born);
+    if (trace(PTRACE_GETEVENTMSG, thread, 0, (long)&born) == 0 && born < TRACER_THREADS &&
+        place_born(thread, (long)born))
+        place_resume(way_on(), (long)born, 0);
 }
 
 static void serve(long thread, int status)
 {
     int signal = status >> 8 & 0xff, event = status >> 16;
-    long way = engine.tracing == TRACE_ALL ? PTRACE_SYSCALL : PTRACE_CONT;
-    if (event == PTRACE_EVENT_FORK || event == PTRACE_EVENT_VFORK || event == PTRACE_EVENT_CLONE)
+    if (is_birth(event))
         birth(thread);
     if (event == PTRACE_EVENT_SECCOMP)
         seccomp_stop(thread);
@@ -249,17 +259,24 @@ static void serve(long thread, int status)
         call_stop(thread);
     else if (event == PTRACE_EVENT_STOP && is_stopping(signal))
         trace(PTRACE_LISTEN, thread, 0, 0);
+    else if (event == PTRACE_EVENT_STOP && place_is_early(thread))
+        return;
     else if (event || !hand_over(thread, signal))
-        place_resume(way, thread, event || is_leaving(thread, signal) ? 0 : signal);
+        place_resume(way_on(), thread, event || is_leaving(thread, signal) ? 0 : signal);
 }
 
 void tracer_event(long thread, int status)
 {
     place_heard(thread, status);
-    if (WIFSTOPPED(status))
+    if (WIFSTOPPED(status)) {
         serve(thread, status);
-    else if (in_call)
+        return;
+    }
+    if (in_call)
         in_call[thread] = false;
+    /* It may be the one that was to tell of a thread. */
+    for (long early; (early = place_next_early());)
+        place_resume(way_on(), early, 0);
 }
 
 long tracer_wait(long thread, int *status)

@@ -43,7 +43,7 @@ static _Noreturn void tracer_run(long program, long answer)
     sys_call4(SYS_rt_sigprocmask, 0 /* SIG_BLOCK */, &all, NULL, 8);
     sys_call0(SYS_setsid);
     sys_call5(SYS_prctl, PR_SET_NAME, "udocker-tracer", 0, 0, 0);
-    int result = tracer_prepare();
+    int result = tracer_prepare(program);
     if (result == 0)
         result = (int)sys_call4(SYS_ptrace, PTRACE_SEIZE, program, 0, OPTIONS);
     sys_call3(SYS_write, answer, &result, sizeof result);

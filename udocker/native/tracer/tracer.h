@@ -23,7 +23,7 @@ enum { TRACER_I386_ACTION = 174 /* rt_sigaction of i386 */ };
 void tracer_start(void);
 
 /* serve.c: what may fail of it, and the tracer's work, until nothing is left to trace. */
-int tracer_prepare(void);
+int tracer_prepare(long program);
 void tracer_serve(void);
 void tracer_event(long thread, int status); /* one stop or end, as wait4(2) has it */
 long tracer_wait(long thread, int *status); /* for one, or for any (-1) */
@@ -32,10 +32,12 @@ int tracer_bytes(uint8_t **bytes); /* one of each thread, zero */
 
 /* place.c: on which processor all this is.  It is told what wait4(2) returned, and that a signal ended it; which threads
  * are started; and who asks how another is scheduled, or sets that. */
-int place_prepare(void);
+int place_prepare(long program);
 void place_heard(long thread, int status);
 void place_woken(void);
-void place_born(long parent, long thread);
+bool place_is_early(long thread); /* a new thread waits until it is told which one has started it */
+bool place_born(long parent, long thread); /* whether it waits */
+long place_next_early(void); /* one that need not wait any more, 0 for none */
 void place_asked(long thread, long other, bool sets);
 long place_resume(long request, long thread, long signal); /* as ptrace(2) does */
 
