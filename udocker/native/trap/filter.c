@@ -230,7 +230,7 @@ int filter_add_call(long number)
     return install_more(&rules, I386_ASKED, number);
 }
 
-static const short DEBUGGED[] = {SYS_wait4, SYS_kill, SYS_tkill, SYS_tgkill};
+static const short DEBUGGED[] = {SYS_wait4, SYS_waitid, SYS_kill, SYS_tkill, SYS_tgkill};
 uint8_t filter_debugged;
 
 bool filter_is_debugged(long number)

@@ -6,7 +6,7 @@
 
 #include "debug.h"
 
-static int begun; /* the process whose wait4 is trapped, ourselves or who made us */
+static int begun; /* the process whose waits are trapped, ourselves or who made us */
 
 bool debug_is_debugger(int process)
 {
@@ -68,6 +68,7 @@ static long resume(struct tracee *tracee, const struct trapped *call)
     bool follows = a[0] == PTRACE_SYSCALL || a[0] == PTRACE_SINGLESTEP;
     tracee->way = (uint8_t)(follows ? a[0] : PTRACE_CONT);
     tracee->has_message = false;
+    tracee->held = 0; /* of a stop that was told with WNOWAIT */
     tracee->in_call = tracee->in_call && a[0] == PTRACE_SYSCALL;
     if (tracee->shown && shown_end(tracee, a))
         return 0;
@@ -159,7 +160,9 @@ bool debug_call(const struct trapped *call, long *result)
     if (call->number == SYS_ptrace)
         *result = trace_call(call);
     else if (call->number == SYS_wait4)
-        *result = debug_wait(call);
+        *result = waits_wait4(call);
+    else if (call->number == SYS_waitid)
+        *result = waits_waitid(call);
     else if (call->number == SYS_kill || call->number == SYS_tkill || call->number == SYS_tgkill)
         *result = land_send(call);
     else
