@@ -49,11 +49,20 @@ bool land_is_traced(void)
     return land_proc_number("/proc/thread-self/status", "TracerPid:\t") != 0;
 }
 
+/* A filter of the guest's own may keep gettid(2) from us: strace(1) tries one that asks for a tracer at that call. */
+static void stop_self(long signal, const void *at)
+{
+    long thread = sys_call0(SYS_gettid);
+    if (thread < 0)
+        thread = land_proc_number("/proc/thread-self/status", "\nPid:\t");
+    land_stop(sys_call0(SYS_getpid), thread, signal, at);
+}
+
 /* SIGSTOP cannot be blocked, and the debugger takes it away; whose debugger has gone meanwhile must not get it. */
 static void stop_if_traced(const struct landing *at, long signal)
 {
     if (land_is_traced())
-        land_stop(sys_call0(SYS_getpid), sys_call0(SYS_gettid), signal, at);
+        stop_self(signal, at);
 }
 
 void land(const struct landing *at)
@@ -83,7 +92,7 @@ static int hand_over(void)
         result = filter_add_call(SYS_uname);
     if (result == 0 && listing_is_trapped())
         result = filter_add_call(SYS_getdents64);
-    land_stop(sys_call0(SYS_getpid), sys_call0(SYS_gettid), SIGSTOP, NULL);
+    stop_self(SIGSTOP, NULL);
     return result;
 }
 
