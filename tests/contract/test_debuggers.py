@@ -193,6 +193,19 @@ def test_strace_shows_calls_with_the_paths_of_the_container(debugged: Debugged) 
     assert str(debugged.stage.root) not in said
 
 
+def test_strace_that_wants_a_filter_says_where_it_does_without_and_shows_the_same(debugged: Debugged) -> None:
+    said = debugged.output(
+        "strace", "--seccomp-bpf", "-f", "-e", "trace=openat,execve", "sh", "-c", "cat /opt/greeting; exit 0"
+    )
+    without = "strace: seccomp filter is requested but unavailable\n" in said
+    assert without == (debugged.stage.mode.family != "R")
+    assert re.search(r'execve\("/usr/bin/sh", \["sh", "-c", .*\) = 0\n', said)
+    assert re.search(r'execve\("/usr/bin/cat", \["cat", "/opt/greeting"\], .*\) = 0\n', said)
+    assert re.search(r'openat\(AT_FDCWD, "/opt/greeting", O_RDONLY\) += 3\n', said)
+    assert NAME in said
+    assert str(debugged.stage.root) not in said
+
+
 def test_strace_follows_children_and_shows_what_signals_do(debugged: Debugged) -> None:
     script = "trap 'echo caught' USR1; kill -USR1 $$; cat /opt/greeting | wc -l; exit 3"
     result = debugged.run("strace", "-f", "-o", "/tmp/trace", "bash", "-c", script)

@@ -48,7 +48,11 @@ as_root = pytest.mark.parametrize(
 )
 # A program's own filter sees the engine's calls, whose numbers are those of 64 bits.
 WITHOUT = ("filter",)
-PROGRAMS = (*CHECKS, "guest_users")
+FLOATS = {
+    "i386_floats": ("kept", "shown", "changed", "moved", "dropped"),
+    "i386_computing": ("computing", "jumps", "forgiven"),
+}
+PROGRAMS = (*CHECKS, "guest_users", *FLOATS)
 
 
 def table() -> list[tuple[str, ...]]:
@@ -125,6 +129,18 @@ def narrow(guest: Guest, i386_programs: tuple[Path, ...]) -> Guest:
 def test_a_program_gets_from_its_calls_what_it_may_expect(narrow: Guest, program: str, name: str) -> None:
     result = narrow(program, name)
     assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
+
+
+@pytest.mark.parametrize(
+    ("program", "name"), [(program, name) for program in FLOATS for name in FLOATS[program]]
+)
+@pytest.mark.parametrize("guest", (*TRIED, "patch"), indirect=True)
+def test_a_handler_finds_and_leaves_the_floating_point_state_as_the_kernel_has_it(
+    narrow: Guest, i386_programs: tuple[Path, ...], program: str, name: str
+) -> None:
+    (native,) = (check for check in i386_programs if check.name == program)
+    for result in (run([str(native), name]), narrow(program, name)):
+        assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
 
 
 @as_i386

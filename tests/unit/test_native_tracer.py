@@ -200,7 +200,9 @@ def test_programs_find_what_they_may_expect_of_a_tracer_that_they_do_not_see(tra
     compiler = need_command("gcc", "gcc libc6-dev")
     flags = ("-std=gnu11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-pthread")
     subprocess.run([compiler, *flags, "-o", traced.root / "bin/guest_traced", GUEST], check=True)
-    for check in ("tracing", "attaching", "filter", "untraced", "executing-thread"):
+    (traced.root / "inside").touch()
+    assert not (traced.root / "usr").exists()
+    for check in ("tracing", "attaching", "filter", "silenced", "untraced", "executing-thread"):
         result = subprocess.run(
             traced.argv("/bin/guest_traced", check), capture_output=True, check=False, **identity_options()
         )

@@ -92,6 +92,30 @@ static void a_filter_that_asks_for_a_tracer(void)
     EXPECT(access("/tmp/made", F_OK) == -1 && access("/bin/busybox", F_OK) == 0);
 }
 
+/* Filters that make calls of the engine's fail, or say that they were made. */
+static void filters_that_keep_calls_from_the_engine(void)
+{
+    static const int numbers[] = {SYS_gettid, SYS_tgkill, SYS_getpid}, answers[] = {0, EPERM, 1};
+    for (int i = 0; i < 9; i++) {
+        pid_t child = fork();
+        if (child == 0) {
+            struct sock_filter lines[] = {
+                BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+                BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)numbers[i % 3], 0, 1),
+                BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (unsigned)answers[i / 3]),
+                BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+            };
+            struct sock_fprog program = {sizeof lines / sizeof *lines, lines};
+            EXPECT(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+            EXPECT(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
+            for (int times = 0; times < 20; times++)
+                EXPECT(access("/inside", F_OK) == 0 && access("/usr", F_OK) == -1);
+            execl("/bin/busybox", "test", "-e", "/inside", NULL);
+        }
+        EXPECT(has_ended_well(child));
+    }
+}
+
 static long i386_call(long number, long one)
 {
     long result;
@@ -138,6 +162,7 @@ static const struct check CHECKS[] = {
     {"tracing", programs_that_want_to_trace},
     {"attaching", programs_that_attach},
     {"filter", a_filter_that_asks_for_a_tracer},
+    {"silenced", filters_that_keep_calls_from_the_engine},
     {"untraced", ways_past_the_tracer},
     {"executing-thread", a_thread_that_executes_a_program},
 };

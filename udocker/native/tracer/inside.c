@@ -56,14 +56,21 @@ __asm__(".text\n"
         "    mov $234, %eax\n" /* tgkill */
         "    syscall\n"
         "traced_stopped:\n"
+        "    ret\n"
+        ".globl traced_fault\n"
+        ".hidden traced_fault\n"
+        "traced_fault:\n"
+        "    hlt\n"
         "    ret\n");
 
-void traced_stop(long process, long thread, long signal);
+long traced_stop(long process, long thread, long signal);
 
 /* Only where every call is stopped, the engine's own would be too: so they are not until it says this.  By a signal that
- * nobody can block or ignore, and that the tracer takes away. */
+ * nobody can block or ignore, and that the tracer takes away.  A filter of the guest's own can keep the call that sends it
+ * from being made, and answer what it likes; then by a fault, which is SIGSEGV.  Unheard nobody leaves. */
 void traced_leave(void)
 {
-    if (engine.tracing == TRACE_ALL)
-        traced_stop(sys_call0(SYS_getpid), sys_call0(SYS_gettid), SIGSTOP);
+    if (engine.tracing == TRACE_ALL &&
+        traced_stop(sys_call0(SYS_getpid), sys_call0(SYS_gettid), SIGSTOP) != TRACER_HEARD)
+        ((void (*)(void))(uintptr_t)traced_fault)();
 }

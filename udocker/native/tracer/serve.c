@@ -180,12 +180,18 @@ static bool is_leaving(long thread, int signal)
 {
     struct user_regs_struct registers;
     siginfo_t information;
-    if (engine.tracing != TRACE_ALL || signal != SIGSTOP || trace(PTRACE_GETREGS, thread, 0, (long)&registers) < 0 ||
-        registers.rip != (uintptr_t)traced_stopped ||
-        trace(PTRACE_GETSIGINFO, thread, 0, (long)&information) < 0 || information.si_code != SI_TKILL)
+    if (engine.tracing != TRACE_ALL || (signal != SIGSTOP && signal != SIGSEGV) ||
+        trace(PTRACE_GETREGS, thread, 0, (long)&registers) < 0)
+        return false;
+    bool by_fault = signal == SIGSEGV && registers.rip == (uintptr_t)traced_fault;
+    bool by_call = signal == SIGSTOP && registers.rip == (uintptr_t)traced_stopped &&
+                   trace(PTRACE_GETSIGINFO, thread, 0, (long)&information) == 0 && information.si_code == SI_TKILL;
+    if (!by_fault && !by_call)
         return false;
     in_call[thread] = false;
-    return true;
+    registers.rax = TRACER_HEARD;
+    registers.rip += by_fault; /* that instruction is one byte */
+    return trace(PTRACE_SETREGS, thread, 0, (long)&registers) == 0;
 }
 
 /* The engine's word that a debugger of the container is to have this thread, or another process: land.c.  false where

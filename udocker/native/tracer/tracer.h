@@ -50,7 +50,9 @@ uint32_t judge(const struct seccomp_data *call);
 
 /* inside.c: where a thread goes on in place of the call that it was stopped at, and */
 extern const char traced_enter[];
-extern const char traced_stopped[]; /* where a thread is that waits to leave the engine */
+extern const char traced_stopped[]; /* where a thread is that waits to leave the engine, or */
+extern const char traced_fault[];   /* where no call tells the tracer of it */
+enum { TRACER_HEARD = 0x7ea1 };     /* in rax */
 
 #pragma GCC visibility pop
 

@@ -1,9 +1,9 @@
-/* A debugger of the container (gdb, strace): what ptrace(2) and wait4(2) tell it of processes in which an engine is.
+/* A debugger of the container (gdb, strace): what ptrace(2) and the waits tell it of processes in which an engine is.
  *
  * It sees the guest's calls and signals only.  A trapped call is to the kernel one that ends at once, a signal, and
  * calls of the engine's: the debugger is shown its beginning and, where it follows calls or single steps, its end,
  * at which the engine stops (land.c).  A new program is shown when the engine has loaded it.
- * wait4 is trapped only in processes that have traced something.
+ * wait4 and waitid (waits.c) are trapped only in processes that have traced something.
  */
 
 #include <errno.h>
@@ -268,7 +268,7 @@ static int trap_show(struct tracee *tracee, const struct user_regs_struct *r, in
     return REPORT;
 }
 
-static int stop_show(long thread, int *status)
+int debug_stop(long thread, int *status)
 {
     int signal = WSTOPSIG(*status), event = *status >> 16;
     struct user_regs_struct r;
@@ -296,36 +296,22 @@ static int stop_show(long thread, int *status)
     return signal_show(tracee, status);
 }
 
-/* What wait4 would have given already. */
-static long held_take(long wanted, int *status)
+static bool is_wanted(long wanted, long thread)
+{
+    if (wanted > 0 || wanted == -1)
+        return wanted == -1 || wanted == thread;
+    return sys_call1(SYS_getpgid, thread) == (wanted ? -wanted : sys_call1(SYS_getpgid, 0));
+}
+
+long debug_held(long wanted, int *status)
 {
     for (int i = 0; i < MOST; i++)
-        if (tracees[i].thread && tracees[i].held && (wanted <= 0 || wanted == tracees[i].thread)) {
+        if (tracees[i].thread && tracees[i].held && is_wanted(wanted, tracees[i].thread)) {
             *status = tracees[i].held;
             tracees[i].held = 0;
             return tracees[i].thread;
         }
     return 0;
-}
-
-long debug_wait(const struct trapped *call)
-{
-    const long *a = call->arguments;
-    int status, shown = REPORT;
-    long thread = held_take((int)a[0], &status);
-    while (thread == 0 || shown == AGAIN) {
-        thread = sys_call4(SYS_wait4, a[0], &status, a[2], a[3]);
-        if (thread <= 0)
-            return thread;
-        shown = WIFSTOPPED(status) ? stop_show(thread, &status) : REPORT;
-        if (shown == ENDED || WIFEXITED(status) || WIFSIGNALED(status))
-            tracee_forget(thread);
-    }
-    struct tracee *tracee = tracee_find(thread);
-    if (tracee)
-        tracee->is_interrupted = false;
-    int result = a[1] ? user_write((void *)a[1], &status, sizeof status) : 0;
-    return result < 0 ? result : thread;
 }
 
 void debug_land(long thread)

@@ -1,4 +1,4 @@
-/* What debug.c knows of a debugger's tracees, for requests.c. */
+/* What debug.c knows of a debugger's tracees, for requests.c and waits.c. */
 #ifndef TRAP_DEBUG_H
 #define TRAP_DEBUG_H
 
@@ -14,7 +14,7 @@ enum {
     TRAPPED = 1 /* SYS_SECCOMP */,
     RESTARTS = 512 /* ERESTARTSYS, which tracers are shown of an interrupted call */,
 };
-enum { REPORT, AGAIN, ENDED };
+enum { REPORT, AGAIN, ENDED }; /* of a stop: to be told, or not; or the thread has ended, as the status says */
 
 /* A stop at a call that the kernel knows nothing of.  Behind one that a signal has interrupted the kernel's stop for the
  * signal is the next to be shown; after the signal the call is shown to begin again when it ends. */
@@ -48,7 +48,13 @@ void tracee_forget(long thread);
 long debug_mark(long thread, enum debugged debugged);
 int debug_call_stop(struct tracee *tracee, enum shown shown);        /* as wait4 gives it */
 void debug_land(long thread);                                        /* where it waits to leave the engine */
-long debug_wait(const struct trapped *call);
+int debug_stop(long thread, int *status); /* what the debugger is shown of a stop that the kernel tells, as wait4 has it */
+/* A stop that is to be told and that the kernel has told already; 0 for none.  `wanted` is wait4's first argument. */
+long debug_held(long wanted, int *status);
+
+/* waits.c */
+long waits_wait4(const struct trapped *call);
+long waits_waitid(const struct trapped *call);
 
 #pragma GCC visibility pop
 

@@ -18,8 +18,10 @@ enum { KEPT = 8 };
 /* From here on the same calls have other numbers: __X32_SYSCALL_BIT of syscall(2). */
 enum { X32 = 0x40000000 };
 
-/* Calls that must not happen at all: the C library does without them.  The last ones open what the container
- * does not see: by a descriptor of another process, a handle, or a path among a file system's options. */
+/* Calls that must not happen at all: the C library does without them.  clone3 has flags in memory that would take the child's
+ * handler of SIGSYS away, or its tracer; glibc, of 64 bits and of 32, then makes clone, and musl makes no other.  The last
+ * ones open what the container does not see: by a descriptor of another process, a handle, or a path among a file
+ * system's options. */
 static const short REFUSED[] = {
     SYS_clone3,
     SYS_io_uring_setup,
@@ -261,7 +263,7 @@ int filter_add_call(long number)
     return install_more(&rules, I386_ASKED, number);
 }
 
-static const short DEBUGGED[] = {SYS_wait4, SYS_kill, SYS_tkill, SYS_tgkill};
+static const short DEBUGGED[] = {SYS_wait4, SYS_waitid, SYS_kill, SYS_tkill, SYS_tgkill};
 uint8_t filter_debugged;
 
 bool filter_is_debugged(long number)

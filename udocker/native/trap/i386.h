@@ -86,6 +86,13 @@ void i386_trapped(ucontext_t *context); /* a call of 32-bit numbers that our fil
 _Noreturn void i386_deliver_sigsys(int number, const siginfo_t *information, ucontext_t *context,
                                    struct disposition guest);
 
+/* i386_floats.c: what a handler's frame tells of the floating-point unit */
+/* Makes it of the kernel's frame, of which `information` is not needed any more, or below *end; its address, 0 where
+ * there is nothing to tell. */
+uint32_t i386_floats_show(const ucontext_t *context, const siginfo_t *information, uintptr_t *end);
+/* Puts what a handler has left there into the kernel's frame; -EFAULT. */
+int i386_floats_take(ucontext_t *context, uint32_t place);
+
 /* i386_start.c */
 bool i386_is_there(void);      /* whether the kernel makes such calls */
 long i386_map(size_t size);    /* room below 4 GiB that nothing is in; -errno */

@@ -20,6 +20,7 @@ enum {
     RECVMMSG_TIME64 = 417,
     RESTORER = 0x04000000,
     FRAME_MARK = 0x7ea03232,
+    FLOATS_EXTENDED = 1, /* UC_FP_XSTATE */
 };
 
 /* ---- the frames, as the kernel writes them: <asm/sigcontext.h>, <asm/ucontext.h> ---- */
@@ -49,7 +50,7 @@ struct way_back {
 struct frame_old {
     uint32_t returns, signal;
     struct registers registers;
-    uint32_t floats[156]; /* struct _fpstate_32, of which nothing is told */
+    uint32_t none[156]; /* the state of the floating-point unit lies elsewhere: i386_floats.c */
     uint32_t mask_high;
     uint8_t code[8];
     struct way_back back;
@@ -210,6 +211,7 @@ struct delivery {
     ucontext_t *context;
     const struct disposition *action;
     uintptr_t end; /* of the room on the guest's stack */
+    struct information told;
     struct registers registers;
     struct way_back back;
 };
@@ -246,8 +248,9 @@ static _Noreturn void call_new(const struct delivery *delivery)
     frame->signal = (uint32_t)delivery->number;
     frame->information = (uint32_t)(uintptr_t)&frame->told;
     frame->context = (uint32_t)(uintptr_t)&frame->shown;
-    information_narrow(&frame->told, delivery->information);
+    frame->told = delivery->told;
     frame->shown = (struct context){
+        .flags = (uint32_t)context->uc_flags & FLOATS_EXTENDED,
         .stack = (uint32_t)(uintptr_t)context->uc_stack.ss_sp,
         .stack_flags = (uint32_t)context->uc_stack.ss_flags,
         .stack_size = (uint32_t)context->uc_stack.ss_size,
@@ -273,6 +276,8 @@ static _Noreturn void deliver(struct delivery *delivery)
     delivery->end = (uintptr_t)__builtin_frame_address(0) - OWN;
     if (delivery->end >= I386_END)
         delivery->end = visit ? (uint32_t)visit->sp - visit->lent - 2 * I386_FAR : 0; /* the way back lies there too */
+    information_narrow(&delivery->told, delivery->information);
+    delivery->registers.floats = i386_floats_show(delivery->context, delivery->information, &delivery->end);
     if (delivery->action->flags & SA_SIGINFO)
         call_new(delivery);
     call_old(delivery);
@@ -306,6 +311,17 @@ static void registers_take(greg_t *r, const struct registers *shown)
     segments_set(r);
 }
 
+/* Of a frame that is none of ours, or cannot be read, the kernel would say the same. */
+static _Noreturn void wrong_frame(void)
+{
+    const struct disposition none = {0};
+    uint64_t all = 0;
+    sys_call4(SYS_rt_sigaction, SIGSEGV, &none, NULL, 8);
+    sys_call4(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, 8);
+    for (;;)
+        sys_call3(SYS_tgkill, sys_call0(SYS_getpid), sys_call0(SYS_gettid), SIGSEGV);
+}
+
 /* rt_sigreturn(2) with the frame of 64 bits; then the engine's stack is free. */
 __attribute__((visibility("hidden"), noreturn)) void i386_go_back(ucontext_t *context, int *claim);
 __asm__(".text\n"
@@ -330,19 +346,10 @@ static _Noreturn void go_back(const struct visit *visit, const struct way_back *
             stacks_abandon(at);
     }
     *(uint64_t *)&context->uc_sigmask = engine.tracing ? mask : mask & ~SIGSYS_BIT;
+    if (i386_floats_take(context, shown->floats) < 0)
+        wrong_frame();
     traced_leave();
     i386_go_back(context, visit->claim);
-}
-
-/* Of no frame that is ours the kernel would say the same. */
-static _Noreturn void wrong_frame(void)
-{
-    const struct disposition none = {0};
-    uint64_t all = 0;
-    sys_call4(SYS_rt_sigaction, SIGSEGV, &none, NULL, 8);
-    sys_call4(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, 8);
-    for (;;)
-        sys_call3(SYS_tgkill, sys_call0(SYS_getpid), sys_call0(SYS_gettid), SIGSEGV);
 }
 
 I386_MAKES(i386_return)

@@ -2,7 +2,7 @@
  *
  * To the kernel such a program begins in the engine, and its trapped calls are calls of the engine's.  So that the
  * debugger finds the guest instead, the engine stops where it leaves for the guest, and debug.c puts the guest's
- * registers in place.  Who asks to be traced by a parent that has traced nothing yet, whose wait4 is not trapped, is so
+ * registers in place.  Who asks to be traced by a parent that has traced nothing yet, whose waits are not trapped, is so
  * only from the end of the engine's next start on, whose stop stands for the one of execve; or from the first signal
  * on that it sends to itself.  A vfork child is so as well: its parent, who waits for it, could not see its stops.  And
  * one with other threads, under which the engine would change where it is taken from our own tracer.
@@ -27,25 +27,42 @@ __asm__(".text\n"
 
 __attribute__((visibility("hidden"))) long land_stop(long process, long thread, long signal, const void *at);
 
-/* proc(5), status. */
-bool land_is_traced(void)
+long land_proc_number(const char *path, const char *field)
 {
-    static const char name[] = "TracerPid:\t";
     char text[2048];
-    long file = sys_call4(SYS_openat, AT_FDCWD, "/proc/thread-self/status", O_RDONLY | O_CLOEXEC, 0);
+    size_t length = bytes_length(field);
+    long number = 0, file = sys_call4(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
     long size = sys_call3(SYS_read, file, text, sizeof text - 1);
     sys_call1(SYS_close, file);
-    for (long at = 0; at + (long)sizeof name < size; at++)
-        if (bytes_equal(text + at, name, sizeof name - 1))
-            return text[at + (long)sizeof name - 1] != '0';
-    return false;
+    text[size < 0 ? 0 : size] = '\0';
+    for (const char *at = text; *at; at++)
+        if (bytes_equal(at, field, length)) {
+            for (at += length; *at >= '0' && *at <= '9'; at++)
+                number = number * 10 + *at - '0';
+            break;
+        }
+    return number;
+}
+
+bool land_is_traced(void)
+{
+    return land_proc_number("/proc/thread-self/status", "TracerPid:\t") != 0;
+}
+
+/* A filter of the guest's own may keep gettid(2) from us: strace(1) tries one that asks for a tracer at that call. */
+static void stop_self(long signal, const void *at)
+{
+    long thread = sys_call0(SYS_gettid);
+    if (thread < 0)
+        thread = land_proc_number("/proc/thread-self/status", "\nPid:\t");
+    land_stop(sys_call0(SYS_getpid), thread, signal, at);
 }
 
 /* SIGSTOP cannot be blocked, and the debugger takes it away; whose debugger has gone meanwhile must not get it. */
 static void stop_if_traced(const struct landing *at, long signal)
 {
     if (land_is_traced())
-        land_stop(sys_call0(SYS_getpid), sys_call0(SYS_gettid), signal, at);
+        stop_self(signal, at);
 }
 
 void land(const struct landing *at)
@@ -77,7 +94,7 @@ static int hand_over(void)
         result = filter_add_call(SYS_uname);
     if (result == 0 && listing_is_trapped())
         result = filter_add_call(SYS_getdents64);
-    land_stop(sys_call0(SYS_getpid), sys_call0(SYS_gettid), SIGSTOP, NULL);
+    stop_self(SIGSTOP, NULL);
     return result;
 }
 

@@ -249,6 +249,7 @@ extern const char land_fetched[]; /* where a tracer puts a thread that it leaves
 void land(const struct landing *at);
 void land_at_start(uintptr_t entry, const unsigned long *stack);
 bool land_is_traced(void); /* this thread, by whomsoever */
+long land_proc_number(const char *path, const char *field); /* of a file of proc(5), "NAME:\t" before it; 0 where it is not there */
 long land_ask(void);       /* PTRACE_TRACEME */
 bool land_is_asked(void);
 long land_send(const struct trapped *call); /* kill(2) and its kin */
