@@ -62,6 +62,7 @@ def test_a_run_in_the_background_prints_the_id_and_goes_on(box: Commands) -> Non
     assert (printed.stdout, printed.stderr) == ("out\n", "err\n")
     assert box.good("stop", "-t", "1", "box") == "box\n"
     assert box.good("wait", "box") == "143\n"
+    assert box.good("stop", "box") == "box\n"
     assert status_of(box).endswith("ago (143)")
     assert box.good("logs", "--tail", "1", "box").strip() in ("out", "")
 
@@ -102,6 +103,9 @@ def test_exec_joins_a_run_in_the_background(box: Commands) -> None:
     assert box("exec", "-i", "box", "cat", input="passed").stdout == "passed"
     assert box.good("exec", "-d", "box", "sleep", "601") == ""
     wait_until(lambda: "sleep 601" in box.good("top", "box"), "the state that is waited for")
+    refused = box("exec", "-d", "box", "nosuch")
+    assert (refused.returncode, refused.stdout) == (127, "")
+    assert refused.stderr.startswith("udocker: exec: nosuch: not found in the container")
     assert "sleep 600" in box.good("top", "box")
     box.good("kill", "box")
     assert box.good("wait", "box") == "137\n"

@@ -22,6 +22,9 @@
  *   --trace                 let a tracer deliver calls (../tracer), which a filter tells of
  *   --trace-all             the same, without a filter
  *   --patch                 rewrite call sites after their first trap
+ *   --exec                  what is told is of udocker exec
+ *   --detach                the program's standard error is what its standard output is; the launcher's own is the
+ *                           caller's still, and closed once the program has started
  *   --probe                 only try whether calls can be trapped, and sites rewritten: status 0, or the reason
  *
  * Exit status: 125 for a failure of the launcher, 126 for a program that cannot be executed, 127 for one
@@ -105,6 +108,18 @@ static void take_probe(struct options *options, char **values)
 {
     (void)values;
     options->probe = true;
+}
+
+static void take_exec(struct options *options, char **values)
+{
+    (void)options, (void)values;
+    report_act("exec");
+}
+
+static void take_detach(struct options *options, char **values)
+{
+    (void)options, (void)values;
+    report_keep();
 }
 
 /* What can be done without. */
@@ -227,6 +242,8 @@ static const struct option {
     enum step step;
     void (*take)(struct options *options, char **values);
 } OPTIONS[] = {
+    {"--exec", 0, STEP_MODE, take_exec},
+    {"--detach", 0, STEP_MODE, take_detach},
     {"--trace", 0, STEP_MODE, take_trace},
     {"--trace-all", 0, STEP_MODE, take_trace_all},
     {"--root", 1, STEP_SET, take_root},

@@ -19,6 +19,8 @@
  *   --join PID:START        not a new container but that of the process that has begun at START, in clock ticks
  *                           since boot; the working directory is not created.  With --root: where that has
  *                           ended a new container, after all
+ *   --detach                the program's standard error is what its standard output is; the launcher's own is the
+ *                           caller's still, and closed once the program has started
  *   --probe                 only try the namespaces: status 0, or the reason
  *
  * Steps: enter a user and a mount namespace; make the root a mount; volumes, scratch, binds, extended files;
@@ -149,6 +151,10 @@ static int option_read(struct options *options, char **words)
     }
     if (strcmp(name, "--read-only") == 0) {
         options->read_only = true;
+        return 1;
+    }
+    if (strcmp(name, "--detach") == 0) {
+        report_keep();
         return 1;
     }
     if ((bind || bind_ro) && left >= 3) {
