@@ -156,7 +156,11 @@ def test_what_scripts_read_looks_as_in_udocker_1_3(
     assert re.fullmatch(expected, capsys.readouterr().out)
 
 
-@pytest.mark.parametrize("line", ["", "help", "-h", "--help", "-D --help", "help ps", "ps --help", "ps -h"])
+@pytest.mark.parametrize(
+    "line",
+    ["", "help", "-h", "--help", "-D --help", "help ps", "ps --help", "ps -h", "exec -h"]
+    + ["run -h", "run --help", "run --rm --help", "create -h", "create --help", "help run"],
+)
 def test_help_is_given_in_every_way(capsys: pytest.CaptureFixture[str], line: str) -> None:
     try:
         status = main(line.split())

@@ -7,6 +7,7 @@ import argparse
 import pytest
 
 from udocker.cli import run
+from udocker.cli.main import main
 from udocker.cli.parser import Parser
 from udocker.errors import UsageError
 from udocker.model.mount import Mount
@@ -129,6 +130,8 @@ def test_a_command_line_without_an_image_is_refused(words: list[str]) -> None:
     ("word", "hint"),
     [
         ("--network=host", "share the host's network"),
+        ("--hostname=here", "containers have the host's name"),
+        ("-h here", "containers have the host's name"),
         ("-m", "sbatch --mem"),
         ("--gpus", "setup --nvidia"),
         ("--mount=type=bind,source=/a,target=/b", "--volume SOURCE:TARGET"),
@@ -137,8 +140,26 @@ def test_a_command_line_without_an_image_is_refused(words: list[str]) -> None:
 )
 def test_options_of_docker_that_mean_nothing_here_are_told_of(word: str, hint: str) -> None:
     with pytest.raises(UsageError, match=f"unrecognized arguments: {word}") as refused:
-        parse(word, "image")
+        parse(*word.split(), "image")
     assert hint in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    "words", [["-h", "a", "box", "sh"], ["-ha", "box"], ["--rm", "-h=a", "box", "sh", "-h"]]
+)
+@pytest.mark.parametrize("command", ["run", "create"])
+def test_a_name_for_the_host_is_no_call_for_help(
+    command: str, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [word for word in words if command == "run" or word not in ("--rm", "sh")]
+    assert main([command, *words]) == 125
+    out, error = capsys.readouterr()
+    assert (out, error.splitlines()[0]) == ("", f"udocker: {command}: unrecognized arguments: -h a")
+    assert "containers have the host's name" in error
+
+
+def test_what_follows_the_container_is_the_programs() -> None:
+    assert parse("image", "df", "-h", "here").command == ["df", "-h", "here"]
 
 
 def test_a_location_needs_no_container() -> None:

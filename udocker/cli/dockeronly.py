@@ -18,7 +18,7 @@ _REASONS: Mapping[str, str] = {
         --privileged --cap-add --cap-drop --security-opt --userns --group-add""",
     "containers share this with the host: leave it out": """
         --ipc --pid --uts --cgroupns --cgroup-parent --sysctl --device-cgroup-rule""",
-    "containers have the host's name: leave it out": "--hostname --domainname",
+    "containers have the host's name: leave it out": "-h --hostname --domainname",
     "there is no daemon to do this: leave it out": """
         --restart --log-driver --log-opt --health-cmd --no-healthcheck --stop-signal --stop-timeout""",
     "write it as --volume SOURCE:TARGET[:ro]": "--mount",
