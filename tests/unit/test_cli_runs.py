@@ -102,6 +102,31 @@ def test_wait_for_what_has_ended_tells_its_status(store: Store, container: Conta
 
 
 @pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("ps -q", ["box"]),
+        ("ps -q --no-trunc", ["box"]),
+        ("ps -aq", ["box", "other"]),
+        ("ps -a --quiet", ["box", "other"]),
+    ],
+)
+def test_ps_tells_ids_alone_as_docker_does(
+    store: Store,
+    container: Container,
+    program: ProcessIdentity,
+    capsys: BOTH,
+    line: str,
+    expected: list[str],
+) -> None:
+    other = store.containers.create("image:1", {"os": "linux", "architecture": "amd64"}, lambda _: None)
+    store.runs.write(record(container, keeper=DEAD, program=program))
+    store.runs.write(record(other, ended=2.0, status=0))
+    assert main(line.split()) == 0
+    ids = {"box": container.id, "other": other.id}
+    assert capsys.readouterr().out.split() == sorted(ids[name] for name in expected)
+
+
+@pytest.mark.parametrize(
     ("options", "words"),
     [
         (["-e", "=x"], "exec: --env '=x': no name"),
