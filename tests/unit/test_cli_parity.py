@@ -190,6 +190,29 @@ def test_a_failure_is_125(store: Path, capsys: pytest.CaptureFixture[str], line:
     assert capsys.readouterr().err.startswith("udocker: ")
 
 
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("pul busybox", "did you mean udocker pull?"),
+        ("exce box true", "did you mean udocker exec?"),
+        ("--rep=/x ps", "did you mean --repo?"),
+        ("--quite ps", "did you mean --quiet?"),
+        ("ps --sizes", "did you mean --size?"),
+        ("run --volum=/a:/b box", "did you mean --volume?"),
+        ("create --nam box image", "did you mean --name?"),
+        ("run --memmory=1g box", "see udocker run --help"),
+        ("xyzzy", "see udocker --help"),
+        ("ps --xyzzy", "see udocker ps --help"),
+        ("ps -x", "see udocker ps --help"),
+    ],
+)
+def test_what_is_mistyped_is_answered_with_what_was_meant(
+    capsys: pytest.CaptureFixture[str], line: str, hint: str
+) -> None:
+    assert main(line.split()) == 125
+    assert capsys.readouterr().err.splitlines()[1:] == [f"  hint: {hint}"]
+
+
 def test_another_place_for_a_part_of_the_store_is_refused(
     store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -55,12 +55,21 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Report as every other error of this program."""
-        from udocker.cli.dockeronly import instead_of
-
         act = self.prog.partition(" ")[2]  # the report names the program itself
         unknown = message.partition("unrecognized arguments: ")[2].split()
-        hint = instead_of(unknown[0].partition("=")[0]) if unknown and act in _LIKE_DOCKER_RUN else ""
+        hint = self._instead_of(act, unknown[0].partition("=")[0]) if unknown else ""
         raise UsageError(f"{act}: {message}" if act else message, hint or f"see {self.prog} --help")
+
+    def _instead_of(self, act: str, option: str) -> str:
+        """What to do instead of an option that is none; empty where there is nothing to say."""
+        import difflib  # for mistakes alone
+
+        from udocker.cli.dockeronly import instead_of
+
+        known = [name for name in self._option_string_actions if name.startswith("--")]
+        near = difflib.get_close_matches(option, known, n=1, cutoff=0.7) if option.startswith("--") else []
+        reason = instead_of(option) if act in _LIKE_DOCKER_RUN else ""
+        return reason or (f"did you mean {near[0]}?" if near else "")
 
 
 def _width() -> int:
