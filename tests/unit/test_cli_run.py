@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import pytest
 
@@ -156,6 +157,17 @@ def test_a_name_for_the_host_is_no_call_for_help(
     out, error = capsys.readouterr()
     assert (out, error.splitlines()[0]) == ("", f"udocker: {command}: unrecognized arguments: -h a")
     assert "containers have the host's name" in error
+
+
+def test_capitals_in_an_images_name_are_told(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UDOCKER_DIR", str(tmp_path))
+    assert main(["run", "Debian:12", "sh"]) == 125
+    assert capsys.readouterr().err == (
+        "udocker: run: 'Debian:12': no such container, and not an image reference\n"
+        "  hint: names of images are in lower case: debian:12\n"
+    )
 
 
 def test_what_follows_the_container_is_the_programs() -> None:

@@ -11,7 +11,7 @@ from udocker.config import Config
 from udocker.errors import NotFoundError, RegistryError, UsageError
 from udocker.model.container import Container
 from udocker.model.manifest import Platform
-from udocker.model.reference import ImageReference
+from udocker.model.reference import ImageReference, lower_case_hint
 from udocker.run.images import create, ensure_image, pull
 from udocker.store.store import Store
 
@@ -22,7 +22,8 @@ def new_container(config: Config, options: argparse.Namespace) -> Container:
         reference = ImageReference.parse(options.object)
     except UsageError:
         message = f"run: {options.object!r}: no such container, and not an image reference"
-        raise NotFoundError(message, "see udocker ps and udocker images") from None
+        hint = lower_case_hint(options.object) or "see udocker ps and udocker images"
+        raise NotFoundError(message, hint) from None
     platform = Platform.parse(options.platform) if options.platform else None
     config = with_registry(config, options)
     if options.policy == "never":
