@@ -12,7 +12,7 @@ from udocker.errors import NotFoundError, RegistryError, UsageError
 from udocker.model.container import Container
 from udocker.model.manifest import Platform
 from udocker.model.reference import ImageReference, lower_case_hint
-from udocker.run.images import create, ensure_image, pull
+from udocker.run.images import add_others, create, ensure_image, pull
 from udocker.store.store import Store
 
 
@@ -49,8 +49,13 @@ def _fetch(
 
 
 def _need_local(config: Config, reference: ImageReference, platform: Optional[Platform]) -> None:
-    images = Store.at(config).images
-    found = images.config(images.load(reference)).platform
+    store = Store.at(config)
+    images = store.images
+    try:
+        found = images.config(images.load(reference)).platform
+    except NotFoundError as error:
+        add_others(error, store, reference)
+        raise
     if platform is not None and not platform.accepts(found):
         message = f"run: {reference}: the image that is here is for {found}, not {platform}"
         raise NotFoundError(message, "--pull=missing fetches the other one")
