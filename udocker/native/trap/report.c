@@ -75,6 +75,7 @@ static const struct {
     {ENOSPC, "No space left on device"},
     {EROFS, "Read-only file system"},
     {ENAMETOOLONG, "File name too long"},
+    {ETXTBSY, "Text file busy"},
     {ENOSYS, "Function not implemented"},
     {ELOOP, "Too many levels of symbolic links"},
 };
