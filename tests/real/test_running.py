@@ -211,6 +211,24 @@ def test_the_end_of_run_with_rm_is_mended_by_repair(udocker: Commands, busybox_i
     assert len(udocker.good("ps").splitlines()) == 1
 
 
+@pytest.mark.parametrize("moment", [0.02, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.3])
+def test_no_container_of_a_run_with_rm_outlives_it_and_a_repair(
+    udocker: Commands, busybox_image: PushedImage, moment: float
+) -> None:
+    udocker.good("pull", busybox_image.reference)
+    argv = [udocker.programs / "udocker", "run", "--rm", busybox_image.reference, "sleep", "604"]
+    process = udocker.user.popen(argv, env={"UDOCKER_DIR": str(udocker.store)})
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(moment)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    wait_until(lambda: not programs_of(udocker), "the end of the program")
+    assert udocker("repair").returncode == 0
+    assert udocker.good("repair") == ""
+    assert udocker.good("ps", "-aq") == ""
+    assert list(udocker.store.glob("runs/*")) == []
+
+
 def test_a_container_with_what_runs_in_it_is_removed_by_force(box: Commands) -> None:
     box.good("run", "-d", "box", "sh", "-c", "sleep 600 & sleep 601")
     pids = [int(line.split()[1]) for line in box.good("top", "box").splitlines()[1:]]

@@ -15,7 +15,7 @@ from udocker.log import Log
 from udocker.model.container import Container
 from udocker.model.runspec import RunSpec
 from udocker.run.background import start_in_background
-from udocker.run.keeper import Keeper
+from udocker.run.keeper import Keeper, settle_intention
 from udocker.run.plan import choice_of, plan_run
 from udocker.run.wait import run_and_wait
 from udocker.store.store import Store
@@ -68,6 +68,7 @@ def _in_foreground(store: Store, container: Container, launch: Launch, begin: Ca
     except StoreError as error:
         # A disk that is full does not hinder a run that writes nothing.
         _LOG.warning("%s; the run goes on, and is not known", error.message)
+        settle_intention(store, container.id)
         return _run_unknown(store, container, launch)
     status = None
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import uuid
 from typing import Optional
 
 from udocker.cli.output import progress
@@ -13,6 +14,7 @@ from udocker.model.container import Container
 from udocker.model.manifest import Platform
 from udocker.model.reference import ImageReference, lower_case_hint
 from udocker.run.images import add_others, create, ensure_image, pull
+from udocker.run.keeper import intended
 from udocker.store.store import Store
 
 
@@ -35,7 +37,11 @@ def new_container(config: Config, options: argparse.Namespace) -> Container:
             known = f"no container is called {options.object} either, see udocker ps"
             error.hint = f"{error.hint}; {known}" if error.hint else known
             raise
-    return create(config, reference, options.name)
+    if not options.rm:
+        return create(config, reference, options.name)
+    container_id = str(uuid.uuid4())
+    with intended(Store.at(config), container_id):
+        return create(config, reference, options.name, container_id)
 
 
 def _fetch(

@@ -110,9 +110,7 @@ def pull(
         raise
 
 
-def _pull(
-    config: Config, reference: ImageReference, platform: Optional[Platform], report: Progress
-) -> Image:
+def _pull(config: Config, reference: ImageReference, platform: Optional[Platform], report: Progress) -> Image:
     from udocker.registry.client import RegistryClient
 
     store = Store.at(config)

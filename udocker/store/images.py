@@ -224,7 +224,7 @@ class ImageStore:
         return sorted((name, tag, path) for (name, tag), path in found.items())
 
     def others(self, reference: ImageReference) -> list[str]:
-        """The images that are here under the same name with another tag or digest, as one would write them."""
+        """The images that are here by the same name and another tag or digest, as one would write them."""
         found: set[str] = set()
         for store in (self, *self._lower):
             found.update(path.parent.name for path in (store._paths.repos / reference.name).glob(f"*/{TAG}"))
