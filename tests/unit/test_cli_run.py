@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from udocker.cli import run
-from udocker.cli.main import main
+from udocker.cli.dockeronly import instead_of_command
+from udocker.cli.main import COMMANDS, command_parser, main
 from udocker.cli.parser import Parser
 from udocker.errors import UsageError
 from udocker.model.mount import Mount
@@ -136,6 +137,7 @@ def test_a_command_line_without_an_image_is_refused(words: list[str]) -> None:
         ("-m", "sbatch --mem"),
         ("--gpus", "setup --nvidia"),
         ("--mount=type=bind,source=/a,target=/b", "--volume SOURCE:TARGET"),
+        ("--detach-keys=ctrl-p", "nothing is detached by keys"),
         ("--nosuch", "see udocker run --help"),
     ],
 )
@@ -170,8 +172,18 @@ def test_capitals_in_an_images_name_are_told(
     )
 
 
+@pytest.mark.parametrize("line", ["run -q box true", "run --quiet box", "create -q image"])
+def test_progress_can_be_left_out_after_the_command_as_well(line: str) -> None:
+    name, *words = line.split()
+    assert command_parser(name).parse_args(words).quiet is True
+
+
 def test_what_follows_the_container_is_the_programs() -> None:
     assert parse("image", "df", "-h", "here").command == ["df", "-h", "here"]
+
+
+def test_no_command_that_is_here_is_told_to_be_dockers() -> None:
+    assert [name for name in COMMANDS if instead_of_command(name)] == []
 
 
 def test_a_location_needs_no_container() -> None:

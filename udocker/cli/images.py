@@ -25,17 +25,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-l", "--long", action="store_true", help="with directory and layers")
     parser.add_argument("-p", "--platform", action="store_true", help="with the platform")
+    parser.add_argument("image", metavar="IMAGE", nargs="?", default="", help="those of this name alone")
 
 
 def run(config: Config, options: argparse.Namespace) -> int:
     """Print one line an image, in udocker's columns."""
     images = Store.at(config).images
+    wanted = options.image
+    found = [entry for entry in images.entries() if wanted in ("", entry[0], _label(*entry[:2]))]
     if options.names_alone:
-        for name, tag, _ in images.entries():
+        for name, tag, _ in found:
             print(_label(name, tag))
         return 0
     print("REPOSITORY")
-    for name, tag, directory in images.entries():
+    for name, tag, directory in found:
         mark = "P" if images.is_protected(directory) else "."
         label = _label(name, tag)
         if options.platform:

@@ -67,8 +67,8 @@ class Parser(argparse.ArgumentParser):
         from udocker.cli.dockeronly import instead_of
 
         known = [name for name in self._option_string_actions if name.startswith("--")]
-        near = difflib.get_close_matches(option, known, n=1, cutoff=0.7) if option.startswith("--") else []
-        reason = instead_of(option) if act in _LIKE_DOCKER_RUN else ""
+        near = difflib.get_close_matches(option, known, n=1, cutoff=0.8) if option.startswith("--") else []
+        reason = instead_of(option) if act in (*_LIKE_DOCKER_RUN, "exec") else ""
         return reason or (f"did you mean {near[0]}?" if near else "")
 
 

@@ -67,6 +67,7 @@ def _add_image_options(parser: Declaring) -> None:
         # Each an option of its own, because the word after a mere --pull is the image.
         text = parser.HIDDEN
         add(f"--pull={policy}", dest="policy", action="store_const", const=policy, default="", help=text)
+    add("-q", "--quiet", action="store_true", help="show no progress of a pull")
     add("--platform", default="", metavar="OS/ARCH", help="pull the image for this platform")
     for name in ("--registry", "--index", "--httpproxy"):
         add(name, default="", metavar="URL", help="as for udocker pull")
