@@ -91,6 +91,7 @@ def test_an_intention_gives_way_to_the_run(
         parent = ProcessIdentity.of(os.getppid())
         monkeypatch.setattr(ProcessIdentity, "current", lambda: parent)
     begun = Keeper.begin(store, container, LAUNCH, "T2", remove=True)
+    keeper.settle_intention(store, container_id, begun.run)
     (run,) = store.runs.of(container_id)
     assert (run.path, run.record.mode, run.state) == (begun.run.path, "T2", RunState.RUNNING)
 

@@ -47,7 +47,10 @@ def run_kept(
         raise
 
     def begin() -> Keeper:
-        return Keeper.begin(store, container, launch, choice[1].value, remove, ports)
+        keeper = Keeper.begin(store, container, launch, choice[1].value, remove, ports)
+        if is_new:
+            settle_intention(store, container.id, keeper.run)
+        return keeper
 
     if options.detach:
         return _in_background(container, launch, begin, config.output_size)

@@ -28,7 +28,7 @@ def intended(store: Store, container_id: str) -> Iterator[None]:
     """Write down that this process is about to make a container, and to run and to remove it.
 
     Without that nobody would know whose it is if this process is killed before the run begins.  It is taken
-    back where the block raises, and gives way to the run's own record.  Raises StoreError.
+    back where the block raises; who begins the run calls ``settle_intention``.  Raises StoreError.
     """
     directory = str(store.paths.containers / container_id)
     process = ProcessIdentity.current()
@@ -81,9 +81,7 @@ class Keeper:
             ports,
             remove,
         )
-        run = store.create().runs.write(record)
-        settle_intention(store, container.id, run)
-        return cls(store, run)
+        return cls(store, store.create().runs.write(record))
 
     def note_program(self) -> None:
         """Write down that the calling process is about to become the program: nobody can miss it then."""
