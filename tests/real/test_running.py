@@ -87,6 +87,16 @@ def test_a_program_that_ends_at_once_with_a_launchers_status_was_started(box: Co
     assert box("logs", "box").stderr == "mine\n"
 
 
+def test_what_a_run_printed_is_kept_until_the_next_one_has_begun(box: Commands) -> None:
+    for text in ("first", "second"):
+        box.good("run", "-d", "box", "echo", text)
+        box.good("wait", "box")
+        assert box("run", "-d", "box", "nosuch").returncode == 127
+        assert box.good("logs", "box") == f"{text}\n"
+        assert len(list((box.store / "runs").glob("*/*.log"))) == 1
+    assert len(records(box)) == 1
+
+
 def test_logs_follows_until_the_run_ends(box: Commands) -> None:
     box.good("run", "-d", "box", "sh", "-c", "for i in 1 2 3; do echo $i; sleep 0.2; done")
     lines = box.good("logs", "-f", "-t", "box").splitlines()

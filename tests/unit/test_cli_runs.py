@@ -56,6 +56,22 @@ def record(container: Container, **changes: Any) -> RunRecord:
     return replace(RunRecord(*words, ProcessIdentity.current(), None, 1.0), **changes)
 
 
+def test_a_run_in_the_background_makes_room_for_its_own_records(store: Store, container: Container) -> None:
+    changes: list[dict[str, Any]] = [
+        {"ended": 2.0, "status": 0},
+        {"keeper": replace(DEAD, pid=1)},
+        {"keeper": replace(DEAD, pid=2), "began": 9.0, "ended": 9.5, "status": 0},
+        {"keeper": replace(DEAD, pid=3), "ended": 2.0, "status": 0, "remove": True},
+        {"keeper": replace(DEAD, pid=4, host="other")},
+    ]
+    kept = [store.runs.write(record(container, **one)) for one in changes]
+    for run in kept:
+        run.log.write_text("printed")
+    store.runs.forget_ended(container.id, 9.0)
+    assert [run.path.exists() for run in kept] == [False, False, True, True, True]
+    assert [run.log.exists() for run in kept] == [False, False, True, True, True]
+
+
 def test_stop_of_what_never_ran_has_nothing_to_do(container: Container, capsys: BOTH) -> None:
     assert main(["stop", "box"]) == 0
     assert capsys.readouterr() == ("box\n", "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from typing import Callable
 
 from udocker.cli.run import ports_of
@@ -53,16 +54,28 @@ def run_kept(
         return keeper
 
     if options.detach:
-        return _in_background(container, launch, begin, config.output_size)
+        return _in_background(store, container, launch, begin, config.output_size)
     return _in_foreground(store, container, launch, begin)
 
 
-def _in_background(container: Container, launch: Launch, begin: Callable[[], Keeper], size: int) -> int:
+def _in_background(
+    store: Store, container: Container, launch: Launch, begin: Callable[[], Keeper], size: int
+) -> int:
+    now = time.time()
     begun = start_in_background(launch, begin, size)
     if begun.status == 0:
-        print(container.id)
+        print(container.id, flush=True)
+        _make_room(store, container, now)
     sys.stderr.buffer.write(begun.words)
     return begun.status
+
+
+def _make_room(store: Store, container: Container, before: float) -> None:
+    """What an earlier run in the background has printed is kept until the next one has begun."""
+    try:
+        store.runs.forget_ended(container.id, before)
+    except OSError as error:
+        _LOG.warning("run: %s: what an earlier run printed stays: %s", container.id, error.strerror)
 
 
 def _in_foreground(store: Store, container: Container, launch: Launch, begin: Callable[[], Keeper]) -> int:
