@@ -95,6 +95,28 @@ def test_missing_program_is_127(stage: Stage, program: str) -> None:
     assert result.err.count(b"\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("program", "status", "hint"),
+    [
+        ("/no/such", 127, "is the path right, and the program in the image?"),
+        ("nosuch", 127, "not in any directory of PATH"),
+        ("/bin/busybox/x", 127, "a part of its path is a file"),
+        ("/loop", 126, "its path goes round in a circle of symbolic links"),
+        ("/" + "x" * 300, 126, "give a shorter path"),
+        ("/etc", 126, "no x permission, a directory, or a file system mounted noexec"),
+    ],
+)
+def test_a_program_that_cannot_start_is_told_with_a_hint(
+    stage: Stage, program: str, status: int, hint: str
+) -> None:
+    (stage.root / "loop").symlink_to("loop")
+    result = stage.run(program)
+    assert (result.status, result.out) == (status, b"")
+    (line,) = os.fsdecode(result.err).splitlines()
+    assert line.startswith(f"udocker: run: {program}: ")
+    assert line.endswith(f" ({hint})")
+
+
 @pytest.mark.parametrize("program", ["/etc/passwd", "/etc", "/opt/empty"])
 def test_program_that_cannot_be_executed_is_126(stage: Stage, program: str) -> None:
     stage.file("ROOT/opt/empty", "", 0o755)

@@ -56,8 +56,31 @@ def test_a_program_that_joins_is_looked_up_in_the_container(stage: Stage) -> Non
     with running(stage) as run:
         result = join(stage, run, "nosuch")
         assert result.status == 127
-        assert b"nosuch: not found in the container" in result.err
+        assert result.err.startswith(b"udocker: exec: nosuch: not found in the container")
         assert len(result.err.splitlines()) == 1
+
+
+def test_a_program_that_joins_detached_leaves_standard_error_to_its_launcher(stage: Stage) -> None:
+    with running(stage) as run:
+        started = join(stage, run, "sh", "-c", "echo out; echo err >&2; exit 3", detached=True)
+        assert (started.status, started.out, started.err) == (3, b"out\nerr\n", b"")
+        refused = join(stage, run, "nosuch", detached=True)
+        assert (refused.status, refused.out) == (127, b"")
+        assert refused.err.startswith(b"udocker: exec: nosuch: not found in the container")
+
+
+def test_nobody_who_reads_the_launchers_words_waits_for_a_program_that_joined_detached(stage: Stage) -> None:
+    with running(stage) as run:
+        launch, process = run
+        start = ProcessIdentity.of(process.pid).start
+        command = ("sh", "-c", "echo up; read end; echo $end")
+        joining = Joining(process.pid, start, command, launch.env, detached=True)
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        with stage.start(stage.engine.join(launch, joining), **pipes) as joined:
+            assert joined.stdout is not None and joined.stderr is not None
+            assert joined.stdout.readline() == b"up\n"
+            assert joined.stderr.read() == b""  # closed, though the program goes on
+            assert joined.communicate(b"end\n", timeout=60) == (b"end\n", b"")
 
 
 def test_a_program_that_joins_begins_in_the_working_directory_of_the_run(stage: Stage) -> None:

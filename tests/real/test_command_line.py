@@ -273,9 +273,10 @@ def test_a_directory_that_cannot_be_written_is_one_clear_line(
     udocker: Commands, busybox_image: PushedImage
 ) -> None:
     udocker.user.run(["mkdir", "-m", "555", udocker.store], check=True)
-    message = udocker.bad("pull", busybox_image.reference)
-    assert str(udocker.store) in message
-    assert "UDOCKER_DIR" in message
+    for reference in (busybox_image.reference, "127.0.0.1:9/x"):
+        message = udocker.bad("pull", reference)
+        assert f"store: {udocker.store}: Permission denied" in message
+        assert "UDOCKER_DIR" in message
 
 
 def test_a_full_disk_is_one_clear_line_and_leaves_nothing(

@@ -62,6 +62,7 @@ def test_a_run_in_the_background_prints_the_id_and_goes_on(box: Commands) -> Non
     assert (printed.stdout, printed.stderr) == ("out\n", "err\n")
     assert box.good("stop", "-t", "1", "box") == "box\n"
     assert box.good("wait", "box") == "143\n"
+    assert box.good("stop", "box") == "box\n"
     assert status_of(box).endswith("ago (143)")
     assert box.good("logs", "--tail", "1", "box").strip() in ("out", "")
 
@@ -86,6 +87,16 @@ def test_a_program_that_ends_at_once_with_a_launchers_status_was_started(box: Co
     assert box("logs", "box").stderr == "mine\n"
 
 
+def test_what_a_run_printed_is_kept_until_the_next_one_has_begun(box: Commands) -> None:
+    for text in ("first", "second"):
+        box.good("run", "-d", "box", "echo", text)
+        box.good("wait", "box")
+        assert box("run", "-d", "box", "nosuch").returncode == 127
+        assert box.good("logs", "box") == f"{text}\n"
+        assert len(list((box.store / "runs").glob("*/*.log"))) == 1
+    assert len(records(box)) == 1
+
+
 def test_logs_follows_until_the_run_ends(box: Commands) -> None:
     box.good("run", "-d", "box", "sh", "-c", "for i in 1 2 3; do echo $i; sleep 0.2; done")
     lines = box.good("logs", "-f", "-t", "box").splitlines()
@@ -102,6 +113,9 @@ def test_exec_joins_a_run_in_the_background(box: Commands) -> None:
     assert box("exec", "-i", "box", "cat", input="passed").stdout == "passed"
     assert box.good("exec", "-d", "box", "sleep", "601") == ""
     wait_until(lambda: "sleep 601" in box.good("top", "box"), "the state that is waited for")
+    refused = box("exec", "-d", "box", "nosuch")
+    assert (refused.returncode, refused.stdout) == (127, "")
+    assert refused.stderr.startswith("udocker: exec: nosuch: not found in the container")
     assert "sleep 600" in box.good("top", "box")
     box.good("kill", "box")
     assert box.good("wait", "box") == "137\n"
@@ -205,6 +219,24 @@ def test_the_end_of_run_with_rm_is_mended_by_repair(udocker: Commands, busybox_i
     udocker.good("kill", record["container"])
     assert "--rm was killed: removed" in udocker.good("repair")
     assert len(udocker.good("ps").splitlines()) == 1
+
+
+@pytest.mark.parametrize("moment", [0.02, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.3])
+def test_no_container_of_a_run_with_rm_outlives_it_and_a_repair(
+    udocker: Commands, busybox_image: PushedImage, moment: float
+) -> None:
+    udocker.good("pull", busybox_image.reference)
+    argv = [udocker.programs / "udocker", "run", "--rm", busybox_image.reference, "sleep", "604"]
+    process = udocker.user.popen(argv, env={"UDOCKER_DIR": str(udocker.store)})
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(moment)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    wait_until(lambda: not programs_of(udocker), "the end of the program")
+    assert udocker("repair").returncode == 0
+    assert udocker.good("repair") == ""
+    assert udocker.good("ps", "-aq") == ""
+    assert list(udocker.store.glob("runs/*")) == []
 
 
 def test_a_container_with_what_runs_in_it_is_removed_by_force(box: Commands) -> None:

@@ -136,6 +136,14 @@ FORMATS = [
         r"[0-9a-f-]{36} \. W (?:R1|T2) +\d+ linux/amd64 {8}\['box', 'second'\]  image:1 *\n",
     ),
     ("images", r"REPOSITORY\nimage:1    \.\n"),
+    ("images -q", r"image:1\n"),
+    ("images -aq --no-trunc", r"image:1\n"),
+    ("images image", r"REPOSITORY\nimage:1    \.\n"),
+    ("images -q image:1", r"image:1\n"),
+    ("images -q image:2", ""),
+    ("rm -f -v box", rf"{ID}\n"),
+    ("ps -aq", r"[0-9a-f-]{36}\n"),
+    ("ps -q", ""),
     ("images -p", r"REPOSITORY\n\S{1,18} {2,18}\. image:1\n"),
     ("images -l", r"REPOSITORY\nimage:1    \.\n /\S+/repos/image/1\n    /layer \(\d+ MB\)\n"),
     ("inspect box", r'\{\n    "architecture": "amd64",\n    "b": 1,\n    "os": "linux"\n\}\n'),
@@ -156,7 +164,11 @@ def test_what_scripts_read_looks_as_in_udocker_1_3(
     assert re.fullmatch(expected, capsys.readouterr().out)
 
 
-@pytest.mark.parametrize("line", ["", "help", "-h", "--help", "-D --help", "help ps", "ps --help", "ps -h"])
+@pytest.mark.parametrize(
+    "line",
+    ["", "help", "-h", "--help", "-D --help", "help ps", "ps --help", "ps -h", "exec -h"]
+    + ["run -h", "run --help", "run --rm --help", "create -h", "create --help", "help run"],
+)
 def test_help_is_given_in_every_way(capsys: pytest.CaptureFixture[str], line: str) -> None:
     try:
         status = main(line.split())
@@ -180,6 +192,32 @@ def test_a_failure_is_125(store: Path, capsys: pytest.CaptureFixture[str], line:
     words = line.split() if "repo" in line else [f"--repo={store}", *line.split()]
     assert main(words) == 125
     assert capsys.readouterr().err.startswith("udocker: ")
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("pul busybox", "did you mean udocker pull?"),
+        ("exce box true", "did you mean udocker exec?"),
+        ("--rep=/x ps", "did you mean --repo?"),
+        ("--quite ps", "did you mean --quiet?"),
+        ("ps --sizes", "did you mean --size?"),
+        ("run --volum=/a:/b box", "did you mean --volume?"),
+        ("create --nam box image", "did you mean --name?"),
+        ("run --memmory=1g box", "see udocker run --help"),
+        ("start box", "udocker run CONTAINER runs it again, with -d in the background"),
+        ("info", "udocker version, udocker doctor and udocker showconf"),
+        ("logs --until 1s box", "see udocker logs --help"),
+        ("xyzzy", "see udocker --help"),
+        ("ps --xyzzy", "see udocker ps --help"),
+        ("ps -x", "see udocker ps --help"),
+    ],
+)
+def test_what_is_mistyped_is_answered_with_what_was_meant(
+    capsys: pytest.CaptureFixture[str], line: str, hint: str
+) -> None:
+    assert main(line.split()) == 125
+    assert capsys.readouterr().err.splitlines()[1:] == [f"  hint: {hint}"]
 
 
 def test_another_place_for_a_part_of_the_store_is_refused(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import pytest
 
 from udocker.cli import run
+from udocker.cli.dockeronly import instead_of_command
+from udocker.cli.main import COMMANDS, command_parser, main
 from udocker.cli.parser import Parser
 from udocker.errors import UsageError
 from udocker.model.mount import Mount
@@ -129,16 +132,58 @@ def test_a_command_line_without_an_image_is_refused(words: list[str]) -> None:
     ("word", "hint"),
     [
         ("--network=host", "share the host's network"),
+        ("--hostname=here", "containers have the host's name"),
+        ("-h here", "containers have the host's name"),
         ("-m", "sbatch --mem"),
         ("--gpus", "setup --nvidia"),
         ("--mount=type=bind,source=/a,target=/b", "--volume SOURCE:TARGET"),
+        ("--detach-keys=ctrl-p", "nothing is detached by keys"),
         ("--nosuch", "see udocker run --help"),
     ],
 )
 def test_options_of_docker_that_mean_nothing_here_are_told_of(word: str, hint: str) -> None:
     with pytest.raises(UsageError, match=f"unrecognized arguments: {word}") as refused:
-        parse(word, "image")
+        parse(*word.split(), "image")
     assert hint in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    "words", [["-h", "a", "box", "sh"], ["-ha", "box"], ["--rm", "-h=a", "box", "sh", "-h"]]
+)
+@pytest.mark.parametrize("command", ["run", "create"])
+def test_a_name_for_the_host_is_no_call_for_help(
+    command: str, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [word for word in words if command == "run" or word not in ("--rm", "sh")]
+    assert main([command, *words]) == 125
+    out, error = capsys.readouterr()
+    assert (out, error.splitlines()[0]) == ("", f"udocker: {command}: unrecognized arguments: -h a")
+    assert "containers have the host's name" in error
+
+
+def test_capitals_in_an_images_name_are_told(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UDOCKER_DIR", str(tmp_path))
+    assert main(["run", "Debian:12", "sh"]) == 125
+    assert capsys.readouterr().err == (
+        "udocker: run: 'Debian:12': no such container, and not an image reference\n"
+        "  hint: names of images are in lower case: debian:12\n"
+    )
+
+
+@pytest.mark.parametrize("line", ["run -q box true", "run --quiet box", "create -q image"])
+def test_progress_can_be_left_out_after_the_command_as_well(line: str) -> None:
+    name, *words = line.split()
+    assert command_parser(name).parse_args(words).quiet is True
+
+
+def test_what_follows_the_container_is_the_programs() -> None:
+    assert parse("image", "df", "-h", "here").command == ["df", "-h", "here"]
+
+
+def test_no_command_that_is_here_is_told_to_be_dockers() -> None:
+    assert [name for name in COMMANDS if instead_of_command(name)] == []
 
 
 def test_a_location_needs_no_container() -> None:

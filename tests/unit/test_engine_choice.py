@@ -88,8 +88,10 @@ def test_only_namespaces_take_from_root_what_a_container_shall_not_have(
 
 
 def test_a_mode_that_nobody_knows_is_told_from_one_without_engine() -> None:
-    with pytest.raises(UsageError, match="'X9': unknown"):
+    with pytest.raises(UsageError, match="'X9': unknown") as refused:
         ExecutionMode.parse("X9")
+    offered = ", ".join(mode.value for mode in MODES)
+    assert refused.value.hint == f"one of {offered}; udocker avail tells which of them work here"
 
 
 def test_missing_native_program_is_named(tmp_path: Path) -> None:

@@ -90,6 +90,28 @@ def test_reference_survives_being_written_and_read(text):
     assert ".." not in reference.repository.split("/")
 
 
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("Debian:12", "debian:12"),
+        ("Docker.io/Library/Debian:Testing", "Docker.io/library/debian:Testing"),
+        ("HOST:5000/A/b@sha256:" + "0" * 64, "HOST:5000/a/b@sha256:" + "0" * 64),
+    ],
+)
+def test_capitals_in_a_name_are_answered_with_the_name_to_try(text, meant):
+    with pytest.raises(UsageError, match="not a repository name") as refused:
+        ImageReference.parse(text)
+    assert refused.value.hint == f"names of images are in lower case: {meant}"
+    assert str(ImageReference.parse(meant)) == meant
+
+
+@pytest.mark.parametrize("text", ["A--b_", "De bian", "debian:1:2", "-Debian", "K\u212a!"])
+def test_other_mistakes_in_a_name_are_answered_with_its_form(text):
+    with pytest.raises(UsageError) as refused:
+        ImageReference.parse(text)
+    assert refused.value.hint.startswith("write ")
+
+
 def test_pinned_reference_names_the_digest_alone():
     assert str(ImageReference.parse("quay.io/a:1").pinned(Digest.parse(SHA))) == f"quay.io/a@{SHA}"
 

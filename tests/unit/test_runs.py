@@ -361,9 +361,7 @@ def test_rm_refuses_what_runs_on_another_node(
     assert main(["rm", "-f", "box"]) == 0
 
 
-@pytest.mark.parametrize(
-    "command", ["exec box true", "stop box", "kill box", "wait box", "top box", "logs box"]
-)
+@pytest.mark.parametrize("command", ["exec box true", "kill box", "wait box", "top box", "logs box"])
 def test_commands_tell_that_nothing_runs(
     store: Store,
     container: Container,

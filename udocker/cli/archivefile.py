@@ -10,10 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from udocker.errors import NotFoundError, StoreError, UsageError, from_os_error
+from udocker.errors import NotFoundError, StoreCorrupt, StoreError, UnpackError, UsageError, from_os_error
 from udocker.system.files import discard, discard_leftovers, unique_name
 
 STANDARD = "-"
+_GIVE = f"give a file that is there and that you can read, or {STANDARD} for standard input"
+# What errors about the content of an archive begin with, where they do not know its name.
+_UNNAMED = ("archive: ", "unpack: ", "import: ", "manifest: ", "image configuration: ")
+# How a layer of the store is told, and what is done about it; an archive is neither.
+_LAYER, _LAYER_HINT = " (layer ", "damaged? udocker verify"
 
 
 @contextmanager
@@ -30,11 +35,27 @@ def open_input(act: str, name: str) -> Iterator[BinaryIO]:
     try:
         stream = open(name, "rb")  # noqa: SIM115 - the errors of the block are not those of opening
     except FileNotFoundError:
-        raise NotFoundError(f"{act}: {name}: no such file") from None
+        raise NotFoundError(f"{act}: {name}: no such file", _GIVE) from None
     except OSError as error:
-        raise StoreError(f"{act}: {name}: {error.strerror}") from error
+        raise StoreError(f"{act}: {name}: {error.strerror}", _GIVE) from error
     with stream:
         yield stream
+
+
+@contextmanager
+def naming(act: str, name: str, hint: str) -> Iterator[None]:
+    """Let what is wrong with the archive ``name`` be told with its name, and ``hint`` where there is none."""
+    try:
+        yield
+    except (StoreCorrupt, UnpackError) as error:
+        prefix = next((prefix for prefix in _UNNAMED if error.message.startswith(prefix)), None)
+        if prefix is not None:
+            kept = prefix if prefix.startswith(("manifest", "image")) else ""
+            cause = kept + error.message[len(prefix) :].partition(_LAYER)[0]
+            error.message = f"{act}: {'standard input' if name == STANDARD else name}: {cause}"
+        if not error.hint or error.hint.startswith(_LAYER_HINT):
+            error.hint = hint
+        raise
 
 
 @contextmanager
@@ -66,7 +87,9 @@ def open_output(act: str, name: str, replace: bool) -> Iterator[BinaryIO]:
         with _new_file(path) as stream:
             yield stream
     except OSError as error:
-        raise from_os_error(act, error, name, "write to another place with -o") from error
+        failure = from_os_error(act, error, name, "write to another place with -o")
+        failure.hint = failure.hint or "give a file in a directory that is there"
+        raise failure from error
 
 
 def _is_new(path: Path) -> bool:

@@ -19,6 +19,7 @@ DESCRIPTION = "Make a container from an image, which is pulled first where it is
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     parser.add_argument("image", metavar="IMAGE")
+    parser.add_argument("-q", "--quiet", action="store_true", help="show no progress of a pull")
     parser.add_argument("--name", default="", help="a name for the container")
     parser.add_argument("--platform", default="", metavar="OS/ARCH", help="of the image for this platform")
     parser.add_argument("--force", action="store_true", help="take the name from the container that has it")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from typing import Callable
 
 from udocker.cli.run import ports_of
@@ -15,7 +16,7 @@ from udocker.log import Log
 from udocker.model.container import Container
 from udocker.model.runspec import RunSpec
 from udocker.run.background import start_in_background
-from udocker.run.keeper import Keeper
+from udocker.run.keeper import Keeper, settle_intention
 from udocker.run.plan import choice_of, plan_run
 from udocker.run.wait import run_and_wait
 from udocker.store.store import Store
@@ -47,19 +48,34 @@ def run_kept(
         raise
 
     def begin() -> Keeper:
-        return Keeper.begin(store, container, launch, choice[1].value, remove, ports)
+        keeper = Keeper.begin(store, container, launch, choice[1].value, remove, ports)
+        if is_new:
+            settle_intention(store, container.id, keeper.run)
+        return keeper
 
     if options.detach:
-        return _in_background(container, launch, begin, config.output_size)
+        return _in_background(store, container, launch, begin, config.output_size)
     return _in_foreground(store, container, launch, begin)
 
 
-def _in_background(container: Container, launch: Launch, begin: Callable[[], Keeper], size: int) -> int:
+def _in_background(
+    store: Store, container: Container, launch: Launch, begin: Callable[[], Keeper], size: int
+) -> int:
+    now = time.time()
     begun = start_in_background(launch, begin, size)
     if begun.status == 0:
-        print(container.id)
+        print(container.id, flush=True)
+        _make_room(store, container, now)
     sys.stderr.buffer.write(begun.words)
     return begun.status
+
+
+def _make_room(store: Store, container: Container, before: float) -> None:
+    """What an earlier run in the background has printed is kept until the next one has begun."""
+    try:
+        store.runs.forget_ended(container.id, before)
+    except OSError as error:
+        _LOG.warning("run: %s: what an earlier run printed stays: %s", container.id, error.strerror)
 
 
 def _in_foreground(store: Store, container: Container, launch: Launch, begin: Callable[[], Keeper]) -> int:
@@ -68,6 +84,7 @@ def _in_foreground(store: Store, container: Container, launch: Launch, begin: Ca
     except StoreError as error:
         # A disk that is full does not hinder a run that writes nothing.
         _LOG.warning("%s; the run goes on, and is not known", error.message)
+        settle_intention(store, container.id)
         return _run_unknown(store, container, launch)
     status = None
     try:

@@ -129,6 +129,11 @@ def _dispatch(arguments: list[str]) -> int:
 def _unknown(name: str) -> UsageError:
     import difflib  # for mistakes alone
 
+    from udocker.cli.dockeronly import instead_of_command
+
+    reason = instead_of_command(name)
+    if reason:
+        return UsageError(f"{name!r}: a command of docker's that is not here", reason)
     near = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.7)
     hint = f"did you mean udocker {near[0]}?" if near else "see udocker --help"
     return UsageError(f"{name!r}: unknown command", hint)

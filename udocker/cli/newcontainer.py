@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import uuid
 from typing import Optional
 
 from udocker.cli.output import progress
@@ -11,8 +12,9 @@ from udocker.config import Config
 from udocker.errors import NotFoundError, RegistryError, UsageError
 from udocker.model.container import Container
 from udocker.model.manifest import Platform
-from udocker.model.reference import ImageReference
-from udocker.run.images import create, ensure_image, pull
+from udocker.model.reference import ImageReference, lower_case_hint
+from udocker.run.images import add_others, create, ensure_image, pull
+from udocker.run.keeper import intended
 from udocker.store.store import Store
 
 
@@ -22,7 +24,8 @@ def new_container(config: Config, options: argparse.Namespace) -> Container:
         reference = ImageReference.parse(options.object)
     except UsageError:
         message = f"run: {options.object!r}: no such container, and not an image reference"
-        raise NotFoundError(message, "see udocker ps and udocker images") from None
+        hint = lower_case_hint(options.object) or "see udocker ps and udocker images"
+        raise NotFoundError(message, hint) from None
     platform = Platform.parse(options.platform) if options.platform else None
     config = with_registry(config, options)
     if options.policy == "never":
@@ -34,7 +37,11 @@ def new_container(config: Config, options: argparse.Namespace) -> Container:
             known = f"no container is called {options.object} either, see udocker ps"
             error.hint = f"{error.hint}; {known}" if error.hint else known
             raise
-    return create(config, reference, options.name)
+    if not options.rm:
+        return create(config, reference, options.name)
+    container_id = str(uuid.uuid4())
+    with intended(Store.at(config), container_id):
+        return create(config, reference, options.name, container_id)
 
 
 def _fetch(
@@ -48,8 +55,13 @@ def _fetch(
 
 
 def _need_local(config: Config, reference: ImageReference, platform: Optional[Platform]) -> None:
-    images = Store.at(config).images
-    found = images.config(images.load(reference)).platform
+    store = Store.at(config)
+    images = store.images
+    try:
+        found = images.config(images.load(reference)).platform
+    except NotFoundError as error:
+        add_others(error, store, reference)
+        raise
     if platform is not None and not platform.accepts(found):
         message = f"run: {reference}: the image that is here is for {found}, not {platform}"
         raise NotFoundError(message, "--pull=missing fetches the other one")

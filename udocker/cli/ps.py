@@ -21,7 +21,16 @@ A column more where any of them runs, or has run in the background: what is know
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
-    parser.add_argument("-a", "--all", "--no-trunc", action="store_true", help="accepted: all are shown")
+    parser.add_argument("-a", "--all", action="store_true", help="all: of use with -q, others are all shown")
+    parser.add_argument("--no-trunc", action="store_true", help="accepted: nothing is cut off")
+    # Not "quiet", which is udocker's own option for less of what is said of the work.
+    parser.add_argument(
+        "-q",
+        "--quiet",
+        dest="ids_alone",
+        action="store_true",
+        help="the ids alone, of those in which something runs; with -a of all",
+    )
     parser.add_argument("-m", "--mode", action="store_true", help="with the execution mode")
     parser.add_argument("-s", "--size", action="store_true", help="with the size in MB")
     parser.add_argument("-p", "--platform", action="store_true", help="with the platform")
@@ -33,6 +42,12 @@ def run(config: Config, options: argparse.Namespace) -> int:
     middle = "".join(title for title, wanted in extra if wanted)
     store = Store.at(config)
     containers, runs = store.containers, all_runs(store)
+    if options.ids_alone:
+        in_use = {directory.rpartition("/")[2] for directory, one in runs.items() if one.is_in_use}
+        for container_id in containers.ids():
+            if options.all or container_id in in_use:
+                print(printable(container_id))
+        return 0
     words = {directory: text for directory, one in runs.items() if (text := one.in_words())}
     title = " STATUS" if words else ""
     print(f"{'CONTAINER ID':<36} P M {middle}{'NAMES':<18} {'IMAGE':<20}{title}")

@@ -26,6 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="kill what runs in it; a container that is not there is no failure",
     )
+    parser.add_argument(
+        "-v", "--volumes", action="store_true", help="accepted: nothing of a container lies elsewhere"
+    )
 
 
 def run(config: Config, options: argparse.Namespace) -> int:

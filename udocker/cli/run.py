@@ -67,6 +67,7 @@ def _add_image_options(parser: Declaring) -> None:
         # Each an option of its own, because the word after a mere --pull is the image.
         text = parser.HIDDEN
         add(f"--pull={policy}", dest="policy", action="store_const", const=policy, default="", help=text)
+    add("-q", "--quiet", action="store_true", help="show no progress of a pull")
     add("--platform", default="", metavar="OS/ARCH", help="pull the image for this platform")
     for name in ("--registry", "--index", "--httpproxy"):
         add(name, default="", metavar="URL", help="as for udocker pull")
@@ -257,22 +258,22 @@ def _directory() -> str:
         return "/proc/self/cwd"  # deleted under us: an absolute path needs none, others are not found
 
 
-def environment(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
-    """The variables of files, then those of the command line, which win."""
+def environment(options: argparse.Namespace, act: str = "run") -> Iterator[tuple[str, str]]:
+    """The variables of files, then those of the command line of ``act``, which win; raises UsageError."""
     if options.env_file:
         from udocker.run.envfile import read_env_file
 
         for path in options.env_file:
-            yield from read_env_file(path, os.environ)
+            yield from read_env_file(path, os.environ, act)
     for text in options.env:
-        yield from _variable(text)
+        yield from _variable(text, act)
 
 
-def _variable(text: str) -> list[tuple[str, str]]:
+def _variable(text: str, act: str) -> list[tuple[str, str]]:
     """``NAME=VALUE``, or ``NAME`` for the value that it has here, if any, as docker does."""
     name, equals, value = text.partition("=")
     if not name:
-        raise UsageError(f"run: --env {text!r}: no name", "write NAME=VALUE")
+        raise UsageError(f"{act}: --env {text!r}: no name", "write NAME=VALUE")
     if equals:
         return [(name, value)]
     return [(name, os.environ[name])] if name in os.environ else []

@@ -6,7 +6,7 @@ import argparse
 
 from udocker.cli.archivefile import STANDARD, open_output
 from udocker.config import Config
-from udocker.errors import UsageError
+from udocker.errors import StoreCorrupt, UnpackError, UsageError
 from udocker.model.reference import ImageReference
 from udocker.run.archives import save
 
@@ -27,5 +27,9 @@ def run(config: Config, options: argparse.Namespace) -> int:
     if not images:
         raise UsageError("save: no image given", "see udocker save --help")
     references = [ImageReference.parse(text) for text in images]
-    save(config, references, open_output("save", options.output or STANDARD, replace=False))
+    try:
+        save(config, references, open_output("save", options.output or STANDARD, replace=False))
+    except (StoreCorrupt, UnpackError) as error:
+        error.hint = error.hint or "udocker verify tells which image is damaged, and udocker pull mends it"
+        raise
     return 0

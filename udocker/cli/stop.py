@@ -15,7 +15,8 @@ from udocker.store.store import Store
 
 DESCRIPTION = """End what runs in containers on this node: SIGTERM, and after some seconds SIGKILL.
 
-All runs of a container end, with everything that they have started and all that has joined them."""
+All runs of a container end, with everything that they have started and all that has joined them. Where
+nothing runs any more there is nothing to do, as in docker."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +43,7 @@ def run(config: Config, options: argparse.Namespace) -> int:
     def act(name: str) -> None:
         directory = directory_of(store, name, "stop")
         runs = ContainerRuns.of(store, directory)
-        if not runs.live:
+        if not runs.live and (runs.elsewhere or runs.tasks):
             raise not_running("stop", name, runs)
         # As in docker a negative time waits as long as it takes.
         seconds = options.time if options.time >= 0 else float("inf")

@@ -81,7 +81,8 @@ class Joining:
     """A program that joins a run: ``pid`` is the run's program, which has begun at ``start``.
 
     ``start`` is in clock ticks since boot (proc(5), /proc/[pid]/stat, field 22).  ``workdir`` is empty, and
-    ``identity`` None, for the run's own.
+    ``identity`` None, for the run's own.  Where it is ``detached`` the program's standard error is what its
+    standard output is, and the launcher's own, for its failures, ends when the program starts.
     """
 
     pid: int
@@ -90,6 +91,7 @@ class Joining:
     env: Mapping[str, str]
     workdir: str = ""
     identity: Optional[Identity] = None
+    detached: bool = False
 
 
 @dataclass(frozen=True)

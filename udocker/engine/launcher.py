@@ -50,6 +50,11 @@ def again(run: Launch, joining: Joining) -> Launch:
     return Launch((*words, "--", *joining.argv), joining.env, run.cwd)
 
 
+def detaching(joining: Joining) -> tuple[str, ...]:
+    """The option for a program whose standard error is not the launcher's."""
+    return ("--detach",) if joining.detached else ()
+
+
 def probe(launcher: Callable[[], str], *words: str) -> Support:
     """Let the launcher try, in a process of its own, and take its line for the reason."""
     import subprocess  # a run does not probe where it is known what works

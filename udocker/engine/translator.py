@@ -9,7 +9,7 @@ import os
 
 from udocker.engine.base import Abilities, Joining, Launch, Process, Support
 from udocker.engine.binaries import locate
-from udocker.engine.launcher import again, options, probe
+from udocker.engine.launcher import again, detaching, options, probe
 from udocker.model.container import Container
 from udocker.model.mode import ExecutionMode
 from udocker.values import TYPE_CHECKING, dataclass, replace
@@ -81,7 +81,8 @@ class Translator:
 
     def join(self, run: Launch, joining: Joining) -> Launch:
         """The same launch with another program: a container is what the engine shows, and no more."""
-        return again(run, joining)
+        launcher, *words = again(run, joining).argv
+        return Launch((launcher, "--exec", *detaching(joining), *words), joining.env, run.cwd)
 
     def _launcher(self) -> str:
         return os.fspath(self.program) if self.program else locate(TRANSLATOR, installed=self.installed)

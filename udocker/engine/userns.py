@@ -6,7 +6,7 @@ import os
 
 from udocker.engine.base import Abilities, Joining, Launch, Process, Support
 from udocker.engine.binaries import locate
-from udocker.engine.launcher import again, options, probe
+from udocker.engine.launcher import again, detaching, options, probe
 from udocker.model.container import Container
 from udocker.model.mode import ExecutionMode
 from udocker.values import TYPE_CHECKING, dataclass, replace
@@ -65,7 +65,8 @@ class UsernsEngine:
         kept = [word for name in ("--uid", "--gid", "--workdir") for word in _option(words, name)]
         process = f"{joining.pid}:{joining.start}"
         command = words[words.index("--") :]
-        return Launch((self._launcher(), "--join", process, *kept, *command), joining.env, run.cwd)
+        asked = ("--join", process, *detaching(joining), *kept)
+        return Launch((self._launcher(), *asked, *command), joining.env, run.cwd)
 
     def _launcher(self) -> str:
         return os.fspath(self.program) if self.program else locate(PROGRAM, installed=self.installed)

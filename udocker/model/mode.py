@@ -6,6 +6,9 @@ from enum import Enum
 
 from udocker.errors import UsageError
 
+# Those with an engine, as udocker.engine.select has them.
+_OFFERED = "T2, R1, T1, P1, P2"
+
 
 class ExecutionMode(Enum):
     """One way to run a container: a family of engines and a variant of it.
@@ -34,9 +37,9 @@ class ExecutionMode(Enum):
 
     @classmethod
     def parse(cls, text: str) -> ExecutionMode:
-        """Read a mode's name; raises UsageError with those there are."""
+        """Read a mode's name; raises UsageError with those that there are engines for."""
         try:
             return cls(text.upper())
         except ValueError:
-            known = ", ".join(mode.value for mode in cls)
-            raise UsageError(f"execution mode: {text!r}: unknown", f"one of {known}") from None
+            hint = f"one of {_OFFERED}; udocker avail tells which of them work here"
+            raise UsageError(f"execution mode: {text!r}: unknown", hint) from None

@@ -57,7 +57,8 @@ class ImageReference:
         if host and not (_HOST.fullmatch(host) and _port(host) <= _MAX_PORT):
             raise _invalid(text, f"{host!r} is not a registry host")
         if not path or not _PATH.fullmatch(path):
-            raise _invalid(text, f"{path!r} is not a repository name (lower-case letters, digits, . _ -)")
+            cause = f"{path!r} is not a repository name (lower-case letters, digits, . _ -)"
+            raise _invalid(text, cause, lower_case_hint(text))
         if len(path) > _MAX_NAME:
             raise _invalid(text[:40] + "…", f"the name is longer than {_MAX_NAME} characters")
         if not colon and digest is None:
@@ -108,5 +109,16 @@ def _port(host: str) -> int:
     return int(digits) if ":" in host.rpartition("]")[2] else 0
 
 
-def _invalid(text: str, cause: str) -> UsageError:
-    return UsageError(f"image reference: {text!r}: {cause}", "write [host[:port]/]name[:tag][@digest]")
+def lower_case_hint(text: str) -> str:
+    """What to write instead of a reference in which capitals alone are wrong; empty for any other."""
+    host, path = _split_host(text.partition("@")[0])
+    path = path.partition(":")[0]
+    if not _PATH.fullmatch(path.lower()) or path == path.lower():
+        return ""
+    name = f"{host}/{path.lower()}" if host else path.lower()
+    return f"names of images are in lower case: {name}{text[len(name) :]}"
+
+
+def _invalid(text: str, cause: str, hint: str = "") -> UsageError:
+    hint = hint or "write [host[:port]/]name[:tag][@digest]"
+    return UsageError(f"image reference: {text!r}: {cause}", hint)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 _IGNORED_BY_PYTHON = ("SIGPIPE", "SIGXFZ", "SIGXFSZ")
 
 
-def execute(launch: Launch) -> NoReturn:
-    """Become the container's program; raises EngineError where that fails."""
+def execute(launch: Launch, act: str = "run") -> NoReturn:
+    """Become the container's program, for the command ``act``; raises EngineError where that fails."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
@@ -35,7 +35,7 @@ def execute(launch: Launch) -> NoReturn:
         os.chdir(launch.cwd)
         os.execve(launch.argv[0], launch.argv, launch.env)
     except OSError as error:
-        raise _failed(launch, error) from error
+        raise _failed(act, launch, error) from error
 
 
 def spawn(launch: Launch, **options: Any) -> subprocess.Popen[bytes]:
@@ -45,9 +45,9 @@ def spawn(launch: Launch, **options: Any) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(launch.argv, env=launch.env, cwd=launch.cwd, **options)
     except OSError as error:
-        raise _failed(launch, error) from error
+        raise _failed("run", launch, error) from error
 
 
-def _failed(launch: Launch, error: OSError) -> EngineError:
+def _failed(act: str, launch: Launch, error: OSError) -> EngineError:
     hint = "the arguments and the environment together are too long" if error.errno == errno.E2BIG else ""
-    return EngineError(f"run: {launch.argv[0]}: {error.strerror}", hint)
+    return EngineError(f"{act}: {launch.argv[0]}: {error.strerror}", hint)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Callable, Optional, Protocol
 
 from udocker.config import Config
-from udocker.errors import NotFoundError, RegistryError, StoreCorrupt, StoreError
+from udocker.errors import NotFoundError, RegistryError, StoreCorrupt, StoreError, UdockerError
 from udocker.model.container import Container
 from udocker.model.manifest import Descriptor, Platform
 from udocker.model.reference import ImageReference
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 # What import, load and tag make is in no registry, or another image there.
 _ONLY_HERE = "one of this name is in the store: to use that, create a container of it and name the container"
+
+# So many names that a hint tells.
+_SHOWN = 5
 
 
 class Progress(Protocol):
@@ -97,12 +100,20 @@ def pull(
 ) -> Image:
     """Fetch what is missing of an image and publish it in the store.
 
-    Raises RegistryError, StoreError.
+    Raises RegistryError, StoreError: that the store cannot be written before that there is no registry.
     """
+    try:
+        return _pull(config, reference, platform, progress or Silent())
+    except RegistryError as error:
+        if not error.status or error.temporary:  # it was not reached: the rest can be told all the same
+            Store.at(config).paths.require_writable()
+        raise
+
+
+def _pull(config: Config, reference: ImageReference, platform: Optional[Platform], report: Progress) -> Image:
     from udocker.registry.client import RegistryClient
 
     store = Store.at(config)
-    report = progress or Silent()
     with RegistryClient(config, reference) as client:
         remote = client.fetch_image(platform or Platform.host())
         image = store.images.current(reference, remote.manifest, remote.index)
@@ -209,4 +220,17 @@ def ensure_image(
         pass  # pulled below
     except StoreCorrupt as damage:
         _LOG.warning("%s; pulling it again", damage.message)
-    return pull(config, reference, platform, progress)
+    try:
+        return pull(config, reference, platform, progress)
+    except RegistryError as error:
+        add_others(error, store, reference)
+        raise
+
+
+def add_others(error: UdockerError, store: Store, reference: ImageReference) -> None:
+    """Let the hint of an error name what is here under the same name with other tags."""
+    names = store.images.others(reference)
+    if names:
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        here = f"here {'are' if len(names) > 1 else 'is'} {', '.join(names[:_SHOWN])}{more}"
+        error.hint = f"{error.hint}; {here}" if error.hint else here

@@ -31,11 +31,12 @@ def plan_join(
     program: ProcessIdentity,
     spec: RunSpec,
     environ: Mapping[str, str],
+    detached: bool = False,
 ) -> Launch:
     """The launch of ``spec``'s command in a run; of the spec its command, env, workdir and user count.
 
-    Variables are the run's, with the spec's over them, and another user's home.  Raises UsageError,
-    EngineError, StoreCorrupt.
+    ``detached`` is as in ``Joining``.  Variables are the run's, with the spec's over them, and another user's
+    home.  Raises UsageError, EngineError, StoreCorrupt.
     """
     texts = [*spec.command, spec.workdir, spec.user, *(text for pair in spec.env for text in pair)]
     refuse_unpassable(texts, UsageError, "exec")
@@ -52,7 +53,7 @@ def plan_join(
     if spec.user:
         identity, _ = plan_accounts(container.root, spec, spec.user, {}, facts, engine.abilities)
     env = _environment(record, spec, identity, facts, environ)
-    joining = Joining(program.pid, program.start, spec.command, env, spec.workdir, identity)
+    joining = Joining(program.pid, program.start, spec.command, env, spec.workdir, identity, detached)
     return engine.join(Launch(record.argv, record.env, "/"), joining)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Optional
 
 from udocker.engine.base import Launch
@@ -19,6 +21,31 @@ from udocker.system.processes import family_of, kill_all
 from udocker.values import dataclass, replace
 
 _LOG = Log(__name__)
+
+
+@contextmanager
+def intended(store: Store, container_id: str) -> Iterator[None]:
+    """Write down that this process is about to make a container, and to run and to remove it.
+
+    Without that nobody would know whose it is if this process is killed before the run begins.  It is taken
+    back where the block raises; who begins the run calls ``settle_intention``.  Raises StoreError.
+    """
+    directory = str(store.paths.containers / container_id)
+    process = ProcessIdentity.current()
+    record = RunRecord(container_id, directory, RUN, "", (), {}, process, None, time.time(), (), True)
+    run = store.create().runs.write(record)
+    try:
+        yield
+    except BaseException:
+        store.runs.forget(run)
+        raise
+
+
+def settle_intention(store: Store, container_id: str, begun: Optional[KeptRun] = None) -> None:
+    """Forget what ``intended`` wrote of a container, for its run has ``begun``, or will not be known."""
+    for run in store.runs.of(container_id):
+        if not run.record.mode and (begun is None or run.path != begun.path):
+            store.runs.forget(run)
 
 
 @dataclass(frozen=True)

@@ -223,6 +223,14 @@ class ImageStore:
                     found.setdefault((name, path.name), path)
         return sorted((name, tag, path) for (name, tag), path in found.items())
 
+    def others(self, reference: ImageReference) -> list[str]:
+        """The images that are here by the same name and another tag or digest, as one would write them."""
+        found: set[str] = set()
+        for store in (self, *self._lower):
+            found.update(path.parent.name for path in (store._paths.repos / reference.name).glob(f"*/{TAG}"))
+        names = sorted(found - {reference.selector})
+        return [f"{reference.name}{'@' if ':' in name else ':'}{name}" for name in names]
+
     def config(self, image: Image) -> ImageConfig:
         """The image's configuration; raises StoreCorrupt."""
         return ImageConfig.parse(self.config_raw(image))

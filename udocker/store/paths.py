@@ -105,6 +105,19 @@ class StorePaths:
         except OSError as error:
             raise from_os_error("store", error, self.root) from error
 
+    def require_writable(self) -> None:
+        """Raise StoreError where nothing could be made in the store; makes nothing."""
+        import errno  # for failures alone
+
+        place = self._below()
+        while not os.path.lexists(place) and place != place.parent:
+            place = place.parent
+        number = 0 if place.is_dir() else errno.ENOTDIR
+        if number == 0 and not os.access(place, os.W_OK | os.X_OK):
+            number = errno.EROFS if os.statvfs(place).f_flag & os.ST_RDONLY else errno.EACCES
+        if number:
+            raise from_os_error("store", OSError(number, os.strerror(number)), self.root)
+
     def make(self, directory: Path) -> None:
         """Make a directory below the root with the root's permissions, and its parents."""
         if directory.is_dir():

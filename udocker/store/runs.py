@@ -111,10 +111,14 @@ class RunStore:
         except OSError:
             return  # of another run
 
-    def forget_ended(self, container_id: str) -> None:
-        """Make room for a new run: of those that are over the last one's output is kept until then."""
+    def forget_ended(self, container_id: str, before: float) -> None:
+        """Forget the runs that are over and that began earlier than a new one; raises OSError.
+
+        ``before`` is in seconds since 1970.
+        """
         for run in self.of(container_id):
-            if run.state in (RunState.ENDED, RunState.KILLED) and not run.record.remove:
+            is_over = run.state in (RunState.ENDED, RunState.KILLED) and not run.record.remove
+            if is_over and run.record.began < before:
                 self.forget(run)
 
     def settle(self, run: KeptRun, ended: float) -> None:

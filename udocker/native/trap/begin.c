@@ -22,6 +22,9 @@
  *   --trace                 let a tracer deliver calls (../tracer), which a filter tells of
  *   --trace-all             the same, without a filter
  *   --patch                 rewrite call sites after their first trap
+ *   --exec                  what is told is of udocker exec
+ *   --detach                the program's standard error is what its standard output is; the launcher's own is the
+ *                           caller's still, and closed once the program has started
  *   --probe                 only try whether calls can be trapped, and sites rewritten: status 0, or the reason
  *
  * Exit status: 125 for a failure of the launcher, 126 for a program that cannot be executed, 127 for one
@@ -32,7 +35,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "../tracer/tracer.h"
@@ -105,6 +107,18 @@ static void take_probe(struct options *options, char **values)
 {
     (void)values;
     options->probe = true;
+}
+
+static void take_exec(struct options *options, char **values)
+{
+    (void)options, (void)values;
+    report_act("exec");
+}
+
+static void take_detach(struct options *options, char **values)
+{
+    (void)options, (void)values;
+    report_keep();
 }
 
 /* What can be done without. */
@@ -227,6 +241,8 @@ static const struct option {
     enum step step;
     void (*take)(struct options *options, char **values);
 } OPTIONS[] = {
+    {"--exec", 0, STEP_MODE, take_exec},
+    {"--detach", 0, STEP_MODE, take_detach},
     {"--trace", 0, STEP_MODE, take_trace},
     {"--trace-all", 0, STEP_MODE, take_trace_all},
     {"--root", 1, STEP_SET, take_root},
@@ -327,38 +343,6 @@ static bool has_openat2(void)
     return sys_call4(SYS_openat2, AT_FDCWD, "", NULL, 0) != -ENOSYS;
 }
 
-/* SELinux refuses such memory to some (execmem), and then no call site can be rewritten. */
-static int probe_patch(void)
-{
-    long place = sys_call6(SYS_mmap, 0, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (place < 0 && place > -4096)
-        report_and_stop("memory", "this host forbids to rewrite a program's text in memory", "execution mode T1 does without");
-    return 0;
-}
-
-/* A call from outside the text that the filter lets through, though within the same segment. */
-__attribute__((visibility("hidden"))) long probe_call(long argument, long unused, long number);
-__asm__(".section .rodata\n"
-        ".globl probe_call\n"
-        ".hidden probe_call\n"
-        "probe_call:\n"
-        "    mov %rdx, %rax\n"
-        "    syscall\n"
-        "    ret\n"
-        ".text\n");
-
-/* uselib(2), which the engine refuses without a look at the path; the kernel would say ENOSYS, or EFAULT. */
-static int probe(void)
-{
-    if (engine.tracing)
-        tracer_start();
-    engine_start(NULL);
-    traced_leave();
-    if (probe_call(0, 0, SYS_uselib) != -EPERM)
-        report_and_stop("seccomp", "a filter can be set here, but traps nothing", "try another execution mode");
-    return engine.patch ? probe_patch() : 0;
-}
-
 static void self_find(void)
 {
     static const char link[] = "/proc/self/exe";
@@ -383,7 +367,7 @@ int engine_begin(char **arguments, char **environment)
     for (int step = STEP_MODE; step < STEPS && !options.probe; step++)
         command = options_take(&options, arguments + 1, (enum step)step);
     if (options.probe)
-        return probe();
+        return probe_calls();
     if (engine.world.count == 0 || !*command)
         usage_stop("--root", "a root and a program are needed");
     self_find();

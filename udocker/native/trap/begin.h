@@ -47,6 +47,9 @@ long program_start(const char *file, char **command, char *const *environment);
 long program_search(char **command, char *const *environment, const char *path); /* the same for a name */
 int program_refused(const char *program, bool by_path, long error);              /* tells why; the exit status */
 
+/* probe.c */
+int probe_calls(void); /* 0, or the reason is told and the process ends */
+
 /* kernel.c */
 int kernel_pretend(const char *release);
 

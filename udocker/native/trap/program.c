@@ -46,6 +46,27 @@ long program_search(char **command, char *const *environment, const char *path)
     return worst;
 }
 
+/* What to do about execve(2)'s errors that their own words do not tell. */
+static const struct {
+    int error;
+    const char *hint;
+} HINTS[] = {
+    {E2BIG, "the arguments and the environment together are too long"},
+    {ENOTDIR, "a part of its path is a file"},
+    {ELOOP, "its path goes round in a circle of symbolic links"},
+    {ETXTBSY, "somebody is writing it: try again"},
+    {ENAMETOOLONG, "give a shorter path"},
+    {EPERM, "this host forbids to execute it"},
+};
+
+static const char *program_hint(int error)
+{
+    for (size_t i = 0; i < sizeof HINTS / sizeof *HINTS; i++)
+        if (HINTS[i].error == error)
+            return HINTS[i].hint;
+    return NULL;
+}
+
 /* Says why the program did not start; returns the exit status. */
 int program_refused(const char *program, bool by_path, long error)
 {
@@ -53,13 +74,14 @@ int program_refused(const char *program, bool by_path, long error)
         report_line(program, "its interpreter or dynamic loader is not in the container",
                     "see the first line of a script, or what ldd says of a program");
     else if (error == -ENOENT)
-        report_line(program, "not found in the container", by_path ? NULL : "not in any directory of PATH");
+        report_line(program, "not found in the container",
+                    by_path ? "is the path right, and the program in the image?" : "not in any directory of PATH");
     else if (error == -ENOEXEC)
         report_line(program, "not a format that this execution mode runs",
                     "a script without #!, or an image for another architecture");
     else if (error == -EACCES)
         report_line(program, "not executable", "no x permission, a directory, or a file system mounted noexec");
     else
-        report_error(program, (int)-error);
+        report_error_hint(program, (int)-error, program_hint((int)-error));
     return error == -ENOENT || error == -ENOTDIR || error == -ELIBACC ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE;
 }

@@ -1,10 +1,26 @@
-/* One line for the user: "udocker: run: OBJECT: CAUSE (HINT)". */
+/* One line for the user: "udocker: ACT: OBJECT: CAUSE (HINT)". */
 
 #include <errno.h>
+#include <fcntl.h>
 
 #include "trap.h"
 
-enum { LINE = 6 * PATH_SIZE };
+enum { LINE = 6 * PATH_SIZE, OUTPUT = 1, ERRORS = 2 };
+
+static const char *report_of = "run";
+static int report_to = ERRORS;
+
+void report_act(const char *act)
+{
+    report_of = act;
+}
+
+void report_keep(void)
+{
+    long kept = sys_call3(SYS_fcntl, ERRORS, F_DUPFD_CLOEXEC, ERRORS + 1);
+    if (kept >= 0 && sys_call3(SYS_dup3, OUTPUT, ERRORS, 0) >= 0)
+        report_to = (int)kept;
+}
 
 /* Control characters become octal escapes: a name with a newline must not make a second line. */
 static size_t line_add(char *line, size_t length, const char *text)
@@ -26,7 +42,9 @@ static size_t line_add(char *line, size_t length, const char *text)
 void report_line(const char *object, const char *cause, const char *hint)
 {
     char line[LINE];
-    size_t length = line_add(line, 0, "udocker: run: ");
+    size_t length = line_add(line, 0, "udocker: ");
+    length = line_add(line, length, report_of);
+    length = line_add(line, length, ": ");
     length = line_add(line, length, object);
     length = line_add(line, length, ": ");
     length = line_add(line, length, cause);
@@ -36,7 +54,7 @@ void report_line(const char *object, const char *cause, const char *hint)
         length = line_add(line, length, ")");
     }
     line[length++] = '\n';
-    sys_call3(SYS_write, 2, line, length);
+    sys_call3(SYS_write, report_to, line, length);
 }
 
 /* The words of the C library for what the launcher meets. */
@@ -57,6 +75,7 @@ static const struct {
     {ENOSPC, "No space left on device"},
     {EROFS, "Read-only file system"},
     {ENAMETOOLONG, "File name too long"},
+    {ETXTBSY, "Text file busy"},
     {ENOSYS, "Function not implemented"},
     {ELOOP, "Too many levels of symbolic links"},
 };

@@ -352,6 +352,8 @@ bool maps_is_name(const char *path, size_t length);
 long maps_translate(long file, bool closes_on_exec);
 
 /* report.c */
+void report_act(const char *act); /* what the lines are about; "run" at first */
+void report_keep(void);           /* lines go on to where they went; the program has standard output for errors too */
 void report_line(const char *object, const char *cause, const char *hint);
 void report_error(const char *object, int error);
 void report_error_hint(const char *object, int error, const char *hint); /* NULL for none */

@@ -2,6 +2,7 @@
 
 #include "userns.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -11,10 +12,18 @@ struct line {
 };
 
 static const char *report_of = "run";
+static int report_to = STDERR_FILENO;
 
 void report_act(const char *act)
 {
     report_of = act;
+}
+
+void report_keep(void)
+{
+    int kept = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    if (kept >= 0 && dup2(STDOUT_FILENO, STDERR_FILENO) >= 0)
+        report_to = kept;
 }
 
 /* Control characters become octal escapes: a name with a newline must not make a second line. */
@@ -46,7 +55,7 @@ void report_line(const char *object, const char *cause, const char *hint)
         line_add(&line, ")");
     }
     line.text[line.length++] = '\n';
-    if (write(STDERR_FILENO, line.text, line.length) < 0) {
+    if (write(report_to, line.text, line.length) < 0) {
         /* Standard error is closed: the exit status tells what is left to tell. */
     }
 }

@@ -19,6 +19,8 @@
  *   --join PID:START        not a new container but that of the process that has begun at START, in clock ticks
  *                           since boot; the working directory is not created.  With --root: where that has
  *                           ended a new container, after all
+ *   --detach                the program's standard error is what its standard output is; the launcher's own is the
+ *                           caller's still, and closed once the program has started
  *   --probe                 only try the namespaces: status 0, or the reason
  *
  * Steps: enter a user and a mount namespace; make the root a mount; volumes, scratch, binds, extended files;
@@ -151,6 +153,10 @@ static int option_read(struct options *options, char **words)
         options->read_only = true;
         return 1;
     }
+    if (strcmp(name, "--detach") == 0) {
+        report_keep();
+        return 1;
+    }
     if ((bind || bind_ro) && left >= 3) {
         bind_add(options, words[1], words[2], bind_ro);
         return 3;
@@ -217,6 +223,27 @@ static int program_search(char **command)
     return -worst;
 }
 
+/* What to do about execve(2)'s errors that their own words do not tell. */
+static const struct {
+    int error;
+    const char *hint;
+} HINTS[] = {
+    {E2BIG, "the arguments and the environment together are too long"},
+    {ENOTDIR, "a part of its path is a file"},
+    {ELOOP, "its path goes round in a circle of symbolic links"},
+    {ETXTBSY, "somebody is writing it: try again"},
+    {ENAMETOOLONG, "give a shorter path"},
+    {EPERM, "this host forbids to execute it"},
+};
+
+static const char *program_hint(int error)
+{
+    for (size_t i = 0; i < sizeof HINTS / sizeof *HINTS; i++)
+        if (HINTS[i].error == error)
+            return HINTS[i].hint;
+    return NULL;
+}
+
 /* Says why the program did not start; returns the exit status. */
 static int program_refused(const char *program, int error)
 {
@@ -225,7 +252,8 @@ static int program_refused(const char *program, int error)
         report_line(program, "its interpreter or dynamic loader is not in the container",
                     "see the first line of a script, or what ldd says of a program");
     else if (error == ENOENT)
-        report_line(program, "not found in the container", by_path ? NULL : "not in any directory of PATH");
+        report_line(program, "not found in the container",
+                    by_path ? "is the path right, and the program in the image?" : "not in any directory of PATH");
     else if (error == ENOEXEC)
         report_line(program, "not a format that this host executes",
                     "a script without #!, or an image for another architecture");
@@ -233,7 +261,7 @@ static int program_refused(const char *program, int error)
         report_line(program, "not executable",
                     "no x permission, a directory, or a file system mounted noexec");
     else
-        report_error(program, error, NULL);
+        report_error(program, error, program_hint(error));
     return error == ENOENT || error == ENOTDIR || error == ELIBACC ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE;
 }
 

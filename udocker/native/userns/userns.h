@@ -56,6 +56,7 @@ static inline void fd_close(int *fd)
 
 /* report.c */
 void report_act(const char *act); /* what the lines are about; "run" at first */
+void report_keep(void);           /* lines go on to where they went; the program has standard output for errors too */
 void report_line(const char *object, const char *cause, const char *hint);
 void report_error(const char *object, int error, const char *hint);
 
