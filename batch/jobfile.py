@@ -5,7 +5,6 @@ Scalars are taken as they are written, never by YAML's guesses: ``NO`` stays ``N
 
 from __future__ import annotations
 
-import difflib
 import os
 import shlex
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ import yaml
 
 from .errors import InvalidJob
 from .jobspec import PREPARE_CHOICES, STAGE_CHOICES, ArraySpec, JobSpec
+from .nearest import nearest
 from .sizes import parse_seconds, parse_size
 
 MAX_FILE = 4 << 20
@@ -120,8 +120,8 @@ def _values(node: yaml.MappingNode, source: _Source) -> dict[str, Any]:
     for key_node, value_node in node.value:
         key = _scalar(key_node, source)
         if key not in _KEYS:
-            close = difflib.get_close_matches(key, _KEYS, 1)
-            hint = f"did you mean {close[0]}?" if close else "known keys: " + ", ".join(sorted(_KEYS))
+            near = nearest(key, _KEYS)
+            hint = f"did you mean {near}?" if near else "known keys: " + ", ".join(sorted(_KEYS))
             raise source.error(key_node, f"{key!r}: unknown key", hint)
         field, read = _KEYS[key].field, _KEYS[key].read
         if field in values:

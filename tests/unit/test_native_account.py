@@ -110,7 +110,7 @@ def test_a_signal_is_passed_on_once_also_to_who_has_left_the_group(tmp_path: Pat
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGUSR1)
-        # Read first: a second one is merged with the first while that is pending. What is passed on twice comes
+        # Read first: a second one is merged with the first while that is pending. Passed on twice, both come
         # before what is sent afterwards.
         assert process.stdout.readline() == "usr1\n"
         process.send_signal(signal.SIGTERM)
