@@ -185,7 +185,7 @@ _COMMANDS: Mapping[str, tuple[tuple[_Act, _Arguments], str]] = {
         "wait for a job; exits with 0 if every task did",
     ),
     "logs": (_elsewhere("job", "logs", "add_logs_arguments"), "print what tasks wrote"),
-    "cancel": (_elsewhere("job", "cancel", "add_arguments"), "cancel what is left of a job"),
+    "cancel": (_elsewhere("job", "cancel", "add_cancel_arguments"), "cancel what is left of jobs"),
     "usage": (_elsewhere("job", "usage", "add_usage_arguments"), "print what every task used"),
     "prepare": ((_prepare, _prepare_arguments), "pull and unpack images for jobs to come"),
     "stage": (
