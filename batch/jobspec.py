@@ -38,6 +38,14 @@ class ArraySpec:
                 raise _bad_array(text, f"more than {MAX_TASKS} tasks")
         return cls(text, tuple(sorted(indices)), int(limit) if percent else 0)
 
+    @classmethod
+    def parse_if_able(cls, text: str) -> Optional[ArraySpec]:
+        """The same for counting tasks; None for what is left to the batch system to judge."""
+        try:
+            return cls.parse(text)
+        except InvalidJob:
+            return None
+
     @property
     def step(self) -> int:
         """The distance of the first two indices, 1 for a single one, as SLURM_ARRAY_TASK_STEP."""

@@ -128,7 +128,7 @@ def submit(config: api.Config, job: JobSpec, scheduler: Scheduler, run: Run = ru
             plan = _plan(plan.job, plan.task, scheduler, preparing)
         submitted = Job(config, scheduler, scheduler.parse_submitted(run(plan.command)), run)
         made.append(submitted.id)
-        submitted.remember(plan.job, preparing)
+        submitted.remember(plan.job, job.image, preparing)
     except (api.UdockerError, KeyboardInterrupt):
         for job_id in reversed(made):
             run(scheduler.cancel_command(job_id))
@@ -181,14 +181,19 @@ class Job:
         """Where the job's usage records lie."""
         return JobRecords(Path(self.config.udocker_dir), self.scheduler.name, self.id)
 
-    def remember(self, job: JobSpec, preparing: Optional[str] = None) -> None:
-        """Keep what was submitted beside the records; raises StoreError."""
+    def remember(self, job: JobSpec, image: str = "", preparing: Optional[str] = None) -> None:
+        """Keep what was submitted beside the records; ``image`` is what its user calls it.
+
+        Raises StoreError.
+        """
+        array = self.scheduler.array(job)
         document = {
             "id": self.id,
             "scheduler": self.scheduler.name,
             "submitted": time.time(),
             "preparing": preparing,
-            "tasks": len(job.array.indices) if job.array else 1,
+            "image": image,
+            "tasks": len(array.indices) if array else 1,
             "spec": {**asdict(job), "array": job.array.text if job.array else None},
         }
         text = json.dumps(document, indent=1)

@@ -192,7 +192,8 @@ def _list(config: api.Config, options: argparse.Namespace) -> int:
         name = spec.get("name") or "-"
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(float(document.get("submitted") or 0)))
         job_id, where = str(document.get("id")), str(document.get("scheduler"))
-        line = f"{job_id:<8} {where:<6} {when} {name:<16} {spec.get('image') or spec.get('container')}"
+        image = document.get("image") or spec.get("image") or spec.get("container")
+        line = f"{job_id:<8} {where:<6} {when} {name:<16} {image}"
         print(f"{line}  {_states(config, job_id, where)}")
     if len(jobs) > _LISTED:
         print(f"udocker-batch: status: {len(jobs) - _LISTED} older jobs are left out", file=sys.stderr)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Optional
 
 from ..errors import InvalidJob, JobUnknown, SubmitFailed
-from ..jobspec import JobSpec
+from ..jobspec import ArraySpec, JobSpec
 from ..render import render
 from ..scheduler import Command, Finished, JobState, TaskStatus
 from ..script import with_comments
@@ -78,6 +78,11 @@ class SlurmScheduler:
             "stdout": line.last("output") or job.stdout,
             "stderr": line.last("error") or job.stderr,
         }
+
+    def array(self, job: JobSpec) -> Optional[ArraySpec]:
+        """By sbatch's own option, which wins, or by the field."""
+        text = SBATCH.read(job.options).last("array")
+        return job.array if text is None else ArraySpec.parse_if_able(text)
 
     def submit_command(self, job: JobSpec, files: Mapping[str, str], after: Optional[str] = None) -> Command:
         """sbatch with the job's own options first, so that those handed through win."""

@@ -11,12 +11,18 @@ from tests.services.faulty_registry import FaultyRegistry
 from tests.services.images import ImageBuilder, directory
 from udocker.api import Config, UsageError, create_container, ensure_image, prepared_container, resolve
 from udocker_batch import submission
-from udocker_batch.jobspec import JobSpec
+from udocker_batch.cli import main
+from udocker_batch.jobspec import ArraySpec, JobSpec
+from udocker_batch.local.scheduler import LocalScheduler
 from udocker_batch.scheduler import Command, Finished
 from udocker_batch.slurm.scheduler import SlurmScheduler
 
 SLURM = SlurmScheduler("/opt/bin/udocker-batch")
 PINNED = f"x@sha256:{'0' * 64}"
+
+
+def accepted(_: Command) -> Finished:
+    return Finished(0, "17\n", "")
 
 
 def refused(command: Command) -> Finished:
@@ -81,3 +87,36 @@ def test_a_container_that_does_not_say_what_to_run_needs_a_command(config: Confi
     with pytest.raises(UsageError, match=f"^submit: {container}: no command given"):
         submission.plan_job(config, JobSpec(container=container), SLURM)
     assert submission.plan_task(config, JobSpec(container=container, command=("a",))).container == container
+
+
+def test_the_list_of_jobs_has_the_images_as_their_users_call_them(
+    config: Config, silent: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("UDOCKER_DIR", config.udocker_dir)
+    submission.submit(config, JobSpec(image=silent, command=("a",), directory="/"), SLURM, accepted)
+    assert main(["status"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert f" {silent} " in line
+    assert "sha256:" not in line
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "options", "tasks"),
+    [
+        ("slurm", ("--array=0-9",), 10),
+        ("slurm", ("--arr=0-9",), 10),
+        ("slurm", ("-Ha", "0-9"), 10),
+        ("slurm", ("--arr=0-9", "--array", "1,3"), 2),
+        ("slurm", ("--array=x",), 1),
+        ("slurm", ("-n1",), 4),
+        ("local", ("--array=0-9",), 10),
+        ("local", ("--array", "0-9", "--array=1,3"), 2),
+        ("local", (), 4),
+    ],
+)
+def test_an_array_that_is_asked_for_by_the_batch_systems_own_option_is_counted(
+    config: Config, scheduler: str, options: tuple[str, ...], tasks: int
+) -> None:
+    back_end = SLURM if scheduler == "slurm" else LocalScheduler("p", Path(config.udocker_dir))
+    job = JobSpec(image=PINNED, command=("a",), array=ArraySpec.parse("0-3"), options=options, directory="/")
+    assert submission.submit(config, job, back_end, accepted).tasks() == tasks
