@@ -14,6 +14,7 @@ PREPARE_CHOICES = ("first", "submit", "job")
 STAGE_CHOICES = ("shared", "node")
 MAX_TASKS = 1_000_000
 _TEXTS = ("image", "container", "mode", "script", "name", "workdir", "user", "directory", "stdout", "stderr")
+VARIABLE_NAMES = "a variable's name has no blanks and no ="
 _RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9})(?::(\d{1,9}))?)?", re.ASCII)
 
 
@@ -103,17 +104,23 @@ class JobSpec:
             if getattr(self, field) not in choices:
                 known = ", ".join(choices)
                 raise InvalidJob(f"job: {field}: {getattr(self, field)!r}: unknown", f"one of {known}")
-        for field, values in self._texts():
-            if any("\0" in value for value in values):
-                raise InvalidJob(f"job: {field}: holds a NUL byte, which no program can receive")
-            for value in values:
-                _check_encodable(field, value)
+        self._check_texts()
         if self.workdir and not self.workdir.startswith("/"):
             hint = "name a directory of the container from its root on, as in /work"
             raise InvalidJob(f"job: workdir: {self.workdir!r}: not an absolute path", hint)
         for line in self.directives:
             if not line.startswith("#") or "\n" in line:
                 raise InvalidJob(f"job: directive {line!r}: not a line of comment")
+
+    def _check_texts(self) -> None:
+        for field, values in self._texts():
+            if any("\0" in value for value in values):
+                raise InvalidJob(f"job: {field}: holds a NUL byte, which no program can receive")
+            for value in values:
+                _check_encodable(field, value)
+        for name, _ in self.env:
+            if why := not_a_variable(name):
+                raise InvalidJob(f"job: env: {name!r}: {why}", VARIABLE_NAMES)
 
     def _texts(self) -> Iterator[tuple[str, tuple[str, ...]]]:
         yield "command", self.command
@@ -125,6 +132,13 @@ class JobSpec:
         yield "directives", self.directives
         for field in _TEXTS:
             yield field, (getattr(self, field),)
+
+
+def not_a_variable(name: str) -> str:
+    """Why no variable can have this name; nothing where one can."""
+    if not name:
+        return "empty, where a variable's name belongs"
+    return "not a variable's name" if "=" in name or any(char.isspace() for char in name) else ""
 
 
 def _check_encodable(field: str, value: str) -> None:
