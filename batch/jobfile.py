@@ -15,11 +15,12 @@ from typing import Any, Callable, Optional
 import yaml
 
 from .errors import InvalidJob
-from .jobspec import PREPARE_CHOICES, STAGE_CHOICES, VARIABLE_NAMES, ArraySpec, JobSpec, not_a_variable
+from .jobspec import PREPARE_CHOICES, STAGE_CHOICES, ArraySpec, JobSpec
 from .nearest import nearest
 from .sizes import parse_seconds, parse_size
 
 MAX_FILE = 4 << 20
+_VARIABLES = "a variable's name has no blanks and no =, and is not empty"
 _NULL = "tag:yaml.org,2002:null"
 _SHOWN = "udocker-batch --help shows a job file"
 _YAML = f"{_SHOWN}; values with : or # in them need quotes, and indents are of spaces"
@@ -96,6 +97,8 @@ def _changed(change: str, values: Mapping[str, Any], file: _Source) -> dict[str,
     source = replace(file, name=f"--set {key}")
     key, _, name = key.partition(".")
     if name and key == "env":
+        if _is_mistaken(name):
+            raise InvalidJob(f"job file: --set {key}: {name!r}: not a variable's name", _VARIABLES)
         pairs = dict(values.get("env", ()))
         return {"env": tuple({**pairs, name: text}.items())}
     if name and key == "options":
@@ -177,12 +180,17 @@ def _variables(node: yaml.Node, source: _Source) -> tuple[tuple[str, str], ...]:
     pairs: dict[str, Optional[str]] = {}
     for key_node, value_node in node.value:
         key = _scalar(key_node, source)
-        if why := not_a_variable(key):
-            raise source.error(key_node, f"{key!r}: {why}", VARIABLE_NAMES)
+        if _is_mistaken(key):
+            raise source.error(key_node, f"{key!r}: not a variable's name", _VARIABLES)
         if key in pairs:
             raise source.error(key_node, f"{key!r}: given twice")
         pairs[key] = source.environ.get(key) if value_node.tag == _NULL else _scalar(value_node, source)
     return tuple((name, value) for name, value in pairs.items() if value is not None)
+
+
+def _is_mistaken(name: str) -> bool:
+    """Whether a name is no variable's; one with blanks could be, but who writes it in a job file errs."""
+    return not name or "=" in name or any(char.isspace() for char in name)
 
 
 def _options(node: yaml.Node, source: _Source) -> tuple[str, ...]:

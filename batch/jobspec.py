@@ -14,7 +14,6 @@ PREPARE_CHOICES = ("first", "submit", "job")
 STAGE_CHOICES = ("shared", "node")
 MAX_TASKS = 1_000_000
 _TEXTS = ("image", "container", "mode", "script", "name", "workdir", "user", "directory", "stdout", "stderr")
-VARIABLE_NAMES = "a variable's name has no blanks and no ="
 _RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9})(?::(\d{1,9}))?)?", re.ASCII)
 
 
@@ -119,8 +118,10 @@ class JobSpec:
             for value in values:
                 _check_encodable(field, value)
         for name, _ in self.env:
-            if why := not_a_variable(name):
-                raise InvalidJob(f"job: env: {name!r}: {why}", VARIABLE_NAMES)
+            if not name or "=" in name:
+                raise InvalidJob(
+                    f"job: env: {name!r}: not a variable's name", "it has no =, and is not empty"
+                )
 
     def _texts(self) -> Iterator[tuple[str, tuple[str, ...]]]:
         yield "command", self.command
@@ -132,13 +133,6 @@ class JobSpec:
         yield "directives", self.directives
         for field in _TEXTS:
             yield field, (getattr(self, field),)
-
-
-def not_a_variable(name: str) -> str:
-    """Why no variable can have this name; nothing where one can."""
-    if not name:
-        return "empty, where a variable's name belongs"
-    return "not a variable's name" if "=" in name or any(char.isspace() for char in name) else ""
 
 
 def _check_encodable(field: str, value: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import jsonschema
@@ -72,12 +71,17 @@ def test_a_variable_without_a_value_is_the_submitters(value: str) -> None:
     assert changed.env == (("A", "1"),)
 
 
-@pytest.mark.parametrize("name", ["", "A=B", "A B", "A\n", "\t"])
+@pytest.mark.parametrize("name", ["", "A=B"])
 def test_a_name_that_no_variable_can_have_is_refused(name: str) -> None:
-    with pytest.raises(InvalidJob, match=f"job: env: {re.escape(repr(name))}: "):
+    with pytest.raises(InvalidJob, match=f"^job: env: '{name}': not a variable's name"):
         JobSpec(image="x", env=((name, "1"),))
-    with pytest.raises(InvalidJob, match="'A B': not a variable's name"):
-        load_job("image: x", "job.yaml", "slurm", "/", ["env.A B=1"])
+
+
+@pytest.mark.parametrize("name", ["A B", "A\n", "\t"])
+def test_a_job_file_has_no_blanks_in_names_of_variables(name: str) -> None:
+    for text, changes in ((f"image: x\nenv: {{{json.dumps(name)}: 1}}", []), ("image: x", [f"env.{name}=1"])):
+        with pytest.raises(InvalidJob, match="^job file: .*: not a variable's name"):
+            load_job(text, "job.yaml", "slurm", "/", changes)
 
 
 def test_options_of_other_batch_systems_are_left_out() -> None:
@@ -101,7 +105,7 @@ def test_a_command_in_one_string_is_split_into_words_not_run_by_a_shell() -> Non
         ("image: x\nenv: [A=1]", ":2:6:", "a list where a mapping"),
         ("image: x\nenv: {A=B: 1}", ":2:7:", "env: 'A=B': not a variable's name"),
         ("image: x\nenv: {A: 1, B C: 2}", ":2:13:", "env: 'B C': not a variable's name"),
-        ("image: x\nenv: {'': 1}", ":2:7:", "env: '': empty"),
+        ("image: x\nenv: {'': 1}", ":2:7:", "env: '': not a variable's name"),
         ("image: x\nenv: {A: , A: 1}", ":2:12:", "env: 'A': given twice"),
         ("image: x\nimage: y", ":2:1:", "given twice"),
         ("image: x\narray: 3-1", ":2:8:", "is empty"),
