@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 import sysconfig
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Callable, NoReturn, Optional
 
@@ -14,6 +14,7 @@ from udocker import api
 
 from .errors import BatchError
 from .jobspec import STAGE_CHOICES
+from .nearest import nearest
 from .scheduler import Scheduler
 
 
@@ -24,11 +25,53 @@ class Parser(argparse.ArgumentParser):
         options.setdefault("allow_abbrev", False)
         options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(**options)
+        self._commands: Mapping[str, Parser] = {}
+
+    def add_subparsers(self, **options: Any) -> Any:
+        """As argparse's, whose commands are then known to be what the first word names."""
+        added = super().add_subparsers(**options)
+        self._commands = added.choices
+        return added
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse's, which tells what is missing before it tells what it does not know."""
+        words = list(sys.argv[1:] if args is None else args)
+        self._refuse_unknown(words)
+        return super().parse_known_args(words, namespace)
 
     def error(self, message: str) -> NoReturn:
         """Report as every other error of this program."""
+        self._fail(message, self._see())
+
+    def _fail(self, message: str, hint: str) -> NoReturn:
         act = self.prog.partition(" ")[2]  # the report names the program itself
-        raise api.UsageError(f"{act}: {message}" if act else message, f"see {self.prog} --help")
+        raise api.UsageError(f"{act}: {message}" if act else message, hint)
+
+    def _refuse_unknown(self, words: Iterable[str]) -> None:
+        """Raise UsageError for a long option, or a command, that there is not."""
+        known, valued = self._option_string_actions, False
+        for word in words:
+            name, equals, _ = word.partition("=")
+            if word == "--":
+                return
+            # One in the place of a value, or with a blank in it, is argparse's to judge.
+            if word.startswith("--") and name not in known and not valued and " " not in word:
+                near = nearest(name, (*known, *self._of_commands()))
+                meant = near if near in known else f"{self.prog} COMMAND {near}"
+                self._fail(f"{name}: unknown option", f"did you mean {meant}?" if near else self._see())
+            if self._commands and not word.startswith("-"):
+                if word not in self._commands:
+                    near = nearest(word, self._commands)
+                    hint = f"did you mean {self.prog} {near}?" if near else self._see()
+                    self._fail(f"{word!r}: unknown command", hint)
+                return  # the rest is the command's
+            valued = not equals and name in known and known[name].nargs != 0
+
+    def _of_commands(self) -> Iterator[str]:
+        return (name for command in self._commands.values() for name in command._option_string_actions)
+
+    def _see(self) -> str:
+        return f"see {self.prog} --help"
 
 
 def add_stage_arguments(parser: argparse.ArgumentParser, stage: Optional[str], prefetch: Any) -> None:

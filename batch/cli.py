@@ -54,12 +54,12 @@ def _run(words: Sequence[str]) -> int:
         from .local.command import main as local
 
         return local(words[1:])
-    if words == ["--version"]:
+    if words[:1] == ["--version"]:
         import importlib.metadata  # as slow as all the rest together
 
         print(f"udocker-batch {importlib.metadata.version('udocker-batch')}")
         return 0
-    options = _parser(words[0] if words else None).parse_args(words)
+    options = _parser(words[0] if words and words[0] in _COMMANDS else None).parse_args(words)
     act: Callable[[api.Config, argparse.Namespace], int] = options.act
     return act(api.Config.from_environment(os.environ), options)
 
@@ -185,7 +185,7 @@ _COMMANDS: Mapping[str, tuple[tuple[_Act, _Arguments], str]] = {
         "wait for a job; exits with 0 if every task did",
     ),
     "logs": (_elsewhere("job", "logs", "add_logs_arguments"), "print what tasks wrote"),
-    "cancel": (_elsewhere("job", "cancel", "add_arguments"), "cancel what is left of a job"),
+    "cancel": (_elsewhere("job", "cancel", "add_cancel_arguments"), "cancel what is left of jobs"),
     "usage": (_elsewhere("job", "usage", "add_usage_arguments"), "print what every task used"),
     "prepare": ((_prepare, _prepare_arguments), "pull and unpack images for jobs to come"),
     "stage": (
@@ -206,6 +206,7 @@ def _parser(wanted: Optional[str]) -> Parser:
         description="Run images as jobs of a batch system: prepared once, accounted for.",
         epilog=_EPILOG,
     )
+    parser.add_argument("--version", action="store_true", help="print the version and leave")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, ((act, add_arguments), text) in _COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text)

@@ -58,7 +58,7 @@ def load(path: os.PathLike[str], scheduler_name: str, changes: Sequence[str] = (
         raise InvalidJob(
             f"job file: {os.fspath(path)}: {reason}", "udocker-batch --help shows a job file"
         ) from None
-    return load_job(text, os.path.basename(path), scheduler_name, os.getcwd(), changes)
+    return load_job(text, os.path.basename(path), scheduler_name, os.getcwd(), changes, os.environ)
 
 
 def _settings(config: Optional[api.Config]) -> api.Config:

@@ -1,35 +1,39 @@
 """Job files: YAML that becomes a JobSpec, with the line of whatever is wrong.
 
 Scalars are taken as they are written, never by YAML's guesses: ``NO`` stays ``NO`` and ``010`` stays ``010``.
+Only a variable of ``env`` without a value, or with ``null``, has none.
 """
 
 from __future__ import annotations
 
-import difflib
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, Callable, Optional
 
 import yaml
 
 from .errors import InvalidJob
 from .jobspec import PREPARE_CHOICES, STAGE_CHOICES, ArraySpec, JobSpec
+from .nearest import nearest
 from .sizes import parse_seconds, parse_size
 
 MAX_FILE = 4 << 20
+_VARIABLES = "a variable's name has no blanks and no =, and is not empty"
+_NULL = "tag:yaml.org,2002:null"
 _SHOWN = "udocker-batch --help shows a job file"
 _YAML = f"{_SHOWN}; values with : or # in them need quotes, and indents are of spaces"
 
 
 @dataclass(frozen=True)
 class _Source:
-    """Where a message points to."""
+    """What the reading of a value needs to know, as where a message points to."""
 
     name: str
     scheduler: str
     key: str = ""  # of the file, whose value is read
+    environ: Mapping[str, str] = field(default_factory=dict)
 
     def error(self, node: yaml.Node, cause: str, hint: str = "") -> InvalidJob:
         line, column = node.start_mark.line + 1, node.start_mark.column + 1
@@ -43,13 +47,21 @@ class _Source:
 _Reader = Callable[[yaml.Node, _Source], Any]
 
 
-def load_job(text: str, name: str, scheduler: str, directory: str, changes: Sequence[str] = ()) -> JobSpec:
+def load_job(
+    text: str,
+    name: str,
+    scheduler: str,
+    directory: str,
+    changes: Sequence[str] = (),
+    environ: Optional[Mapping[str, str]] = None,
+) -> JobSpec:
     """Read a job file's text; ``name`` is for messages, ``directory`` the base of relative paths.
 
     ``scheduler`` chooses among the file's ``options``.  ``changes`` are ``KEY=VALUE`` with values as the file
-    would have them, or ``env.NAME=VALUE``; they replace what the file says.  Raises InvalidJob.
+    would have them, or ``env.NAME=VALUE``; they replace what the file says.  ``environ`` has the variables
+    that it names without a value.  Raises InvalidJob.
     """
-    source = _Source(name, scheduler)
+    source = _Source(name, scheduler, environ=environ or {})
     if len(text) > MAX_FILE:
         raise InvalidJob(f"job file: {name}: larger than {MAX_FILE >> 20} MiB")
     node = _compose(text, source)
@@ -57,7 +69,7 @@ def load_job(text: str, name: str, scheduler: str, directory: str, changes: Sequ
         raise InvalidJob(f"job file: {name}: not a mapping of keys to values", _SHOWN)
     values = _values(node, source)
     for change in changes:
-        values.update(_changed(change, values, scheduler))
+        values.update(_changed(change, values, source))
     values.setdefault("directory", "")
     values["directory"] = os.path.normpath(os.path.join(directory, values["directory"]))
     if "image" not in values and "container" not in values:
@@ -77,18 +89,20 @@ def schema() -> dict[str, Any]:
     }
 
 
-def _changed(change: str, values: Mapping[str, Any], scheduler: str) -> dict[str, Any]:
+def _changed(change: str, values: Mapping[str, Any], file: _Source) -> dict[str, Any]:
     """The fields that one ``KEY=VALUE`` gives, over those of the file."""
     key, equals, text = change.partition("=")
     if not equals:
         raise InvalidJob(f"--set {change}: no value", "write KEY=VALUE, as in --set array=0-9")
-    source = _Source(f"--set {key}", scheduler)
+    source = replace(file, name=f"--set {key}")
     key, _, name = key.partition(".")
     if name and key == "env":
+        if _is_mistaken(name):
+            raise InvalidJob(f"job file: --set {key}: {name!r}: not a variable's name", _VARIABLES)
         pairs = dict(values.get("env", ()))
         return {"env": tuple({**pairs, name: text}.items())}
     if name and key == "options":
-        return {"options": _list(_compose(text, source), source)} if name == scheduler else {}
+        return {"options": _list(_compose(text, source), source)} if name == file.scheduler else {}
     key = f"{key}.{name}" if name else key
     mark = yaml.Mark(source.name, 0, 0, 0, None, 0)
     node = _compose(text, source) if text else yaml.ScalarNode("tag:yaml.org,2002:str", "", mark, mark)
@@ -120,8 +134,8 @@ def _values(node: yaml.MappingNode, source: _Source) -> dict[str, Any]:
     for key_node, value_node in node.value:
         key = _scalar(key_node, source)
         if key not in _KEYS:
-            close = difflib.get_close_matches(key, _KEYS, 1)
-            hint = f"did you mean {close[0]}?" if close else "known keys: " + ", ".join(sorted(_KEYS))
+            near = nearest(key, _KEYS)
+            hint = f"did you mean {near}?" if near else "known keys: " + ", ".join(sorted(_KEYS))
             raise source.error(key_node, f"{key!r}: unknown key", hint)
         field, read = _KEYS[key].field, _KEYS[key].read
         if field in values:
@@ -159,16 +173,24 @@ def _list(node: yaml.Node, source: _Source) -> tuple[str, ...]:
     return tuple(_scalar(item, source) for item in node.value)
 
 
-def _mapping(node: yaml.Node, source: _Source) -> tuple[tuple[str, str], ...]:
+def _variables(node: yaml.Node, source: _Source) -> tuple[tuple[str, str], ...]:
+    """Names and values; one without a value has the submitter's, if any, as docker compose has it."""
     if not isinstance(node, yaml.MappingNode):
         raise source.error(node, f"a {_kind(node)} where a mapping of names to values belongs")
-    pairs: dict[str, str] = {}
+    pairs: dict[str, Optional[str]] = {}
     for key_node, value_node in node.value:
         key = _scalar(key_node, source)
-        if not key or "=" in key or key in pairs:
-            raise source.error(key_node, f"{key!r}: not a name, or given twice")
-        pairs[key] = _scalar(value_node, source)
-    return tuple(pairs.items())
+        if _is_mistaken(key):
+            raise source.error(key_node, f"{key!r}: not a variable's name", _VARIABLES)
+        if key in pairs:
+            raise source.error(key_node, f"{key!r}: given twice")
+        pairs[key] = source.environ.get(key) if value_node.tag == _NULL else _scalar(value_node, source)
+    return tuple((name, value) for name, value in pairs.items() if value is not None)
+
+
+def _is_mistaken(name: str) -> bool:
+    """Whether a name is no variable's; one with blanks could be, but who writes it in a job file errs."""
+    return not name or "=" in name or any(char.isspace() for char in name)
 
 
 def _options(node: yaml.Node, source: _Source) -> tuple[str, ...]:
@@ -252,7 +274,10 @@ _KEYS: Mapping[str, _Key] = {
     ),
     "mounts": _Key("mounts", _list, "binds of the host's paths: SOURCE[:TARGET][:ro]", _LIST),
     "env": _Key(
-        "env", _mapping, "variables for the command", {"type": "object", "additionalProperties": _SINGLE}
+        "env",
+        _variables,
+        "variables for the command; one without a value is the submitter's, '' is an empty one",
+        {"type": "object", "additionalProperties": _SINGLE},
     ),
     "workdir": _Key("workdir", _scalar, "the directory in the container to run in", _TEXT),
     "user": _Key("user", _scalar, "who to be in the container: USER[:GROUP]", _NUMBER_OR_TEXT),

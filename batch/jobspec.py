@@ -38,6 +38,14 @@ class ArraySpec:
                 raise _bad_array(text, f"more than {MAX_TASKS} tasks")
         return cls(text, tuple(sorted(indices)), int(limit) if percent else 0)
 
+    @classmethod
+    def parse_if_able(cls, text: str) -> Optional[ArraySpec]:
+        """The same for counting tasks; None for what is left to the batch system to judge."""
+        try:
+            return cls.parse(text)
+        except InvalidJob:
+            return None
+
     @property
     def step(self) -> int:
         """The distance of the first two indices, 1 for a single one, as SLURM_ARRAY_TASK_STEP."""
@@ -95,17 +103,25 @@ class JobSpec:
             if getattr(self, field) not in choices:
                 known = ", ".join(choices)
                 raise InvalidJob(f"job: {field}: {getattr(self, field)!r}: unknown", f"one of {known}")
-        for field, values in self._texts():
-            if any("\0" in value for value in values):
-                raise InvalidJob(f"job: {field}: holds a NUL byte, which no program can receive")
-            for value in values:
-                _check_encodable(field, value)
+        self._check_texts()
         if self.workdir and not self.workdir.startswith("/"):
             hint = "name a directory of the container from its root on, as in /work"
             raise InvalidJob(f"job: workdir: {self.workdir!r}: not an absolute path", hint)
         for line in self.directives:
             if not line.startswith("#") or "\n" in line:
                 raise InvalidJob(f"job: directive {line!r}: not a line of comment")
+
+    def _check_texts(self) -> None:
+        for field, values in self._texts():
+            if any("\0" in value for value in values):
+                raise InvalidJob(f"job: {field}: holds a NUL byte, which no program can receive")
+            for value in values:
+                _check_encodable(field, value)
+        for name, _ in self.env:
+            if not name or "=" in name:
+                raise InvalidJob(
+                    f"job: env: {name!r}: not a variable's name", "it has no =, and is not empty"
+                )
 
     def _texts(self) -> Iterator[tuple[str, tuple[str, ...]]]:
         yield "command", self.command

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Optional, Protocol
 
-from .jobspec import JobSpec
+from .jobspec import ArraySpec, JobSpec
 from .usage import Usage
 
 
@@ -77,6 +77,13 @@ class Scheduler(Protocol):
 
     def outputs(self, job: JobSpec) -> Mapping[str, str]:
         """The files for the job's output that are named, by the options that name them."""
+        ...
+
+    def array(self, job: JobSpec) -> Optional[ArraySpec]:
+        """The array that the job becomes, whoever asks for it: its fields or its ``options``.
+
+        None for one task, and for what only the batch system can read.
+        """
         ...
 
     def submit_command(self, job: JobSpec, files: Mapping[str, str], after: Optional[str] = None) -> Command:

@@ -67,7 +67,7 @@ class Plan:
 def plan_job(config: api.Config, job: JobSpec, scheduler: Scheduler, after: Optional[str] = None) -> Plan:
     """Pin the image to its digest and render the job; changes nothing.
 
-    Raises RegistryError, NotFoundError, InvalidJob, TemplateError.
+    Raises RegistryError, NotFoundError, UsageError, InvalidJob, TemplateError.
     """
     pinned = _pinned(config, job)
     plan = _plan(pinned, TaskSpec.of(pinned, config), scheduler, after)
@@ -88,8 +88,17 @@ def _pinned(config: api.Config, job: JobSpec) -> JobSpec:
     if job.container:
         api.find_container(config, job.container)
     if job.mode:
-        api.ExecutionMode.parse(job.mode)
-    return replace(job, image=image, mounts=mounts, prefetch=prefetch)
+        api.require_mode("submit", job.mode)
+    pinned = replace(job, image=image, mounts=mounts, prefetch=prefetch)
+    _require_command(config, pinned)
+    return pinned
+
+
+def _require_command(config: api.Config, job: JobSpec) -> None:
+    """Raise UsageError where the tasks would have nothing to run, as far as that is known here."""
+    if not job.script:
+        spec = api.RunSpec(command=job.command, entrypoint=job.entrypoint)
+        api.require_command(config, "submit", spec, job.image, job.container)
 
 
 def _plan(job: JobSpec, task: TaskSpec, scheduler: Scheduler, after: Optional[str]) -> Plan:
@@ -107,6 +116,7 @@ def submit(config: api.Config, job: JobSpec, scheduler: Scheduler, run: Run = ru
         _LOG.warning("submit: %s", doubt)
     if job.prepare == "submit" and job.image:
         prepare_images(config, job.stage, (plan.job.image, *plan.job.prefetch), os.environ)
+        _require_command(config, plan.job)
     for path, data in plan.kept.items():
         if not path.exists():
             api.write_store_file(config, path, data)
@@ -118,7 +128,7 @@ def submit(config: api.Config, job: JobSpec, scheduler: Scheduler, run: Run = ru
             plan = _plan(plan.job, plan.task, scheduler, preparing)
         submitted = Job(config, scheduler, scheduler.parse_submitted(run(plan.command)), run)
         made.append(submitted.id)
-        submitted.remember(plan.job, preparing)
+        submitted.remember(plan.job, job.image, preparing)
     except (api.UdockerError, KeyboardInterrupt):
         for job_id in reversed(made):
             run(scheduler.cancel_command(job_id))
@@ -171,14 +181,19 @@ class Job:
         """Where the job's usage records lie."""
         return JobRecords(Path(self.config.udocker_dir), self.scheduler.name, self.id)
 
-    def remember(self, job: JobSpec, preparing: Optional[str] = None) -> None:
-        """Keep what was submitted beside the records; raises StoreError."""
+    def remember(self, job: JobSpec, image: str = "", preparing: Optional[str] = None) -> None:
+        """Keep what was submitted beside the records; ``image`` is what its user calls it.
+
+        Raises StoreError.
+        """
+        array = self.scheduler.array(job)
         document = {
             "id": self.id,
             "scheduler": self.scheduler.name,
             "submitted": time.time(),
             "preparing": preparing,
-            "tasks": len(job.array.indices) if job.array else 1,
+            "image": image,
+            "tasks": len(array.indices) if array else 1,
             "spec": {**asdict(job), "array": job.array.text if job.array else None},
         }
         text = json.dumps(document, indent=1)

@@ -70,6 +70,7 @@ LAYERS = {
         "udocker_batch.errors",
         "udocker_batch.files",
         "udocker_batch.identity",
+        "udocker_batch.nearest",
         "udocker_batch.stage",
         "udocker_batch.process",
         "udocker_batch.siblings",

@@ -84,6 +84,8 @@ __all__ = [
     "remove_container",
     "remove_tree",
     "replace",
+    "require_command",
+    "require_mode",
     "resolve",
     "share_engines",
     "shared_lock",
@@ -283,6 +285,40 @@ def execution_modes(config: Config) -> Mapping[str, str]:
 
     supports = {mode.value: engine_of(mode, config.udocker_dir).check(mode) for mode in MODES}
     return {name: "" if support.available else why_not(support) for name, support in supports.items()}
+
+
+def require_mode(act: str, name: str) -> None:
+    """Raise UsageError for an execution mode that nobody knows, or that this version has no engine for."""
+    from udocker.engine.select import MODES, require_engine
+
+    try:
+        mode = ExecutionMode.parse(name)
+    except UsageError as error:
+        offered = ", ".join(mode.value for mode in MODES)
+        raise UsageError(f"{act}: {error.message}", f"one of {offered}") from None
+    require_engine(act, mode)
+
+
+def require_command(config: Config, act: str, spec: RunSpec, image: str = "", container: str = "") -> None:
+    """Raise UsageError where a run in a pinned image, or in a container, would have nothing to run.
+
+    Of an image that the store does not have yet nobody knows.
+    """
+    from udocker.model.reference import ImageReference
+    from udocker.run.images import configuration
+    from udocker.run.plan import argv_of
+
+    argv = (*(spec.entrypoint or ()), *spec.command)
+    if not argv and container:
+        argv = argv_of(Store.at(config).containers.find(container, named=False), spec)
+    elif not argv and spec.entrypoint is None:
+        known = configuration(config, ImageReference.parse(image))
+        if known is None:
+            return
+        argv = spec.argv(known.entrypoint, known.cmd)
+    if not argv:
+        cause = f"{image or container}: no command given, and the image has none"
+        raise UsageError(f"{act}: {cause}", "add a command")
 
 
 def accounting_program() -> str:

@@ -8,12 +8,12 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO, Optional
+from typing import BinaryIO, Callable, Optional
 
 from udocker import api
 
 from ..arguments import SCHEDULERS, seconds
-from ..errors import InvalidJob, JobUnknown, SchedulerMissing
+from ..errors import InvalidJob, JobUnknown, SchedulerMissing, failure_lines
 from ..interface import find
 from ..scheduler import TaskStatus
 from ..submission import Job, exit_status, known_jobs, read_job
@@ -22,52 +22,62 @@ _LISTED = 50  # the batch system is asked for each
 _PAUSE = 0.5  # seconds between looks at what a task has written
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which job is meant."""
-    parser.add_argument("job", metavar="JOBID")
+def _add_arguments(parser: argparse.ArgumentParser, **jobs: str) -> None:
+    """Which job is meant, or which ``jobs``."""
+    parser.add_argument("job", metavar="JOBID", **jobs)  # type: ignore[arg-type]
     parser.add_argument("--scheduler", choices=tuple(SCHEDULERS), help="where two have a job of this id")
 
 
 def add_status_arguments(parser: argparse.ArgumentParser) -> None:
     """Those of ``status``."""
-    parser.add_argument("job", metavar="JOBID", nargs="?", help="without one, all jobs that are known here")
-    parser.add_argument("--scheduler", choices=tuple(SCHEDULERS), help="where two have a job of this id")
+    _add_arguments(parser, nargs="*", help="without one, all jobs that are known here")
+
+
+def add_cancel_arguments(parser: argparse.ArgumentParser) -> None:
+    """Those of ``cancel``."""
+    _add_arguments(parser, nargs="+")
 
 
 def add_wait_arguments(parser: argparse.ArgumentParser) -> None:
     """Those of ``wait``."""
-    add_arguments(parser)
+    _add_arguments(parser)
     parser.add_argument("-q", "--quiet", action="store_true", help="do not tell about changes")
     parser.add_argument("--timeout", type=seconds, metavar="SECONDS", help="give up then, with status 125")
 
 
 def add_usage_arguments(parser: argparse.ArgumentParser) -> None:
     """Those of ``usage``."""
-    add_arguments(parser)
+    _add_arguments(parser)
     parser.add_argument("--format", choices=("table", "json", "csv"), default="table")
 
 
 def add_logs_arguments(parser: argparse.ArgumentParser) -> None:
     """Those of ``logs``."""
-    add_arguments(parser)
+    _add_arguments(parser, nargs="+")
     parser.add_argument("--task", type=int, metavar="INDEX", help="of an array, this task's alone")
     parser.add_argument("--stderr", action="store_true", help="the file of errors, where it is another one")
     parser.add_argument("-f", "--follow", action="store_true", help="go on until the task has ended")
 
 
 def status(config: api.Config, options: argparse.Namespace) -> int:
-    """Print a line a task, or without a job a line for each that is known."""
-    if options.job is None:
+    """Print a line a task, of several jobs with their ids above; or without one a line for each known job."""
+    if not options.job:
         return _list(config, options)
-    for task in _job(config, options).status():
-        print(_status_line(task))
-    return 0
+    headings = _Headings()
+
+    def one(job: Job) -> None:
+        tasks = job.status()
+        if len(options.job) > 1:
+            headings.print(f"job {job.id}")
+        for task in tasks:
+            print(_status_line(task))
+
+    return _each(config, options, one)
 
 
 def cancel(config: api.Config, options: argparse.Namespace) -> int:
-    """Cancel what is left of the job."""
-    _job(config, options).cancel()
-    return 0
+    """Cancel what is left of the jobs."""
+    return _each(config, options, lambda job: job.cancel())
 
 
 def wait(config: api.Config, options: argparse.Namespace) -> int:
@@ -86,24 +96,17 @@ def wait(config: api.Config, options: argparse.Namespace) -> int:
 
 def logs(config: api.Config, options: argparse.Namespace) -> int:
     """Print what tasks wrote, of several with their indices above."""
-    job = _job(config, options)
-    if options.follow:
-        _follow(job, options)
-        return 0
-    outputs = _outputs(job, options)
-    if options.task is not None and all(task.index != options.task for task in job.status()):
-        raise api.NotFoundError(f"logs: job {job.id}: no task {options.task}", "see udocker-batch status")
-    if not outputs:
-        raise api.NotFoundError(
-            f"logs: {job.scheduler.name} job {job.id}: no task has told where its output is",
-            _no_output(job),
-        )
-    for position, (task, path) in enumerate(sorted(outputs.items(), key=lambda item: item[0] or 0)):
-        if len(outputs) > 1:
-            print(f"{'' if position == 0 else chr(10)}==> task {task} <==", flush=True)
-        with _opened(path) as stream:
-            _copy(stream)
-    return 0
+    if options.follow and len(options.job) > 1:
+        raise InvalidJob(f"logs: --follow: {len(options.job)} jobs", "name one to follow it")
+    headings = _Headings()
+
+    def one(job: Job) -> None:
+        if options.follow:
+            _follow(job, options)
+        else:
+            _print_logs(job, options, headings)
+
+    return _each(config, options, one)
 
 
 def usage(config: api.Config, options: argparse.Namespace) -> int:
@@ -133,6 +136,51 @@ def usage(config: api.Config, options: argparse.Namespace) -> int:
     return 0
 
 
+class _Headings:
+    """The lines above what is printed of several jobs and tasks."""
+
+    def __init__(self) -> None:
+        self._begun = False
+
+    def print(self, text: str) -> None:
+        print(f"{chr(10) if self._begun else ''}==> {text} <==", flush=True)
+        self._begun = True
+
+
+def _each(config: api.Config, options: argparse.Namespace, act: Callable[[Job], None]) -> int:
+    """Do ``act`` for every job that is named, whatever becomes of the others.
+
+    The exit status of the last one that failed, which is told, else 0.
+    """
+    status = 0
+    for job_id in options.job:
+        try:
+            act(find(job_id, options.scheduler or "", config=config))
+        except api.UdockerError as error:
+            sys.stdout.flush()
+            print(failure_lines("udocker-batch", error), file=sys.stderr)
+            status = error.exit_status
+    return status
+
+
+def _print_logs(job: Job, options: argparse.Namespace, headings: _Headings) -> None:
+    outputs = _outputs(job, options)
+    if options.task is not None and all(task.index != options.task for task in job.status()):
+        raise api.NotFoundError(f"logs: job {job.id}: no task {options.task}", "see udocker-batch status")
+    if not outputs:
+        raise api.NotFoundError(
+            f"logs: {job.scheduler.name} job {job.id}: no task has told where its output is",
+            _no_output(job),
+        )
+    several = len(options.job) > 1
+    for task, path in sorted(outputs.items(), key=lambda item: item[0] or 0):
+        if several or len(outputs) > 1:
+            names = (f"job {job.id}" if several else "", "" if task is None else f"task {task}")
+            headings.print(" ".join(filter(None, names)))
+        with _opened(path) as stream:
+            _copy(stream)
+
+
 def _list(config: api.Config, options: argparse.Namespace) -> int:
     jobs = [
         document
@@ -144,7 +192,8 @@ def _list(config: api.Config, options: argparse.Namespace) -> int:
         name = spec.get("name") or "-"
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(float(document.get("submitted") or 0)))
         job_id, where = str(document.get("id")), str(document.get("scheduler"))
-        line = f"{job_id:<8} {where:<6} {when} {name:<16} {spec.get('image') or spec.get('container')}"
+        image = document.get("image") or spec.get("image") or spec.get("container")
+        line = f"{job_id:<8} {where:<6} {when} {name:<16} {image}"
         print(f"{line}  {_states(config, job_id, where)}")
     if len(jobs) > _LISTED:
         print(f"udocker-batch: status: {len(jobs) - _LISTED} older jobs are left out", file=sys.stderr)

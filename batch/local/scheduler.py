@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ..errors import BatchError, JobUnknown, SubmitFailed
-from ..jobspec import JobSpec
+from ..jobspec import ArraySpec, JobSpec
 from ..render import render
 from ..scheduler import Command, Finished, JobState, TaskStatus
 from ..script import with_comments
@@ -36,6 +36,17 @@ class LocalScheduler:
     def outputs(self, job: JobSpec) -> Mapping[str, str]:
         """As the job names them."""
         return {"stdout": job.stdout, "stderr": job.stderr}
+
+    def array(self, job: JobSpec) -> Optional[ArraySpec]:
+        """By the option of ``local submit``, which wins, or by the field."""
+        words = [word.partition("=") for word in job.options]
+        following = (*job.options[1:], "")
+        texts = [
+            text if equals else after
+            for (name, equals, text), after in zip(words, following)
+            if name == "--array"
+        ]
+        return ArraySpec.parse_if_able(texts[-1]) if texts else job.array
 
     def submit_command(self, job: JobSpec, files: Mapping[str, str], after: Optional[str] = None) -> Command:
         """``local submit`` with the script on standard input; ``job.options`` go to it as they are."""

@@ -134,7 +134,7 @@ def job_of(line: Line, environ: Mapping[str, str]) -> tuple[JobSpec, frozenset[s
         script=script,
         directives=lines,
         name="" if named else _name(line, command),
-        array=_array(array),
+        array=ArraySpec.parse_if_able(array) if array else None,
         options=line.words({*_OURS, *_DONE_HERE}),
     )
     return job, frozenset(name for name in _DONE_HERE if option(name) is not None)
@@ -174,16 +174,6 @@ def _read_script(name: str) -> str:
     if b"\r\n" in data:
         raise InvalidJob(f"submit: {name}: has DOS line ends (\\r\\n)", "convert it: sed -i 's/\\r$//'")
     return os.fsdecode(data)
-
-
-def _array(text: Optional[str]) -> Optional[ArraySpec]:
-    """The array, for counting its tasks; what we cannot read is for sbatch to judge."""
-    if not text:
-        return None
-    try:
-        return ArraySpec.parse(text)
-    except InvalidJob:
-        return None
 
 
 if __name__ == "__main__":

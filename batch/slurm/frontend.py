@@ -10,6 +10,7 @@ from typing import Any, Optional
 from udocker import api
 
 from ..jobspec import PREPARE_CHOICES, STAGE_CHOICES
+from ..nearest import nearest
 from .options import Given, Line, Syntax, Takes, read_help
 
 # Our options: what each takes, and its line in the help.
@@ -40,11 +41,21 @@ def read_line(command: str, syntax: Syntax, words: Sequence[str], ours: Sequence
     mixed = syntax.adding({name: _OURS[name][0] for name in ours}, exact=True)
     line = mixed.read(words)
     if any(name not in mixed.names and len(name) > 1 for name in (one.name for one in line.given)):
-        line = mixed.adding(_plugins(command, mixed)).read(words)
+        mixed = mixed.adding(_plugins(command, mixed))
+        line = mixed.read(words)
     for one in line.given:
         if one.name in ours:
             _check(command, one)
+        elif one.name not in mixed.names:
+            _refuse_mistyped(command, one.name, mixed, ours)
     return line
+
+
+def _refuse_mistyped(command: str, name: str, known: Syntax, ours: Sequence[str]) -> None:
+    """Raise UsageError for what looks like an option of ours; all else is the command's to judge."""
+    near = nearest(name, ours)
+    if near and not any(one.startswith(name) for one in known.names if one not in ours):
+        raise api.UsageError(f"{command}: --{name}: unknown option", f"did you mean --{near}?")
 
 
 def _check(command: str, given: Given) -> None:

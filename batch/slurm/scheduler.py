@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Optional
 
 from ..errors import InvalidJob, JobUnknown, SubmitFailed
-from ..jobspec import JobSpec
+from ..jobspec import ArraySpec, JobSpec
 from ..render import render
 from ..scheduler import Command, Finished, JobState, TaskStatus
 from ..script import with_comments
 from ..usage import Usage
 from .accounting import FIELDS, parse_rows
 from .options import SBATCH
+from .words import words_of
 
 SCRIPT = "script"
 # What a job that prepares for an array does not share with it.
@@ -48,7 +49,6 @@ STATES: Mapping[str, JobState] = {
 }
 
 _ID = re.compile(r"\d{1,12}", re.ASCII)
-_PREFIX = re.compile(r"^(?:sbatch|scancel): (?:error: )?(?:Batch job submission failed: )?")
 _ANSWERS = "Slurm's commands have to be on this machine; sinfo tells whether it answers here"
 # Two questions in one command: the controller knows what is active, the database what has ended.  Either
 # may be silent, so the answers are told apart by their first column.
@@ -79,6 +79,11 @@ class SlurmScheduler:
             "stderr": line.last("error") or job.stderr,
         }
 
+    def array(self, job: JobSpec) -> Optional[ArraySpec]:
+        """By sbatch's own option, which wins, or by the field."""
+        text = SBATCH.read(job.options).last("array")
+        return job.array if text is None else ArraySpec.parse_if_able(text)
+
     def submit_command(self, job: JobSpec, files: Mapping[str, str], after: Optional[str] = None) -> Command:
         """sbatch with the job's own options first, so that those handed through win."""
         _refuse_script(job.options)
@@ -98,7 +103,7 @@ class SlurmScheduler:
         job_id = lines[-1].partition(";")[0] if lines else ""
         if finished.status != 0 or not _ID.fullmatch(job_id):
             hint = "see sbatch(1) for its options; sinfo tells whether Slurm answers here"
-            raise SubmitFailed(f"submit: slurm: {_words(finished)}", hint)
+            raise SubmitFailed(f"submit: slurm: {words_of(finished)}", hint)
         return job_id
 
     def status_command(self, job_id: str) -> Command:
@@ -118,7 +123,7 @@ class SlurmScheduler:
         ended = {index: task for index, task in accounted.items() if task.state.ended}
         tasks = {**accounted, **queued, **ended, **active}
         if not tasks:
-            words = _words(finished, "neither the queue nor the accounting has it")
+            words = words_of(finished, "neither the queue nor the accounting has it")
             raise JobUnknown(f"status: slurm job {job_id}: {words}", _ANSWERS)
         if len(tasks) > 1:
             tasks.pop(None, None)  # the array as a whole, while its tasks are told one by one
@@ -142,7 +147,7 @@ class SlurmScheduler:
     def parse_cancelled(self, job_id: str, finished: Finished) -> None:
         """scancel's own words; raises JobUnknown."""
         if finished.status != 0:
-            raise JobUnknown(f"cancel: slurm job {job_id}: {_words(finished)}", _ANSWERS)
+            raise JobUnknown(f"cancel: slurm job {job_id}: {words_of(finished)}", _ANSWERS)
 
 
 def _own(job: JobSpec) -> list[str]:
@@ -182,12 +187,6 @@ def _refuse_script(options: Sequence[str]) -> None:
         raise InvalidJob("submit: --wrap: would run outside the image", hint)
     if line.rest or line.separated:
         raise InvalidJob(f"submit: {(*line.rest, '--')[0]!r}: not an option", hint)
-
-
-def _words(finished: Finished, none: str = "") -> str:
-    """A command's own words, without its name."""
-    lines = [_PREFIX.sub("", line.strip()) for line in finished.stderr.splitlines() if line.strip()]
-    return "; ".join(lines) or none or f"ended with status {finished.status} and no word"
 
 
 def _checked(job_id: str) -> str:

@@ -108,6 +108,21 @@ def test_a_dry_run_and_what_is_wrong_start_nothing(desk: Desk, slurm: Slurm, bus
     assert "one of them is needed" in desk.bad("udocker-srun", "-n2", "true")
 
 
+def test_a_slurm_that_does_not_answer_is_one_clear_line(desk: Desk, slurm: Slurm, busybox_there: str) -> None:
+    path = Path(slurm.environment["SLURM_CONF"])
+    lines = ("SlurmctldPort=1" if "SlurmctldPort" in line else line for line in path.read_text().splitlines())
+    silent = desk.directory / "slurm.conf"
+    silent.write_text("\n".join([*lines, ""]))
+    words = [f"--image={busybox_there}", "true"]
+    told = desk.bad("udocker-srun", *words, env={"SLURM_CONF": str(silent)}).splitlines()
+    assert told[0].startswith("udocker-srun: run: slurm: Slurmctld(primary) at ")
+    assert told[1:] == ["  hint: sinfo tells whether Slurm answers here"]
+    silent.write_text("")
+    told = desk.bad("udocker-srun", *words, env={"SLURM_CONF": str(silent)}).splitlines()
+    assert told[0] == "udocker-srun: run: slurm: Unable to process configuration file"
+    assert told[1:] == ["  hint: sinfo tells whether Slurm answers here"]
+
+
 @pytest.mark.parametrize("mode", ["R1", "T2"])
 def test_ranks_of_a_node_read_each_others_memory(
     desk: Desk, slurm: Slurm, busybox_there: str, mode: str

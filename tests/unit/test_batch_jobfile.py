@@ -24,7 +24,7 @@ image: 127.0.0.1:5000/pi:1
 command: [python3, /data/work.py, --fast]
 array: 0-9:3%2
 mounts: [/scratch:/data:ro, in]
-env: {MODE: NO, OCTAL: 010, EMPTY: }
+env: {MODE: NO, OCTAL: 010, EMPTY: ''}
 workdir: /data
 user: nobody
 entrypoint: []
@@ -62,6 +62,28 @@ def test_values_are_taken_as_they_are_written() -> None:
     assert load(FULL).env == (("MODE", "NO"), ("OCTAL", "010"), ("EMPTY", ""))
 
 
+@pytest.mark.parametrize("value", ["", "null", "~"])
+def test_a_variable_without_a_value_is_the_submitters(value: str) -> None:
+    text = f"image: x\nenv: {{A: {value}, B: {value}, C: 'null', D: ''}}"
+    job = load_job(text, "job.yaml", "slurm", "/home/me", (), {"A": "a b", "C": "c"})
+    assert job.env == (("A", "a b"), ("C", "null"), ("D", ""))
+    changed = load_job("image: x", "job.yaml", "slurm", "/", [f"env={{A: {value}}}"], {"A": "1"})
+    assert changed.env == (("A", "1"),)
+
+
+@pytest.mark.parametrize("name", ["", "A=B"])
+def test_a_name_that_no_variable_can_have_is_refused(name: str) -> None:
+    with pytest.raises(InvalidJob, match=f"^job: env: '{name}': not a variable's name"):
+        JobSpec(image="x", env=((name, "1"),))
+
+
+@pytest.mark.parametrize("name", ["A B", "A\n", "\t"])
+def test_a_job_file_has_no_blanks_in_names_of_variables(name: str) -> None:
+    for text, changes in ((f"image: x\nenv: {{{json.dumps(name)}: 1}}", []), ("image: x", [f"env.{name}=1"])):
+        with pytest.raises(InvalidJob, match="^job file: .*: not a variable's name"):
+            load_job(text, "job.yaml", "slurm", "/", changes)
+
+
 def test_options_of_other_batch_systems_are_left_out() -> None:
     assert load(FULL, "local").options == ()
 
@@ -81,7 +103,10 @@ def test_a_command_in_one_string_is_split_into_words_not_run_by_a_shell() -> Non
         ("image: x\nmounts: /d", ":2:9:", "mounts: a single value where a list belongs"),
         ("image: x\nmounts: /d", ":2:9:", "mounts is binds of the host's paths: SOURCE[:TARGET][:ro]"),
         ("image: x\nenv: [A=1]", ":2:6:", "a list where a mapping"),
-        ("image: x\nenv: {A=B: 1}", ":2:7:", "not a name"),
+        ("image: x\nenv: {A=B: 1}", ":2:7:", "env: 'A=B': not a variable's name"),
+        ("image: x\nenv: {A: 1, B C: 2}", ":2:13:", "env: 'B C': not a variable's name"),
+        ("image: x\nenv: {'': 1}", ":2:7:", "env: '': not a variable's name"),
+        ("image: x\nenv: {A: , A: 1}", ":2:12:", "env: 'A': given twice"),
         ("image: x\nimage: y", ":2:1:", "given twice"),
         ("image: x\narray: 3-1", ":2:8:", "is empty"),
         ("image: x\nworkdir: here", "", "job: workdir: 'here': not an absolute path"),

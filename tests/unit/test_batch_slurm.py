@@ -139,6 +139,12 @@ def test_a_refusal_keeps_sbatchs_words() -> None:
         SLURM.parse_submitted(Finished(1, "", words))
 
 
+def test_of_many_lines_the_fatal_one_is_told() -> None:
+    words = "sbatch: error: fetch_config: DNS\nsbatch: fatal: Could not establish a configuration source\n"
+    with pytest.raises(SubmitFailed, match=r"^submit: slurm: Could not establish a config\w+ source \(see"):
+        SLURM.parse_submitted(Finished(1, "", words))
+
+
 def test_an_id_that_is_none_is_never_handed_to_slurm() -> None:
     for command in (SLURM.status_command, SLURM.usage_command, SLURM.cancel_command):
         with pytest.raises(JobUnknown):

@@ -96,6 +96,24 @@ def test_our_options_tell_when_they_lack_a_value(
     assert cause in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("word", "near"), [("--imgae=x", "image"), ("--exec-mod=R1", "exec-mode"), ("--imag=x", "image")]
+)
+def test_an_option_of_ours_that_is_mistyped_is_told_before_what_is_missing(
+    word: str, near: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([word, "--", "true"]) == 125
+    name = word.partition("=")[0]
+    assert capsys.readouterr().err == (
+        f"udocker-sbatch: sbatch: {name}: unknown option\n  hint: did you mean --{near}?\n"
+    )
+
+
+@pytest.mark.parametrize("word", ["--wai", "--us", "--tomorrows-option=1"])
+def test_what_may_be_an_option_of_another_slurm_is_handed_on(word: str) -> None:
+    assert word in job([word, "--", "true"])[0].options
+
+
 def test_options_of_a_script_are_read_and_its_lines_handed_on(tmp_path: Path) -> None:
     spec, asked = job([script(tmp_path), "a", "--array=9"])
     assert spec.array is not None

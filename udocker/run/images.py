@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Callable, Optional, Protocol
 from udocker.config import Config
 from udocker.errors import NotFoundError, RegistryError, StoreCorrupt, StoreError, UdockerError
 from udocker.model.container import Container
+from udocker.model.imageconfig import ImageConfig
 from udocker.model.manifest import Descriptor, Platform
 from udocker.model.reference import ImageReference
 from udocker.run.crew import work_together
@@ -90,6 +91,15 @@ def resolve(config: Config, reference: ImageReference) -> ImageReference:
             raise
         _LOG.warning("%s; taking the image that is here, %s", error.message, image.digest)
         return reference.pinned(image.digest)
+
+
+def configuration(config: Config, reference: ImageReference) -> Optional[ImageConfig]:
+    """What an image of the store says about running it; None where that has none, or none that is whole."""
+    images = Store.at(config).images
+    try:
+        return images.config(images.load(reference))
+    except (NotFoundError, StoreCorrupt):
+        return None  # whoever creates a container of it pulls it again, or tells
 
 
 def pull(

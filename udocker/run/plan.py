@@ -174,10 +174,16 @@ def _same(path: str) -> Mount:
     return Mount(path, os.path.normpath(path))
 
 
-def _argv(container: Container, spec: RunSpec) -> tuple[str, ...]:
+def argv_of(container: Container, spec: RunSpec) -> tuple[str, ...]:
+    """What a run of the container starts; nothing where neither the user nor the image says what."""
     argv = spec.argv(container.config.entrypoint, container.config.cmd)
     if not argv and (container.location or not spec.metadata) and spec.entrypoint is None:
         argv = next(((shell,) for shell in _SHELLS if os.path.lexists(f"{container.root}{shell}")), ())
+    return argv
+
+
+def _argv(container: Container, spec: RunSpec) -> tuple[str, ...]:
+    argv = argv_of(container, spec)
     if not argv:
         raise UsageError("run: no command given, and the image has none", "add a command")
     return argv

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NoReturn, Optional
@@ -14,9 +15,10 @@ from udocker import api
 from ...arguments import current_directory, installed_program
 from ...errors import SchedulerMissing
 from ...jobspec import JobSpec
-from ...submission import plan_task
+from ...submission import plan_task, run_command
 from ...taskspec import VARIABLE
 from ..command import told
+from ..controller import PING, down, is_up
 from ..frontend import option_help, read_line, spec_fields
 from ..options import SRUN, Line
 
@@ -24,6 +26,11 @@ _OURS = (
     *("image", "container", "exec-mode", "mount", "env", "workdir", "user", "entrypoint", "nvidia"),
     *("stage", "no-usage", "insecure", "dry-run"),
 )
+# Options with which srun asks no controller of this cluster for an allocation.
+_ELSEWHERE = ("jobid", "clusters", "no-allocate")
+_ALLOCATED = ("SLURM_JOB_ID", "SLURM_JOBID")
+# Seconds: srun gives a controller as long that is started anew.
+_PATIENCE, _PAUSE = 9.0, 1.0
 _HELP = """usage: udocker-srun [SRUN OPTIONS] --image IMAGE [OPTIONS] [COMMAND [ARGUMENTS...]]
 
 Run a command in a Docker image, as a step of the allocation that this is called in or in one of its own.
@@ -54,6 +61,8 @@ def _run(words: list[str]) -> int:
     if line.last("dry-run") is not None:
         print(f"{VARIABLE}={shlex.quote(task)} {shlex.join(argv)}")
         return 0
+    if _allocates(line, os.environ):
+        _await_controller()
     return _become(argv, {**os.environ, VARIABLE: task})
 
 
@@ -69,6 +78,27 @@ def _options(line: Line, environ: Mapping[str, str]) -> tuple[str, ...]:
         return line.words(_OURS)
     names = "" if given in ("NONE", "NIL") else f"{given},"
     return (*line.words({*_OURS, "export"}), f"--export={names}{VARIABLE}")
+
+
+def _allocates(line: Line, environ: Mapping[str, str]) -> bool:
+    """Whether srun will ask this cluster for an allocation; for a step of one it waits itself."""
+    others = line.last(*_ELSEWHERE) is not None or "SLURM_CLUSTERS" in environ
+    return not others and not any(name in environ for name in _ALLOCATED)
+
+
+def _await_controller() -> None:
+    """Return as soon as a controller answers; raises SubmitFailed where none does as long as srun would try.
+
+    Once it is srun it tells of that itself, with a status that a program may have as well.
+    """
+    begun = time.monotonic()
+    try:
+        while not is_up(answer := run_command(PING)):
+            if time.monotonic() - begun >= _PATIENCE:
+                raise down(answer)
+            time.sleep(_PAUSE)
+    except SchedulerMissing:
+        return  # srun needs no scontrol, and is told of where it is missing itself
 
 
 def _become(argv: tuple[str, ...], environ: Mapping[str, str]) -> NoReturn:
