@@ -39,6 +39,7 @@ CASES = (CHROOT, P1, P2, PROOT)
 TOGETHER = ", one cpu"
 HERE = Path(__file__).resolve().parent
 CALLS = "/home/bench/tracer_calls"
+NOTHING = "/home/bench/nothing"
 TWICE = 2.0  # what PRoot is to take, at least, of P1's time
 NEVER_SLOWER = 1.0
 PARTS = ("rows", "builds", "mdrun")
@@ -63,6 +64,7 @@ ROWS = {
     "make -j2": Row(JOBS["make -j2"].script, 2),
     "configure": Row(JOBS["configure"].script, 2),
     "1,800 execs": Row("i=0; while [ $i -lt 1800 ]; do /bin/true; i=$((i+1)); done", 3),
+    "1,800 bare execs": Row(f"i=0; while [ $i -lt 1800 ]; do {NOTHING}; i=$((i+1)); done", 3),
     "stat": Row(f"{CALLS} stat 20000", 5, prints=True),
     "open+close": Row(f"{CALLS} open 10000", 5, prints=True),
     "python imports": Row(JOBS["python imports"].script, 7),
@@ -107,17 +109,19 @@ def main() -> int:
 
 def _rows(stage: Stage, shown: Sequence[str], names: Sequence[str], quick: bool) -> None:
     compiler = [need("gcc", "gcc"), "-O2", "-Wall", "-Wextra", "-Werror", "-static"]
-    program = stage.directory / "home" / Path(CALLS).name
-    subprocess.run([*compiler, "-o", program, HERE / "tracer_calls.c"], check=True)
+    for program, options in ((CALLS, ()), (NOTHING, ("-nostdlib",))):
+        name = Path(program).name
+        target = stage.directory / "home" / name
+        subprocess.run([*compiler, *options, "-o", target, HERE / f"{name}.c"], check=True)
     cases = [*shown, *(case + TOGETHER for case in shown if case in (P1, P2) and not quick)]
     print("medians (ms; ns of stat and open+close), ratios to chroot, and of PRoot's to P1's: at least twice")
-    print(f"  {'':<15}" + "".join(f"{case:>21}" for case in cases) + f"{'proot/P1':>10}")
+    print(f"  {'':<17}" + "".join(f"{case:>21}" for case in cases) + f"{'proot/P1':>10}")
     for name in names:
         row = ROWS[name]
         taken = _interleaved(stage, row, cases, min(2, row.rounds) if quick else row.rounds)
         middle = {case: statistics.median(values) for case, values in taken.items() if values}
         cells = "".join(f"{_cell(middle, case, row):>21}" for case in cases)
-        print(f"  {name:<15}{cells}{_judged(middle)}")
+        print(f"  {name:<17}{cells}{_judged(middle)}")
 
 
 def _interleaved(stage: Stage, row: Row, cases: Sequence[str], rounds: int) -> dict[str, list[float]]:
@@ -172,7 +176,7 @@ def _judged(middle: Mapping[str, float]) -> str:
 
 def _builds(stage: Stage, cases: Sequence[str], name: str, quick: bool) -> None:
     print(f"\n{name}, so many at once: seconds, ratios to chroot, and of PRoot's to P1's")
-    print(f"  {'':<15}" + "".join(f"{case:>21}" for case in cases) + f"{'proot/P1':>10}")
+    print(f"  {'':<17}" + "".join(f"{case:>21}" for case in cases) + f"{'proot/P1':>10}")
     for number in (1, 4) if quick else BUILDS:
         taken: dict[str, list[float]] = {case: [] for case in cases}
         for count in range(1 if quick or number == BUILDS[-1] else 2):
@@ -180,7 +184,7 @@ def _builds(stage: Stage, cases: Sequence[str], name: str, quick: bool) -> None:
                 taken[case] += _build(stage, case, BUILD[name], number)
         middle = {case: statistics.median(values) for case, values in taken.items() if values}
         cells = "".join(f"{_seconds(middle, case):>21}" for case in cases)
-        print(f"  {number:<15}{cells}{_judged_builds(middle)}")
+        print(f"  {number:<17}{cells}{_judged_builds(middle)}")
 
 
 def _seconds(middle: Mapping[str, float], case: str) -> str:
