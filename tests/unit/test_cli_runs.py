@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.unit.test_runs import container, program
 from udocker.cli import exec_
 from udocker.cli.main import main
 from udocker.config import Config
@@ -21,6 +20,8 @@ from udocker.model.runrecord import EXEC, RUN, TASK, RunRecord
 from udocker.run import notes
 from udocker.store.store import Store
 from udocker.system.process import ProcessIdentity
+
+__all__ = ["container", "program"]  # fixtures
 
 LAUNCH = Launch(("/launcher", "--root", "/r", "--", "sleep", "9"), {}, "/")
 DEAD = replace(ProcessIdentity.current(), start=1)
@@ -35,20 +36,6 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     above.mkdir(mode=0o700)
     monkeypatch.setattr(notes, "_directory", lambda: str(above / "runs"))
     return Store.at(Config(str(tmp_path / "store"))).create()
-
-
-@pytest.fixture
-def container(store: Store) -> Container:
-    made = store.containers.create("image:1", {"os": "linux", "architecture": "amd64"}, lambda _: None)
-    store.containers.name(made.id, "box")
-    return made
-
-
-@pytest.fixture
-def program() -> Iterator[ProcessIdentity]:
-    with subprocess.Popen(["sleep", "600"]) as process:
-        yield ProcessIdentity.of(process.pid)
-        process.kill()
 
 
 def record(container: Container, **changes: Any) -> RunRecord:

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 
+#include "../refusals.h"
 #include "begin.h"
 
 static bool search_goes_on(long error)
@@ -46,27 +47,6 @@ long program_search(char **command, char *const *environment, const char *path)
     return worst;
 }
 
-/* What to do about execve(2)'s errors that their own words do not tell. */
-static const struct {
-    int error;
-    const char *hint;
-} HINTS[] = {
-    {E2BIG, "the arguments and the environment together are too long"},
-    {ENOTDIR, "a part of its path is a file"},
-    {ELOOP, "its path goes round in a circle of symbolic links"},
-    {ETXTBSY, "somebody is writing it: try again"},
-    {ENAMETOOLONG, "give a shorter path"},
-    {EPERM, "this host forbids to execute it"},
-};
-
-static const char *program_hint(int error)
-{
-    for (size_t i = 0; i < sizeof HINTS / sizeof *HINTS; i++)
-        if (HINTS[i].error == error)
-            return HINTS[i].hint;
-    return NULL;
-}
-
 /* Says why the program did not start; returns the exit status. */
 int program_refused(const char *program, bool by_path, long error)
 {
@@ -82,6 +62,6 @@ int program_refused(const char *program, bool by_path, long error)
     else if (error == -EACCES)
         report_line(program, "not executable", "no x permission, a directory, or a file system mounted noexec");
     else
-        report_error_hint(program, (int)-error, program_hint((int)-error));
+        report_error_hint(program, (int)-error, refusal_hint((int)-error));
     return error == -ENOENT || error == -ENOTDIR || error == -ELIBACC ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE;
 }

@@ -39,6 +39,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../refusals.h"
+
 extern char **environ;
 
 struct options {
@@ -223,27 +225,6 @@ static int program_search(char **command)
     return -worst;
 }
 
-/* What to do about execve(2)'s errors that their own words do not tell. */
-static const struct {
-    int error;
-    const char *hint;
-} HINTS[] = {
-    {E2BIG, "the arguments and the environment together are too long"},
-    {ENOTDIR, "a part of its path is a file"},
-    {ELOOP, "its path goes round in a circle of symbolic links"},
-    {ETXTBSY, "somebody is writing it: try again"},
-    {ENAMETOOLONG, "give a shorter path"},
-    {EPERM, "this host forbids to execute it"},
-};
-
-static const char *program_hint(int error)
-{
-    for (size_t i = 0; i < sizeof HINTS / sizeof *HINTS; i++)
-        if (HINTS[i].error == error)
-            return HINTS[i].hint;
-    return NULL;
-}
-
 /* Says why the program did not start; returns the exit status. */
 static int program_refused(const char *program, int error)
 {
@@ -261,7 +242,7 @@ static int program_refused(const char *program, int error)
         report_line(program, "not executable",
                     "no x permission, a directory, or a file system mounted noexec");
     else
-        report_error(program, error, program_hint(error));
+        report_error(program, error, refusal_hint(error));
     return error == ENOENT || error == ENOTDIR || error == ELIBACC ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE;
 }
 
