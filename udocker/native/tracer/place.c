@@ -17,10 +17,7 @@
 
 enum {
     WORDS = 128, /* of a set of processors: NR_CPUS is 8,192 at most */
-    /* Stops that followed from the one before count one each, one that did not takes away several. */
-    FOLLOWED = 4,
-    FOLLOWED_MOST = 32,
-    FOLLOWED_LOSS = 8,
+    FOLLOWED = 16, /* so many stops, each from the one before, are no chance */
     TICK = 10000, /* microseconds: so often the kernel chooses anew where the tracer is woken */
     OTHER = 0,    /* policies of sched(7) */
     BATCH = 3,
@@ -49,7 +46,8 @@ static struct {
     struct processors own, here; /* the tracer's, and the one that it is bound to */
     bool bound, rests;
     bool ticks;
-    long last, born, asking; /* the thread that stopped last (0: it ended), was started last, asks for its own affinity */
+    long last, asking;   /* the thread that stopped last (0: it ended); the one that asks for its own processors */
+    long parent, born;   /* the one that started another last, and that */
     unsigned followed;
     unsigned long stops, stops_at_tick;
     long early[EARLY_MOST]; /* threads that stopped before the one that started them; 0 for none */
@@ -148,17 +146,20 @@ static void tick(void)
 
 /* ---- what it hears ---- */
 
+/* A program that starts another one goes on for a moment beside it, until it waits. */
+static bool is_of_pair(long thread)
+{
+    return thread == place.born || (thread == place.parent && place.last == place.born);
+}
+
 void place_heard(long thread, int status)
 {
-    bool follows = thread == place.last || thread == place.born || place.last == 0;
+    bool follows = thread == place.last || place.last == 0 || is_of_pair(thread);
     place.stops++;
     place.last = WIFSTOPPED(status) ? thread : 0;
     if (!WIFSTOPPED(status))
         place.threads[thread] = 0;
-    if (follows && place.followed < FOLLOWED_MOST)
-        place.followed++;
-    else if (!follows)
-        place.followed = place.followed > FOLLOWED_LOSS ? place.followed - FOLLOWED_LOSS : 0;
+    place.followed = !follows ? 0 : place.followed < FOLLOWED ? place.followed + 1 : FOLLOWED;
     place.rests = place_ticked || place.followed < FOLLOWED;
     if (place_ticked)
         tick();
@@ -295,6 +296,7 @@ static void compare(long parent, long thread)
 
 bool place_born(long parent, long thread)
 {
+    place.parent = parent;
     place.born = thread;
     if (!place.threads[thread])
         compare(parent, thread);
