@@ -38,7 +38,10 @@ def main(act: str) -> int:
 def told(act: Callable[[], int]) -> int:
     """The exit status of a command, whose failure is told on standard error."""
     try:
-        return act()
+        try:
+            return act()
+        finally:
+            api.flush_output()
     except api.UdockerError as error:
         print(failure_lines("udocker-batch", error), file=sys.stderr)
         return error.exit_status

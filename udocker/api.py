@@ -30,7 +30,7 @@ from udocker.model.mount import Mount
 from udocker.model.runspec import RunSpec
 from udocker.store.paths import StorePaths
 from udocker.store.store import Store
-from udocker.system.files import discard, is_there_now, remove_tree, tree_size, write_atomically
+from udocker.system.files import discard, flush_output, is_there_now, remove_tree, tree_size, write_atomically
 from udocker.system.process import ProcessIdentity
 from udocker.values import TYPE_CHECKING, dataclass, field, replace
 
@@ -72,6 +72,7 @@ __all__ = [
     "find_container",
     "ensure_image",
     "field",
+    "flush_output",
     "from_os_error",
     "has_container",
     "is_published",

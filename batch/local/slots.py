@@ -37,7 +37,7 @@ class Slots:
         held: list[int] = []
         try:
             make_store_directory(self._udocker_dir, self._folder)
-            mode = self._udocker_dir.stat().st_mode & 0o666
+            mode = self._udocker_dir.stat().st_mode & 0o666 | 0o600  # its maker may always write
             for core in range(self.count):
                 if len(held) == cores:
                     break
@@ -58,7 +58,11 @@ def lock(path: Path, mode: int = 0o600) -> Optional[int]:
 
     A file that is missing is made with the permissions ``mode``, whatever the umask.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
+    try:
+        descriptor = _opened(path, mode)
+    except PermissionError:
+        os.chmod(path, mode)  # who may not do that has no right to the file
+        descriptor = _opened(path, mode)
     try:
         status = os.fstat(descriptor)
         if status.st_uid == os.getuid() and status.st_mode & 0o777 != mode:
@@ -70,6 +74,10 @@ def lock(path: Path, mode: int = 0o600) -> Optional[int]:
             return None
         raise
     return descriptor
+
+
+def _opened(path: Path, mode: int) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
 
 
 def release(held: list[int]) -> None:

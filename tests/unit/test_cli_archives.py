@@ -85,6 +85,15 @@ def test_what_is_no_archive_of_images_is_told_by_its_name(data: bytes, work: Pat
     assert told("load", "file.tar", capsys)
 
 
+def test_a_tree_with_links_is_no_archive_of_images_but_can_be_imported(work: Path, capsys: Captured) -> None:
+    with tarfile.open(work / "tree.tar", "w") as archive:
+        link = tarfile.TarInfo("rmt")
+        link.type, link.linkname = tarfile.SYMTYPE, "/usr/sbin/rmt"
+        archive.addfile(link)
+    assert main(["load", "-i", "tree.tar"]) == 125
+    assert "udocker import" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("words", ["import {} x:1", "import --tocontainer {}", "load -i {}"])
 @pytest.mark.parametrize(("name", "cause"), [("nosuch.tar", "no such file"), (".", "Is a directory")])
 def test_an_archive_that_cannot_be_read_has_a_hint(

@@ -15,6 +15,7 @@ import pytest
 
 from tests.unit.local_queue import LocalQueue, until
 from udocker_batch.errors import JobUnknown, SubmitFailed
+from udocker_batch.local.slots import Slots, release
 from udocker_batch.scheduler import Finished, JobState
 
 # What the installed program does: -m would put the current directory in the way itself.
@@ -34,6 +35,17 @@ def test_job_runs_and_its_output_lies_in_the_jobs_directory(queue: LocalQueue, t
     assert (task.index, task.state, task.exit_status) == (None, JobState.COMPLETED, 0)
     assert task.host == socket.gethostname()
     assert (tmp_path / f"udocker-{job}.out").read_text() == f"out\nerr\n{tmp_path}\n"
+
+
+def test_cores_of_a_store_that_was_write_protected_for_a_while_can_be_taken(tmp_path: Path) -> None:
+    store = tmp_path / "udocker"
+    root = store / "batch/local"
+    root.mkdir(parents=True)
+    store.chmod(0o555)
+    release(Slots(store, root).take(1) or [])
+    for path in root.rglob("*"):
+        assert path.stat().st_mode & 0o600 == 0o600
+    assert [path.name for path in root.glob("slots/*/*")] == ["0"]
 
 
 def test_exit_status_is_the_programs_own(queue: LocalQueue) -> None:

@@ -15,6 +15,7 @@ from udocker.config import Config
 from udocker.errors import UdockerError, UsageError, from_os_error
 from udocker.log import configure
 from udocker.store.paths import StorePaths
+from udocker.system.files import flush_output
 from udocker.values import TYPE_CHECKING, replace
 
 if TYPE_CHECKING:
@@ -86,7 +87,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         sys.stdout.reconfigure(errors="surrogateescape")  # paths are bytes, and come out as they came in
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _dispatch(arguments)
+        try:
+            return _dispatch(arguments)
+        finally:
+            flush_output()
     except UdockerError as error:
         return _fail(error)
     except OSError as error:

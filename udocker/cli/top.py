@@ -14,6 +14,7 @@ from udocker.system.processes import Process, command_of
 
 DESCRIPTION = "List the processes of a container's runs on this node, as the host sees them."
 
+_TRACER = "udocker-tracer"  # as udocker/native/tracer/start.c names it
 _COLUMNS = "{:<12} {:>8} {:>8} {:>8} {}"
 
 
@@ -30,6 +31,8 @@ def run(config: Config, options: argparse.Namespace) -> int:
         raise not_running("top", options.container, runs)
     print(_COLUMNS.format("USER", "PID", "PPID", "TIME", "COMMAND"))
     for process in runs.family():
+        if process.name == _TRACER:
+            continue  # no program of the container's
         command = printable(command_of(process))
         print(_COLUMNS.format(_user(process.uid), process.pid, process.parent, _time(process), command))
     return 0

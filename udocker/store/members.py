@@ -153,7 +153,8 @@ def clean_name(name: str, limits: Optional[Limits] = None) -> str:
         elif part not in ("", "."):
             parts.append(part)
     if name.startswith("/"):
-        raise UnpackError(f"archive: {name[:200]!r}: an absolute name")
+        hint = "an image's archive has none: use udocker import for a tree of files"
+        raise UnpackError(f"archive: {name[:200]!r}: an absolute name", hint)
     if len(name) > (limits or Limits()).name:
         raise beyond(f"{name[:200]!r}: a name of {len(name)} characters", "NAME", "archive")
     return "/".join(parts)

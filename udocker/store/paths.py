@@ -119,7 +119,7 @@ class StorePaths:
             raise from_os_error("store", OSError(number, os.strerror(number)), self.root)
 
     def make(self, directory: Path) -> None:
-        """Make a directory below the root with the root's permissions, and its parents."""
+        """Make a directory below the root with the root's permissions and all of its owner's; its parents."""
         if directory.is_dir():
             return
         for attempt in range(_ATTEMPTS):
@@ -127,7 +127,7 @@ class StorePaths:
                 self.make(directory.parent)
             try:
                 directory.mkdir()
-                os.chmod(directory, os.stat(self.root).st_mode & 0o2777)
+                os.chmod(directory, os.stat(self.root).st_mode & 0o2777 | 0o700)
             except FileExistsError:
                 pass
             except FileNotFoundError:
@@ -139,8 +139,8 @@ class StorePaths:
 
     @property
     def file_mode(self) -> int:
-        """Permissions of a metadata file: the root's, without execution."""
-        return os.stat(self.root).st_mode & 0o666
+        """Permissions of a metadata file: the root's, without execution; its owner can always write it."""
+        return os.stat(self.root).st_mode & 0o666 | 0o600
 
     def _below(self, *names: str) -> Path:
         from pathlib import Path  # who runs a container that is there does without: see ContainerNames

@@ -6,7 +6,9 @@ import errno
 import os
 import re
 import stat
+import sys
 
+from udocker.errors import from_os_error
 from udocker.system.process import ProcessIdentity, is_mark_of_dead
 from udocker.values import TYPE_CHECKING
 
@@ -22,6 +24,16 @@ _UNIQUE = r"([0-9a-f]{12}-[0-9]{1,9}-[0-9]{1,18})-[0-9a-f]{12}\Z"
 _NOTHING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 # How many directories are open at a time while a tree is deleted.
 _REMOVE_DEPTH = 64
+
+
+def flush_output() -> None:
+    """Write what was printed so far; raises StoreError where that cannot be written, as on a full disk."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter tries once more at its end
+        raise from_os_error("write", error, "standard output", "write to another place") from error
 
 
 def is_directory(path: StrPath) -> bool:
