@@ -2,17 +2,20 @@
  *
  * The kernel wakes a thread on an idle processor where there is one.  A stop is two such wakes, of the tracer and of the
  * thread; each takes many times what is done meanwhile, and the processor that the thread had is idle.  So while stops follow from
- * each other (a shell and the programs that it waits for), the tracer binds itself to the processor that it was woken on, and
- * each thread to the same one for as long as it takes to wake it there.  The thread does not see that: it runs once the tracer
+ * each other (a shell and the programs that it waits for), the tracer binds itself to the processor that the thread was on, and
+ * each thread that follows to the same one for as long as it takes to wake it there.  The thread does not see that: it runs once the tracer
  * sleeps again, and has all its processors by then; so whatever runs beside it does so on others.
  *
  * A thread that is asked for how it is scheduled, or told, stops to be touched; one that asks for its own is left alone then.
  */
 
 #include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 
+#include "../trap/begin.h"
 #include "tracer.h"
 
 enum {
@@ -38,7 +41,12 @@ struct before {
 };
 
 /* What is known of a thread. */
-enum { SEEN_BY_OTHERS = 1, SET_BY_ITSELF = 2, KNOWN = 4 /* it has been let go once */ };
+enum {
+    SEEN_BY_OTHERS = 1,
+    SET_BY_ITSELF = 2,
+    KNOWN = 4, /* it has been let go once */
+    IN_CALL = 8,
+};
 enum { EARLY_MOST = 16 };
 
 static struct {
@@ -49,6 +57,7 @@ static struct {
     long last, asking;   /* the thread that stopped last (0: it ended); the one that asks for its own processors */
     long parent, born;   /* the one that started another last, and that */
     unsigned followed;
+    int outside; /* threads that are not in a call */
     unsigned long stops, stops_at_tick;
     long early[EARLY_MOST]; /* threads that stopped before the one that started them; 0 for none */
 } place;
@@ -75,6 +84,30 @@ static bool has(const struct processors *processors, unsigned number)
     return number / 8 < (unsigned long)processors->size && processors->words[number / 64] >> number % 64 & 1;
 }
 
+/* ---- what is known of threads ---- */
+
+static bool is_outside(uint8_t known)
+{
+    return (known & (KNOWN | IN_CALL)) == KNOWN;
+}
+
+static void threads_set(long thread, unsigned set, unsigned clear)
+{
+    uint8_t before = place.threads[thread], after = (uint8_t)((before | set) & ~clear);
+    place.threads[thread] = after;
+    place.outside += is_outside(after) - is_outside(before);
+}
+
+void place_set_in_call(long thread, bool is_in_call)
+{
+    threads_set(thread, is_in_call ? IN_CALL : 0, is_in_call ? 0 : IN_CALL);
+}
+
+bool place_is_in_call(long thread)
+{
+    return place.threads[thread] & IN_CALL;
+}
+
 /* ---- the tracer itself ---- */
 
 __attribute__((visibility("hidden"))) void place_tick(void);
@@ -94,11 +127,13 @@ int place_prepare(long program)
 {
     struct disposition tick = {(void *)place_tick, 0x04000000 /* SA_RESTORER */, (void *)place_tick_end, 0};
     uint64_t all_but_it = ~(1ull << (SIGALRM - 1));
-    int result = tracer_bytes(&place.threads);
-    if (result < 0)
-        return result;
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    long threads = sys_call6(SYS_mmap, 0, TRACER_THREADS, PROT_READ | PROT_WRITE, flags, -1, 0);
+    if (threads < 0 && threads > -4096)
+        return (int)threads;
+    place.threads = (uint8_t *)threads;
     place.followed = FOLLOWED; /* there is one thread */
-    place.threads[program] = KNOWN;
+    threads_set(program, KNOWN, 0);
     sys_call4(SYS_rt_sigaction, SIGALRM, &tick, NULL, sizeof tick.mask);
     return (int)sys_call4(SYS_rt_sigprocmask, SIG_SETMASK, &all_but_it, NULL, sizeof all_but_it);
 }
@@ -118,16 +153,38 @@ static void unbind(void)
     place.bound = false;
 }
 
-/* Where the tracer is, or, where the thread is kept from that, the first that it has. */
-static void bind(const struct processors *thread)
+/* proc(5), stat: the 39th field; the second one is in parentheses, and may hold any byte. */
+static unsigned last_processor(long thread)
 {
+    enum { FIELD = 39, BEHIND_NAME = 2 };
+    struct line path = {.at = 0};
+    char text[1024], *at = text;
+    line_put(&path, "/proc/");
+    line_put_number(&path, (unsigned)thread, 10);
+    line_put(&path, "/stat");
+    long file = sys_call4(SYS_openat, AT_FDCWD, path.text, O_RDONLY | O_CLOEXEC, 0);
+    long size = sys_call3(SYS_read, file, text, sizeof text - 1);
+    sys_call1(SYS_close, file);
+    text[size < 0 ? 0 : size] = '\0';
+    for (char *c = text; *c; c++)
+        at = *c == ')' ? c : at;
+    for (int field = BEHIND_NAME; *at && field < FIELD; at++)
+        field += *at == ' ';
     unsigned number = 0;
+    for (; *at >= '0' && *at <= '9'; at++)
+        number = number * 10 + (unsigned)(*at - '0');
+    return number;
+}
+
+/* Where the thread was, for nobody else is there now; or, where it is kept from that by now, to the first that it has. */
+static void bind(long thread, const struct processors *processors)
+{
+    unsigned number = last_processor(thread);
     unbind();
-    sys_call3(SYS_getcpu, &number, NULL, NULL);
-    if (!has(thread, number))
-        for (number = 0; !has(thread, number); number++)
+    if (!has(processors, number))
+        for (number = 0; !has(processors, number); number++)
             ;
-    place.here = (struct processors){.size = thread->size};
+    place.here = (struct processors){.size = processors->size};
     place.here.words[number / 64] = 1ul << number % 64;
     place.bound = processors_get(0, &place.own) > 0 && processors_set(0, &place.here);
     if (place.bound && !place.ticks)
@@ -152,13 +209,22 @@ static bool is_of_pair(long thread)
     return thread == place.born || (thread == place.parent && place.last == place.born);
 }
 
+/* Only where every call stops: that is known then.  One that computes would keep the tracer from its processor. */
+static bool others_run(long thread)
+{
+    long partner = thread == place.born ? place.parent : thread == place.parent ? place.born : 0;
+    int expected = is_outside(place.threads[thread]) + (partner && is_outside(place.threads[partner]));
+    return engine.tracing == TRACE_ALL && place.outside > expected;
+}
+
 void place_heard(long thread, int status)
 {
     bool follows = thread == place.last || place.last == 0 || is_of_pair(thread);
     place.stops++;
     place.last = WIFSTOPPED(status) ? thread : 0;
     if (!WIFSTOPPED(status))
-        place.threads[thread] = 0;
+        threads_set(thread, 0, 0xff);
+    follows = follows && !others_run(thread);
     place.followed = !follows ? 0 : place.followed < FOLLOWED ? place.followed + 1 : FOLLOWED;
     place.rests = place_ticked || place.followed < FOLLOWED;
     if (place_ticked)
@@ -178,9 +244,9 @@ void place_asked(long thread, long other, bool sets)
     if (other == 0 || other == thread) {
         place.asking = thread;
         if (sets)
-            place.threads[thread] |= SET_BY_ITSELF;
+            threads_set(thread, SET_BY_ITSELF, 0);
     } else if (other > 0 && other < TRACER_THREADS)
-        place.threads[other] |= SEEN_BY_OTHERS;
+        threads_set(other, SEEN_BY_OTHERS, 0);
 }
 
 /* ---- a thread goes on ---- */
@@ -221,7 +287,7 @@ static void bring_here(long thread, struct before *before)
     if (processors_get(thread, &before->processors) <= 0)
         return;
     if (!place.bound || !overlaps(&before->processors, &place.here))
-        bind(&before->processors);
+        bind(thread, &before->processors);
     if (place.bound && !is_same(&before->processors, &place.here) && make_patient(thread, before))
         before->bound = processors_set(thread, &place.here);
 }
@@ -241,7 +307,7 @@ long place_resume(long request, long thread, long signal)
     before.bound = before.patient = false;
     if (!place.rests && place.asking != thread && !(place.threads[thread] & SEEN_BY_OTHERS))
         bring_here(thread, &before);
-    place.threads[thread] |= KNOWN;
+    threads_set(thread, KNOWN, 0);
     place.asking = 0;
     long result = sys_call4(SYS_ptrace, request, thread, 0, signal);
     let_free(thread, &before);
@@ -294,12 +360,13 @@ static void compare(long parent, long thread)
         policy_set(thread, OTHER);
 }
 
-bool place_born(long parent, long thread)
+bool place_born(long parent, long thread, bool is_process)
 {
-    place.parent = parent;
-    place.born = thread;
+    /* A thread of the same process goes on beside it. */
+    place.parent = is_process ? parent : 0;
+    place.born = is_process ? thread : 0;
     if (!place.threads[thread])
         compare(parent, thread);
-    place.threads[thread] |= KNOWN;
+    threads_set(thread, KNOWN, 0);
     return is_early(thread);
 }

@@ -99,8 +99,6 @@ static void seccomp_stop(long thread)
  * A thread is stopped at a call and after it, as long as it runs the guest's code.  In the engine it is not, until that
  * says that it leaves; or until a signal comes, whose handler is the guest's. */
 
-static uint8_t *in_call; /* of each thread, whether its next stop is after a call */
-
 /* "int $0x80" makes calls of 32-bit numbers, in 64-bit programs too; the kernel tells since 5.3. */
 static uint32_t architecture(long thread, uintptr_t behind)
 {
@@ -135,8 +133,9 @@ static long entry_stop(long thread)
         return PTRACE_SYSCALL;
     if (filter_is_engine(r.rip)) {
         /* Out of a handler of the engine's (actions.c) it leads to where the guest wants to be. */
-        in_call[thread] = r.orig_rax == SYS_rt_sigreturn;
-        return in_call[thread] ? PTRACE_SYSCALL : PTRACE_CONT;
+        bool returns = r.orig_rax == SYS_rt_sigreturn;
+        place_set_in_call(thread, returns);
+        return returns ? PTRACE_SYSCALL : PTRACE_CONT;
     }
     struct seccomp_data call = {
         (int)r.orig_rax,
@@ -160,15 +159,15 @@ static long entry_stop(long thread)
     }
     if ((verdict & SECCOMP_RET_ACTION_FULL) == SECCOMP_RET_ERRNO)
         call_answer(thread, &r, -(long)(verdict & SECCOMP_RET_DATA));
-    in_call[thread] = true;
+    place_set_in_call(thread, true);
     return PTRACE_SYSCALL;
 }
 
 static void call_stop(long thread)
 {
     long way = PTRACE_SYSCALL;
-    if (in_call[thread])
-        in_call[thread] = false;
+    if (place_is_in_call(thread))
+        place_set_in_call(thread, false);
     else
         way = entry_stop(thread);
     place_resume(way, thread, 0);
@@ -188,7 +187,7 @@ static bool is_leaving(long thread, int signal)
                    trace(PTRACE_GETSIGINFO, thread, 0, (long)&information) == 0 && information.si_code == SI_TKILL;
     if (!by_fault && !by_call)
         return false;
-    in_call[thread] = false;
+    place_set_in_call(thread, false);
     registers.rax = TRACER_HEARD;
     registers.rip += by_fault; /* that instruction is one byte */
     return trace(PTRACE_SETREGS, thread, 0, (long)&registers) == 0;
@@ -212,21 +211,13 @@ static bool hand_over(long thread, int signal)
     return true;
 }
 
-int tracer_bytes(uint8_t **bytes)
-{
-    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-    long place = sys_call6(SYS_mmap, 0, TRACER_THREADS, PROT_READ | PROT_WRITE, flags, -1, 0);
-    *bytes = (uint8_t *)place;
-    return place < 0 && place > -4096 ? (int)place : 0;
-}
-
 int tracer_prepare(long program)
 {
     int result = place_prepare(program);
     if (result < 0 || engine.tracing == TRACE_PATHS)
         return result;
     filter_keep();
-    return tracer_bytes(&in_call);
+    return 0;
 }
 
 /* ---- other stops: ptrace(2) ---- */
@@ -246,11 +237,11 @@ static bool is_birth(int event)
     return event == PTRACE_EVENT_FORK || event == PTRACE_EVENT_VFORK || event == PTRACE_EVENT_CLONE;
 }
 
-static void birth(long thread)
+static void birth(long thread, bool is_process)
 {
     unsigned long born;
     if (trace(PTRACE_GETEVENTMSG, thread, 0, (long)&born) == 0 && born < TRACER_THREADS &&
-        place_born(thread, (long)born))
+        place_born(thread, (long)born, is_process))
         place_resume(way_on(), (long)born, 0);
 }
 
@@ -258,7 +249,7 @@ static void serve(long thread, int status)
 {
     int signal = status >> 8 & 0xff, event = status >> 16;
     if (is_birth(event))
-        birth(thread);
+        birth(thread, event != PTRACE_EVENT_CLONE);
     if (event == PTRACE_EVENT_SECCOMP)
         seccomp_stop(thread);
     else if (signal == SYSCALL_STOP)
@@ -278,8 +269,6 @@ void tracer_event(long thread, int status)
         serve(thread, status);
         return;
     }
-    if (in_call)
-        in_call[thread] = false;
     /* It may be the one that was to tell of a thread. */
     for (long early; (early = place_next_early());)
         place_resume(way_on(), early, 0);

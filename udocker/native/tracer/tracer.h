@@ -28,7 +28,6 @@ void tracer_serve(void);
 void tracer_event(long thread, int status); /* one stop or end, as wait4(2) has it */
 long tracer_wait(long thread, int *status); /* for one, or for any (-1) */
 enum { TRACER_THREADS = 1 << 22 /* PID_MAX_LIMIT */ };
-int tracer_bytes(uint8_t **bytes); /* one of each thread, zero */
 
 /* place.c: on which processor all this is.  It is told what wait4(2) returned, and that a signal ended it; which threads
  * are started; and who asks how another is scheduled, or sets that. */
@@ -36,7 +35,10 @@ int place_prepare(long program);
 void place_heard(long thread, int status);
 void place_woken(void);
 bool place_is_early(long thread); /* a new thread waits until it is told which one has started it */
-bool place_born(long parent, long thread); /* whether it waits */
+bool place_born(long parent, long thread, bool is_process); /* whether the new one waits */
+/* Where every call stops: whether a thread's next stop is after a call. */
+void place_set_in_call(long thread, bool is_in_call);
+bool place_is_in_call(long thread);
 long place_next_early(void); /* one that need not wait any more, 0 for none */
 void place_asked(long thread, long other, bool sets);
 long place_resume(long request, long thread, long signal); /* as ptrace(2) does */
