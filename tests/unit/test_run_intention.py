@@ -17,7 +17,9 @@ from udocker.run.keeper import Keeper, intended
 from udocker.store.repair import repair
 from udocker.store.runs import RunState
 from udocker.store.store import Store
+from udocker.system.files import unique_name
 from udocker.system.process import ProcessIdentity
+from udocker.values import replace
 
 LAUNCH = Launch(("/launcher", "--root", "/r", "--", "sleep", "9"), {}, "/")
 
@@ -105,3 +107,24 @@ def test_a_run_that_cannot_be_known_leaves_no_intention(store: Store) -> None:
     assert store.runs.of(container_id) == []
     assert repaired(store) == []
     assert store.containers.ids() == [container_id]
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["directory", "file"])
+def test_the_place_of_a_record_that_was_never_written_is_removed(store: Store, begun: bool) -> None:
+    container_id = str(uuid.uuid4())
+    directory = store.paths.runs / container_id
+    store.paths.make(directory)
+    if begun:
+        dead = replace(ProcessIdentity.current(), start=1)
+        (directory / f"x.json.{dead.mark()}-0123456789ab").touch()
+    assert repaired(store) == [f"runs/{container_id}: unfinished, its maker is dead: removed"]
+    assert list(store.paths.runs.iterdir()) == []
+    assert repaired(store) == []
+
+
+def test_the_place_of_a_record_that_somebody_writes_stays(store: Store) -> None:
+    directory = store.paths.runs / str(uuid.uuid4())
+    store.paths.make(directory)
+    (directory / unique_name("x.json.")).touch()
+    assert repaired(store) == []
+    assert len(list(directory.iterdir())) == 1

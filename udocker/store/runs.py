@@ -82,9 +82,14 @@ class RunStore:
         """Write a record, in place of the keeper's former one; raises StoreError."""
         directory = self._paths.runs / record.container
         path = directory / f"{record.keeper.mark()}{_RECORD}"
+        content = json.dumps(record.to_json()).encode()
         try:
             self._paths.make(directory)
-            write_atomically(path, json.dumps(record.to_json()).encode(), _PRIVATE)
+            try:
+                write_atomically(path, content, _PRIVATE)
+            except FileNotFoundError:  # it was empty, and somebody who cleans up was faster
+                self._paths.make(directory)
+                write_atomically(path, content, _PRIVATE)
         except OSError as error:
             raise from_os_error("run", error, str(path)) from error
         return KeptRun(record, path, RunState.ENDED if record.ended else RunState.RUNNING)

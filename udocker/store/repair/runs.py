@@ -6,10 +6,12 @@ import os
 import time
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 from udocker.errors import NotFoundError
 from udocker.store.repair.finding import UNSURE, Inspection, Trouble
 from udocker.store.runs import KeptRun, RunState
+from udocker.system.files import discard_leftovers, maker_of
 
 
 def check_runs(inspection: Inspection) -> Iterator[Trouble]:
@@ -18,6 +20,28 @@ def check_runs(inspection: Inspection) -> Iterator[Trouble]:
     for container_id in runs.containers():
         for run in runs.of(container_id):
             yield from _check(inspection, run)
+        yield from _check_directory(inspection, container_id)
+
+
+def _check_directory(inspection: Inspection, container_id: str) -> Iterator[Trouble]:
+    """The place of records that a process was killed before it could write."""
+    directory = inspection.store.paths.runs / container_id
+    try:
+        makers = [maker_of(name) for name in os.listdir(directory)]
+    except FileNotFoundError:
+        return  # it went with its last record
+    if all(maker and inspection.is_dead(maker) for maker in makers):
+        what = f"runs/{container_id}: unfinished, its maker is dead"
+        yield Trouble(what, "removed", f"rm -r {directory}", partial(_discard, directory))
+
+
+def _discard(directory: Path) -> bool:
+    discard_leftovers(directory)
+    try:
+        directory.rmdir()
+    except OSError:
+        return False  # somebody has begun a run of it
+    return True
 
 
 def _check(inspection: Inspection, run: KeptRun) -> Iterator[Trouble]:
