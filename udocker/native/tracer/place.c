@@ -6,7 +6,8 @@
  * each thread that follows to the same one for as long as it takes to wake it there.  The thread does not see that: it runs once the tracer
  * sleeps again, and has all its processors by then; so whatever runs beside it does so on others.
  *
- * A thread that is asked for how it is scheduled, or told, stops to be touched; one that asks for its own is left alone then.
+ * A call about how a thread is scheduled stops.  One that a thread makes of its own lets it go on untouched, and a thread that
+ * another one asks of, or sets, is not touched any more.
  */
 
 #include <errno.h>
@@ -19,10 +20,10 @@
 #include "tracer.h"
 
 enum {
-    WORDS = 128, /* of a set of processors: NR_CPUS is 8,192 at most */
+    WORDS = 128,   /* of a set of processors: NR_CPUS is 8,192 at most */
     FOLLOWED = 16, /* so many stops, each from the one before, are no chance */
-    TICK = 10000, /* microseconds: so often the kernel chooses anew where the tracer is woken */
-    OTHER = 0,    /* policies of sched(7) */
+    TICK = 10000,  /* microseconds: so often the kernel chooses anew where the tracer is woken */
+    OTHER = 0,     /* policies of sched(7) */
     BATCH = 3,
     IDLE = 5,
     RESET_ON_FORK = 0x40000000,
